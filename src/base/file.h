@@ -1,0 +1,20 @@
+/* file.h - whole files and folders.
+ *
+ * Threads:  any; these block, so not on an event loop for large files.
+ * Failure:  err says the path and the reason. */
+#pragma once
+#include "base/base.h"
+
+/* Reads at most 'limit' bytes; a longer file is ERR_TOO_LARGE. '*out' is malloc'ed and
+ * NUL-terminated; '*out_len' (may be NULL) its length. */
+MUST_CHECK bool file_read(const char *path, size_t limit, char **out, size_t *out_len,
+                          struct err *err);
+/* Atomic and durable: a reader sees the old or the new file, also after a power cut. */
+MUST_CHECK bool file_write(const char *path, const void *data, size_t len, unsigned mode,
+                           struct err *err);
+MUST_CHECK bool dir_make(const char *path, unsigned mode, struct err *err); /* mkdir -p */
+/* Removes a tree without following links; a missing one is success. */
+MUST_CHECK bool dir_remove(const char *path, struct err *err);
+bool file_exists(const char *path);
+/* Writes all of it or says why not: 0 or -errno. */
+int fd_write_all(int fd, const void *data, size_t len);

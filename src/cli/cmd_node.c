@@ -1,0 +1,217 @@
+/* moln node ...: hosts, tickets for more of them, what they told. */
+#include "base/timefmt.h"
+#include "cli/api.h"
+#include "cli/command.h"
+#include "cli/grid.h"
+
+static void
+put_node(struct cli *cli, struct grid *grid, json_t *n)
+{
+    char free_memory[32], memory[32], pool[32];
+    human_bytes(json_int(n, "ClaimedMemoryBytes"), free_memory);
+    human_bytes(json_int(n, "CapacityMemoryBytes"), memory);
+    human_bytes(json_int(n, "PoolFreeBytes"), pool);
+    const char *state = json_text(cli->arena, n, "State");
+    grid_put(grid, json_text(cli->arena, n, "NodeId"));
+    grid_put(grid, json_text(cli->arena, n, "Name"));
+    grid_put(grid, json_text(cli->arena, n, "Zone"));
+    grid_put(grid, !str_eq(state, "active")     ? state
+                   : !json_bool(n, "Connected") ? "away"
+                   : json_bool(n, "Cordoned")   ? "cordoned"
+                                                : "ready");
+    grid_printf(grid, "%" PRId64, json_int(n, "Machines"));
+    grid_printf(grid, "%" PRId64 " / %" PRId64, json_int(n, "ClaimedVcpus"),
+                json_int(n, "CapacityVcpus"));
+    grid_printf(grid, "%s / %s", free_memory, memory);
+    grid_put(grid, pool);
+    grid_put(grid, json_text(cli->arena, n, "Accelerator"));
+}
+
+static const char *const node_titles[] = {"NODE",   "NAME",  "ZONE",   "STATE",
+                                          "GUESTS", "VCPUS", "MEMORY", "POOL FREE",
+                                          "ACCEL",  NULL};
+
+static bool
+run_ls(struct cli *cli, const struct args *args, struct err *err)
+{
+    AUTO(json) json_t *in = json_object();
+    AUTO(json) json_t *answer = NULL;
+    if (args_has(args, "zone")) {
+        json_object_set_new(in, "Zone", json_string(args_get(args, "zone")));
+    }
+    if (!api_operator_all(cli, "ListNodes", in, "Nodes", &answer, err)) {
+        return false;
+    }
+    if (cli->json) {
+        json_print(answer);
+        return true;
+    }
+    AUTO(grid) struct grid grid;
+    grid_init(&grid, node_titles);
+    size_t i;
+    json_t *node;
+    json_array_foreach(json_object_get(answer, "Nodes"), i, node)
+    {
+        put_node(cli, &grid, node);
+    }
+    if (grid.cells.count == 0) {
+        (void)fprintf(stderr,
+                      "No nodes. Is moln-node running? See STATE/node/*.log.\n");
+        return true;
+    }
+    grid_print(&grid, stdout);
+    return true;
+}
+
+/* An operation on one node whose answer shows it. */
+static bool
+on_node(struct cli *cli, const struct args *args, const char *operation,
+        struct err *err)
+{
+    AUTO(json) json_t *in = json_pack("{ss}", "NodeId", args->words[0]);
+    AUTO(json) json_t *answer = NULL;
+    if (!api_operator(cli, operation, in, &answer, err)) {
+        return false;
+    }
+    if (cli->json) {
+        json_print(answer);
+        return true;
+    }
+    AUTO(grid) struct grid grid;
+    grid_init(&grid, node_titles);
+    put_node(cli, &grid, json_object_get(answer, "Node"));
+    grid_print(&grid, stdout);
+    return true;
+}
+
+static bool
+run_show(struct cli *cli, const struct args *args, struct err *err)
+{
+    return on_node(cli, args, "DescribeNode", err);
+}
+
+static bool
+run_cordon(struct cli *cli, const struct args *args, struct err *err)
+{
+    return on_node(cli, args, "CordonNode", err);
+}
+
+static bool
+run_uncordon(struct cli *cli, const struct args *args, struct err *err)
+{
+    return on_node(cli, args, "UncordonNode", err);
+}
+
+static bool
+run_revoke(struct cli *cli, const struct args *args, struct err *err)
+{
+    return on_node(cli, args, "RevokeNode", err);
+}
+
+static bool
+run_token(struct cli *cli, const struct args *args, struct err *err)
+{
+    int64_t vcpus, memory_gib, lifetime;
+    if (!args_int(args, "vcpus", 1, 100000, 0, &vcpus, err) ||
+        !args_int(args, "memory", 1, 1000000, 0, &memory_gib, err) ||
+        !args_int(args, "lifetime", 1, 3600, 0, &lifetime, err)) {
+        return false;
+    }
+    AUTO(json) json_t *in = json_pack("{ss}", "Zone", args->words[0]);
+    AUTO(json) json_t *answer = NULL;
+    if (vcpus) {
+        json_object_set_new(in, "CeilingVcpus", json_integer(vcpus));
+    }
+    if (memory_gib) {
+        json_object_set_new(in, "CeilingMemoryBytes",
+                            json_integer(memory_gib * (int64_t)GIB));
+    }
+    if (lifetime) {
+        json_object_set_new(in, "LifetimeSeconds", json_integer(lifetime));
+    }
+    if (!api_operator(cli, "CreateNodeToken", in, &answer, err)) {
+        return false;
+    }
+    if (cli->json) {
+        json_print(answer);
+        return true;
+    }
+    printf("%s\n", json_text(cli->arena, answer, "Token"));
+    if (isatty(1)) {
+        (void)fprintf(
+            stderr,
+            "Good once, within the hour. Save it in a file on the new host, and:\n"
+            "  moln-node --join THIS-HOST:6657 --token-file FILE\n");
+    }
+    return true;
+}
+
+static bool
+run_events(struct cli *cli, const struct args *args, struct err *err)
+{
+    AUTO(json) json_t *in = json_object();
+    AUTO(json) json_t *answer = NULL;
+    if (args->word_count) {
+        json_object_set_new(in, "NodeId", json_string(args->words[0]));
+    }
+    if (!api_operator_all(cli, "ListEvents", in, "Events", &answer, err)) {
+        return false;
+    }
+    if (cli->json) {
+        json_print(answer);
+        return true;
+    }
+    static const char *const titles[] = {"AT",     "NODE",    "LEVEL", "KIND",
+                                         "OBJECT", "MESSAGE", NULL};
+    AUTO(grid) struct grid grid;
+    grid_init(&grid, titles);
+    size_t i;
+    json_t *event;
+    json_array_foreach(json_object_get(answer, "Events"), i, event)
+    {
+        char at[TIME_TEXT_LEN];
+        double s = json_number_value(json_object_get(event, "At"));
+        time_iso((int64_t)(s * (double)NS_PER_S), at);
+        grid_put(&grid, at);
+        grid_put(&grid, json_text(cli->arena, event, "NodeId"));
+        grid_put(&grid, json_text(cli->arena, event, "Level"));
+        grid_put(&grid, json_text(cli->arena, event, "Kind"));
+        grid_put(&grid, json_text(cli->arena, event, "Object"));
+        grid_put(&grid, json_text(cli->arena, event, "Message"));
+    }
+    grid_print(&grid, stdout);
+    return true;
+}
+
+static const struct option ls_options[] = {
+    {"zone", 0, "NAME", "only those of this zone"},
+    {NULL, 0, NULL, NULL},
+};
+static const struct option token_options[] = {
+    {"vcpus", 0, "N", "promise no more virtual processors there"},
+    {"memory", 0, "GIB", "promise no more memory there"},
+    {"lifetime", 0, "SECONDS", "how long the ticket is good (3600)"},
+    {NULL, 0, NULL, NULL},
+};
+
+const struct command node_commands[] = {
+    {"node ls", "[--zone NAME]", "list hosts: what they have, and what is promised",
+     NULL, ls_options, 0, 0, WORD_NONE, false, run_ls},
+    {"node show", "NODE", "one host", NULL, NULL, 1, 1, WORD_NODE, false, run_show},
+    {"node token", "ZONE", "make a ticket with which one more host may join",
+     "The ticket holds the fingerprint of this cloud's CA, so that the host knows whom "
+     "it\n"
+     "joins. It is good once, for one zone.\n"
+     "\n"
+     "  moln node token us-east-1a --vcpus 32 --memory 64 > ticket\n",
+     token_options, 1, 1, WORD_NONE, false, run_token},
+    {"node cordon", "NODE", "give it no new machines; those it has go on", NULL, NULL,
+     1, 1, WORD_NODE, false, run_cordon},
+    {"node uncordon", "NODE", "let it take machines again", NULL, NULL, 1, 1, WORD_NODE,
+     false, run_uncordon},
+    {"node revoke", "NODE", "close its stream and refuse its certificate for ever",
+     NULL, NULL, 1, 1, WORD_NODE, false, run_revoke},
+    {"node events", "[NODE]", "what hosts found worth telling", NULL, NULL, 0, 1,
+     WORD_NODE, false, run_events},
+    {NULL},
+};

@@ -1,0 +1,246 @@
+/* control.c - see control.h. */
+#include "control/control.h"
+
+#include "control/janitor.h"
+#include "control/jobs.h"
+#include "control/network_loop.h"
+#include "control/queue.h"
+#include "store/rows.h"
+
+#define KEY_MAX 128
+
+struct control {
+    struct nodes_config config;
+    struct nodes *nodes;
+    struct queue *queue;
+    struct janitor *janitor;
+    void (*closed)(void *ctx);
+    void *closed_ctx;
+};
+
+/* ---- keys: "PASS ACCOUNT ID" ----------------------------------------------------- */
+
+typedef bool pass_fn(const struct pass *pass, const char *account, const char *id,
+                     struct err *err);
+
+/* A node came or went: imports that wait for one get their chance. */
+static bool
+waiting_jobs_pass(const struct pass *pass, const char *account UNUSED,
+                  const char *id UNUSED, struct err *err)
+{
+    struct row_list tasks;
+    struct row_query query = {0};
+    if (!row_list(pass->txn, &row_import_task_type, &query, &tasks, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < tasks.count; i++) {
+        const struct row_import_task *task = tasks.rows[i];
+        if (str_eq(task->state, "active") && str_empty(task->node_id) &&
+            !job_pass(pass, task->account, task->id, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static const struct {
+    const char *name;
+    pass_fn *run;
+} passes[] = {
+    {"instance", instance_pass},
+    {"interface", interface_pass},
+    {"nats", nats_pass},
+    {"networks", networks_pass},
+    {"volume", volume_pass},
+    {"job", job_pass},
+    {"waiting-jobs", waiting_jobs_pass},
+};
+
+static void
+wake(struct control *control, const char *pass, const char *account, const char *id)
+{
+    char key[KEY_MAX];
+    snprintf(key, sizeof key, "%s %s %s", pass, str_empty(account) ? "-" : account,
+             str_empty(id) ? "-" : id);
+    queue_add(control->queue, key);
+}
+
+static bool
+control_pass(void *ctx, struct txn *txn, const char *key, struct err *err)
+{
+    struct control *control = ctx;
+    char name[32], account[32], id[64];
+    if (sscanf(key, "%31s %31s %63s", name, account, id) != 3) {
+        return true;
+    }
+    struct pass pass = {
+        .txn = txn,
+        .config = control->config.cloud,
+        .rng = control->config.rng,
+        .blobs = control->config.blobs,
+        .now_ns = clock_real(control->config.clock),
+    };
+    for (size_t i = 0; i < ARRAY_LEN(passes); i++) {
+        if (str_eq(passes[i].name, name)) {
+            return passes[i].run(&pass, account, id, err);
+        }
+    }
+    return true;
+}
+
+/* ---- waking ---------------------------------------------------------------------- */
+
+/* Tables whose change a VPC's nodes must hear of; each has its account as first key. */
+static bool
+is_of_networks(const struct row_type *type)
+{
+    const struct row_type *const types[] = {
+        &row_vpc_type,
+        &row_subnet_type,
+        &row_eni_type,
+        &row_route_table_type,
+        &row_route_type,
+        &row_internet_gateway_type,
+        &row_egress_gateway_type,
+        &row_nat_gateway_type,
+        &row_network_acl_type,
+        &row_network_acl_entry_type,
+        &row_security_group_type,
+        &row_security_group_rule_type,
+        &row_vpc_peering_type,
+        &row_dhcp_options_type,
+        &row_prefix_list_type,
+        &row_flow_log_type,
+        &row_instance_type,
+    };
+    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+        if (types[i] == type) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+on_network_change(struct control *control, const struct row_type *type, const void *key)
+{
+    if (is_of_networks(type)) {
+        const char *const *account = desc_at(&type->desc->fields[type->key[0]], key);
+        wake(control, "networks", *account, "");
+    }
+    if (type == &row_eni_type) {
+        const struct row_eni *eni = key;
+        wake(control, "interface", eni->account, eni->id);
+    }
+    bool of_nat = type == &row_nat_gateway_type ||
+                  (type == &row_node_want_type &&
+                   ((const struct row_node_want *)key)->kind == LINK_NAT_GATEWAY);
+    if (of_nat) {
+        wake(control, "nats", "", "");
+    }
+}
+
+/* On the store's writer thread, after each commit. */
+static void
+on_change(void *ctx, const struct row_type *type, const void *key)
+{
+    struct control *control = ctx;
+    on_network_change(control, type, key);
+    if (type == &row_node_want_type) {
+        nodes_changed(control->nodes, ((const struct row_node_want *)key)->node_id);
+    } else if (type == &row_node_type) {
+        nodes_changed(control->nodes, ((const struct row_node *)key)->id);
+    } else if (type == &row_node_seen_type) {
+        wake(control, "waiting-jobs", "", "");
+    } else if (type == &row_instance_type) {
+        const struct row_instance *row = key;
+        wake(control, "instance", row->account, row->id);
+    } else if (type == &row_volume_type) {
+        const struct row_volume *row = key;
+        wake(control, "volume", row->account, row->id);
+    } else if (type == &row_tag_type) {
+        const struct row_tag *row = key;
+        if (str_starts(row->resource_id, "i-")) {
+            wake(control, "instance", row->account, row->resource_id);
+        }
+    } else if (type == &row_import_task_type) {
+        const struct row_import_task *row = key;
+        wake(control, "job", row->account, row->id);
+    } else if (type == &row_image_type) {
+        wake(control, "job", "", ((const struct row_image *)key)->id);
+    }
+}
+
+/* At a start nobody knows what was left half done: everything is looked at once. */
+static bool
+wake_all(struct txn *txn, void *ctx, struct err *err)
+{
+    struct control *control = ctx;
+    struct row_query query = {0};
+    const struct row_type *const types[] = {
+        &row_instance_type, &row_volume_type, &row_import_task_type,
+        &row_image_type,    &row_vpc_type,    &row_nat_gateway_type};
+    for (size_t t = 0; t < ARRAY_LEN(types); t++) {
+        struct row_list list;
+        if (!row_list(txn, types[t], &query, &list, err)) {
+            return false;
+        }
+        for (size_t i = 0; i < list.count; i++) {
+            on_change(control, types[t], list.rows[i]);
+        }
+    }
+    return true;
+}
+
+/* ---- life ------------------------------------------------------------------------ */
+
+struct control *
+control_create(const struct nodes_config *config, struct err *err)
+{
+    struct control *control = xcalloc(1, sizeof *control);
+    control->config = *config;
+    control->nodes = nodes_create(config, err);
+    if (!control->nodes) {
+        free(control);
+        return NULL;
+    }
+    control->queue = queue_create(&(struct queue_config){.loop = config->loop,
+                                                         .store = config->store,
+                                                         .pass = control_pass,
+                                                         .ctx = control});
+    control->janitor = janitor_create(config);
+    store_watch(config->store, on_change, control);
+    AUTO(arena) struct arena *arena = arena_create();
+    if (!store_read(config->store, arena, wake_all, control, err)) {
+        return NULL; /* The caller ends the program; nothing was promised to anyone yet.
+                      */
+    }
+    return control;
+}
+
+struct nodes *
+control_nodes(struct control *control)
+{
+    return control->nodes;
+}
+
+static void
+on_queue_closed(void *ctx)
+{
+    struct control *control = ctx;
+    void (*closed)(void *) = control->closed;
+    void *closed_ctx = control->closed_ctx;
+    nodes_close(control->nodes);
+    free(control);
+    closed(closed_ctx);
+}
+
+void
+control_close(struct control *control, void (*closed)(void *ctx), void *ctx)
+{
+    store_unwatch(control->config.store, on_change, control);
+    control->closed = closed;
+    control->closed_ctx = ctx;
+    janitor_close(control->janitor);
+    queue_close(control->queue, on_queue_closed, control);
+}

@@ -1,0 +1,400 @@
+/* instance_loop.c - see instance_loop.h. */
+#include "control/instance_loop.h"
+
+#include "base/log.h"
+#include "base/tlv.h"
+#include "control/metadata_tree.h"
+#include "control/network_loop.h"
+#include "control/network_records.h"
+#include "control/wants.h"
+#include "core/instance_rows.h"
+#include "core/network_rows.h"
+
+/* The rows around one instance, as a pass needs them. */
+struct scene {
+    const struct pass *pass;
+    const struct row_instance *instance;
+    const struct row_machine_seen *seen; /* NULL: nothing reported yet. */
+    const struct row_volume *root;       /* NULL when gone. */
+    const struct row_eni *eni;
+    const struct row_subnet *subnet;
+    const struct row_vpc *vpc;
+};
+
+#define GET(scene, type, out, err, ...) \
+    row_get((scene)->pass->txn, &row_##type##_type, &(struct row_##type){__VA_ARGS__}, \
+            (const void **)(out), err)
+
+static bool
+scene_load(struct scene *s, struct err *err)
+{
+    const struct row_instance *i = s->instance;
+    if (!GET(s, machine_seen, &s->seen, err, .id = i->id) ||
+        !GET(s, volume, &s->root, err, .account = i->account,
+             .id = i->root_volume_id)) {
+        return false;
+    }
+    if (i->eni_ids.count == 0) {
+        return true;
+    }
+    if (!GET(s, eni, &s->eni, err, .account = i->account, .id = i->eni_ids.items[0])) {
+        return false;
+    }
+    return GET(s, subnet, &s->subnet, err, .account = i->account, .id = i->subnet_id) &&
+           GET(s, vpc, &s->vpc, err, .account = i->account, .id = i->vpc_id);
+}
+
+/* ---- wanting it ------------------------------------------------------------------ */
+
+static bool
+want_blob(const struct scene *s, const char *blob_id, struct err *err)
+{
+    if (str_empty(blob_id)) {
+        return true;
+    }
+    const struct row_blob *blob;
+    if (!GET(s, blob, &blob, err, .id = blob_id)) {
+        return false;
+    }
+    if (!blob) {
+        return err_set(err, ERR_CORRUPT, "instance %s needs blob %s, which is gone",
+                       s->instance->id, blob_id);
+    }
+    struct link_blob record = {
+        .id = blob->id,
+        .size_bytes = blob->size_bytes,
+        .sha256 = blob->sha256,
+        .format = blob->format,
+        .virtual_bytes = blob->virtual_bytes,
+    };
+    return want_put(s->pass->txn, s->instance->node_id, LINK_BLOB, blob->id, "",
+                    &record, err);
+}
+
+static bool
+want_disk(const struct scene *s, struct err *err)
+{
+    const struct row_volume *v = s->root;
+    struct link_disk record = {
+        .id = v->id,
+        .generation = v->generation,
+        .size_bytes = v->size_gib * (int64_t)GIB,
+        .base_blob = v->base_blob,
+    };
+    return want_blob(s, v->base_blob, err) &&
+           want_blob(s, s->instance->kernel_blob, err) &&
+           want_blob(s, s->instance->initrd_blob, err) &&
+           want_put(s->pass->txn, s->instance->node_id, LINK_DISK, v->id, v->account,
+                    &record, err);
+}
+
+/* One network card; 'eni' NULL when its row is gone. */
+static bool
+want_port(const struct scene *s, const struct row_eni *eni, struct err *err)
+{
+    const struct row_instance *i = s->instance;
+    struct txn *txn = s->pass->txn;
+    const struct instance_type *type = config_type(s->pass->config, i->type);
+    const struct row_subnet *subnet;
+    char host[HOSTNAME_LEN] = "";
+    uint32_t ip;
+    if (!GET(s, subnet, &subnet, err, .account = eni->account, .id = eni->subnet_id)) {
+        return false;
+    }
+    if (!subnet) {
+        return err_set(err, ERR_CORRUPT, "interface %s has lost its subnet", eni->id);
+    }
+    if (ipv4_parse(eni->ipv4, &ip)) {
+        hostname_of(ip, host);
+    }
+    struct link_port record = {
+        .id = eni->id,
+        .subnet_id = eni->subnet_id,
+        .machine_id = i->id,
+        .mac = eni->mac,
+        .ipv4 = eni->ipv4,
+        .hostname = arena_strdup(txn_arena(txn), host),
+        .generation = MAX(eni->generation, 1),
+        .up_bps = type ? type->network_burst_bps : 0,
+        .down_bps = type ? type->network_burst_bps : 0,
+        .check_source = eni->source_dest_check,
+        .device_index = eni->device_index,
+        .ipv4_more = {eni->more_ipv4.items, eni->more_ipv4.count},
+        .ipv6 = {eni->ipv6.items, eni->ipv6.count},
+        .group_ids = {eni->group_ids.items, eni->group_ids.count},
+    };
+    return network_want_base(s->pass, i->node_id, s->vpc, subnet, err) &&
+           port_publics(txn, eni, &record, err) &&
+           want_put(txn, i->node_id, LINK_PORT, record.id, i->account, &record, err);
+}
+
+static bool
+want_ports(const struct scene *s, struct err *err)
+{
+    const struct row_instance *i = s->instance;
+    for (size_t n = 0; n < i->eni_ids.count; n++) {
+        const struct row_eni *eni;
+        if (!GET(s, eni, &eni, err, .account = i->account, .id = i->eni_ids.items[n]) ||
+            (eni && !want_port(s, eni, err))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Takes down the machine's ports: all, or (its record having been heard of) those of
+ * cards that were taken out. */
+static bool
+drop_ports(const struct scene *s, bool all, struct err *err)
+{
+    const struct row_instance *i = s->instance;
+    const struct row_node_want prefix = {.node_id = i->node_id, .kind = LINK_PORT};
+    const struct row_query query = {.prefix = &prefix, .prefix_fields = 2};
+    struct txn *txn = s->pass->txn;
+    struct row_list list;
+    if (!all && (!s->seen || s->seen->generation < i->generation)) {
+        return true;
+    }
+    if (!row_list(txn, &row_node_want_type, &query, &list, err)) {
+        return false;
+    }
+    for (size_t n = 0; n < list.count; n++) {
+        const struct row_node_want *want = list.rows[n];
+        struct link_port port;
+        if (!tlv_decode(&link_port_desc, want->body.data, want->body.len,
+                        txn_arena(txn), &port, err)) {
+            return false;
+        }
+        bool drop = str_eq(port.machine_id, i->id);
+        for (size_t k = 0; !all && k < i->eni_ids.count; k++) {
+            drop &= !str_eq(i->eni_ids.items[k], port.id);
+        }
+        if (drop && !want_take_down(txn, i->node_id, LINK_PORT, port.id, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+want_metadata(const struct scene *s, struct err *err)
+{
+    const struct row_instance *i = s->instance;
+    struct txn *txn = s->pass->txn;
+    struct row_list tags;
+    struct row_query query = {
+        .prefix = &(struct row_tag){.account = i->account,
+                                    .region = i->region,
+                                    .resource_id = i->id},
+        .prefix_fields = 3,
+    };
+    if (!row_list(txn, &row_tag_type, &query, &tags, err)) {
+        return false;
+    }
+    const struct row_image *image;
+    if (!GET(s, image, &image, err, .id = i->image_id)) {
+        return false;
+    }
+    const struct zone_config *zone = config_zone(s->pass->config, i->zone);
+    struct metadata_source source = {
+        .instance = i,
+        .eni = s->eni,
+        .subnet = s->subnet,
+        .vpc = s->vpc,
+        .image = image,
+        .zone_id = zone ? zone->id : NULL,
+        .tags = (const struct row_tag *const *)tags.rows,
+        .tag_count = tags.count,
+    };
+    struct link_metadata record;
+    metadata_tree(txn_arena(txn), &source, &record);
+    return want_put(txn, i->node_id, LINK_METADATA, record.id, i->account, &record,
+                    err);
+}
+
+static bool
+want_machine(const struct scene *s, struct err *err)
+{
+    const struct row_instance *i = s->instance;
+    struct link_machine_disk disk = {
+        .disk_id = s->root->id,
+        .device = s->root->device,
+        .boot_index = 1,
+    };
+    struct link_machine record = {
+        .id = i->id,
+        .generation = i->generation,
+        .running = str_eq(i->want_state, "running") && str_empty(i->held_by),
+        .stop_hard = i->stop_hard,
+        .vcpus = i->vcpus,
+        .memory_bytes = i->memory_bytes,
+        .uuid = i->uuid,
+        .firmware = i->firmware,
+        .kernel_blob = i->kernel_blob,
+        .initrd_blob = i->initrd_blob,
+        .cmdline = i->cmdline,
+        .manufacturer = "Amazon EC2",
+        .product = i->type,
+        .reboot_count = i->reboot_count,
+        .restart = true,
+        .asset_tag = i->id,
+    };
+    record.disks.items = &disk;
+    record.disks.count = 1;
+    record.port_ids.items = i->eni_ids.items;
+    record.port_ids.count = i->eni_ids.count;
+    return want_put(s->pass->txn, i->node_id, LINK_MACHINE, i->id, i->account, &record,
+                    err);
+}
+
+/* ---- what the machine did -------------------------------------------------------- */
+
+/* A machine that the node gave up on is wanted stopped, with the reason told. */
+static bool
+settle_failure(const struct scene *s, const struct row_instance **inst, struct err *err)
+{
+    const char *why =
+        str_empty(s->seen->message) ? "the machine failed" : s->seen->message;
+    struct instance_want want = {
+        .state = "stopped",
+        .reason_code = "Server.InternalError",
+        .reason_text =
+            arena_printf(txn_arena(s->pass->txn), "Server.InternalError: %s", why),
+        .transition_reason = "Server.InternalError",
+    };
+    return instance_want(s->pass->txn, *inst, &want, s->pass->now_ns, inst, err);
+}
+
+/* Brings what the node saw back into the instance's rows. */
+static bool
+instance_settle(struct scene *s, struct err *err)
+{
+    const struct row_instance **inst = &s->instance;
+    const struct row_machine_seen *seen = s->seen;
+    if (!seen || seen->generation < (*inst)->generation) {
+        return true;
+    }
+    struct txn *txn = s->pass->txn;
+    bool off = str_eq(seen->state, "stopped") || str_eq(seen->state, "absent");
+    if (str_eq((*inst)->want_state, "running")) {
+        if (str_eq(seen->state, "running")) {
+            return instance_mark_running(txn, *inst, inst, err);
+        }
+        if (!str_eq(seen->state, "stopped") || str_empty(seen->reason) ||
+            str_eq(seen->reason, "stopped")) {
+            return true;
+        }
+        return str_eq(seen->reason, "guest_shutdown")
+                   ? instance_mark_guest_shutdown(txn, *inst, s->pass->now_ns, inst,
+                                                  err)
+                   : settle_failure(s, inst, err);
+    }
+    if (str_eq((*inst)->want_state, "stopped") && off) {
+        return instance_mark_stopped(txn, *inst, inst, err);
+    }
+    return true;
+}
+
+/* ---- taking it down -------------------------------------------------------------- */
+
+/* A node that was revoked will never report: what it held is as good as gone. */
+static bool
+node_is_lost(const struct scene *s, bool *out_lost, struct err *err)
+{
+    const struct row_node *node;
+    if (!GET(s, node, &node, err, .id = s->instance->node_id)) {
+        return false;
+    }
+    *out_lost = !node || !str_eq(node->state, "active");
+    return true;
+}
+
+/* The machine goes first; when the node reports it absent, its port, disk and rows
+ * follow. The volume's row stays until the node reports its disk absent too
+ * (volume_pass). */
+static bool
+instance_end(const struct scene *s, struct err *err)
+{
+    const struct row_instance *i = s->instance;
+    struct txn *txn = s->pass->txn;
+    if (!str_empty(i->node_id)) {
+        const struct row_node_want *machine;
+        bool lost;
+        if (!node_is_lost(s, &lost, err) ||
+            !want_take_down(txn, i->node_id, LINK_MACHINE, i->id, err) ||
+            !want_get(txn, i->node_id, LINK_MACHINE, i->id, &machine, err)) {
+            return false;
+        }
+        if (machine && !lost) {
+            return true;
+        }
+        const char *eni_id = s->eni ? s->eni->id : "";
+        if (!want_take_down(txn, i->node_id, LINK_METADATA, eni_id, err) ||
+            !drop_ports(s, true, err)) {
+            return false;
+        }
+    }
+    log_info("instance %s: terminated", i->id);
+    return instance_mark_terminated(txn, i, s->pass->now_ns, NULL, err) &&
+           (!s->vpc || str_empty(i->node_id) ||
+            network_release(s->pass, i->node_id, s->vpc, err));
+}
+
+/* ---- one pass -------------------------------------------------------------------- */
+
+bool
+instance_pass(const struct pass *pass, const char *account, const char *id,
+              struct err *err)
+{
+    struct scene s = {.pass = pass};
+    if (!GET(&s, instance, &s.instance, err, .account = account, .id = id)) {
+        return false;
+    }
+    if (!s.instance || s.instance->terminated_at) {
+        return true;
+    }
+    if (!scene_load(&s, err) || !instance_settle(&s, err)) {
+        return false;
+    }
+    if (str_eq(s.instance->want_state, "terminated")) {
+        return instance_end(&s, err);
+    }
+    if (str_empty(s.instance->node_id)) {
+        return true;
+    }
+    if (!s.root || !s.eni || !s.subnet || !s.vpc) {
+        return err_set(err, ERR_CORRUPT, "instance %s has lost its %s", id,
+                       s.root ? "network interface" : "root volume");
+    }
+    return want_ports(&s, err) && want_metadata(&s, err) && want_disk(&s, err) &&
+           want_machine(&s, err) && drop_ports(&s, false, err);
+}
+
+bool
+volume_pass(const struct pass *pass, const char *account, const char *id,
+            struct err *err)
+{
+    struct scene s = {.pass = pass};
+    if (!GET(&s, volume, &s.root, err, .account = account, .id = id)) {
+        return false;
+    }
+    const struct row_volume *v = s.root;
+    if (!v || !v->want_deleted) {
+        return true;
+    }
+    if (!str_empty(v->node_id)) {
+        const struct row_node_want *disk;
+        if (!want_take_down(pass->txn, v->node_id, LINK_DISK, v->id, err) ||
+            !want_get(pass->txn, v->node_id, LINK_DISK, v->id, &disk, err)) {
+            return false;
+        }
+        const struct row_node *node;
+        if (!GET(&s, node, &node, err, .id = v->node_id)) {
+            return false;
+        }
+        if (disk && node && str_eq(node->state, "active")) {
+            return true;
+        }
+    }
+    return volume_mark_deleted(pass->txn, v, err);
+}

@@ -1,0 +1,225 @@
+/* metadata_tree.c - see metadata_tree.h. */
+#include "control/metadata_tree.h"
+
+#include "base/jsonio.h"
+#include "base/timefmt.h"
+
+#define TREE_MAX 256
+
+/* Date folders that clients ask for; each mirrors latest/. */
+static const char *const tree_versions[] = {
+    "1.0",        "2007-01-19", "2008-09-01", "2009-04-04", "2011-01-01", "2012-01-12",
+    "2014-02-25", "2014-11-05", "2015-10-20", "2016-04-19", "2016-06-30", "2016-09-02",
+    "2018-03-28", "2018-08-17", "2018-09-24", "2019-10-01", "2020-10-27", "2021-01-03",
+    "2021-03-23", "2021-07-15", "2022-09-24",
+};
+
+struct tree {
+    struct arena *arena;
+    struct link_metadata_leaf *leaves;
+    size_t count;
+};
+
+static void
+tree_put_bytes(struct tree *tree, const char *path, const void *data, size_t len,
+               const char *type)
+{
+    if (tree->count < TREE_MAX) {
+        tree->leaves[tree->count++] = (struct link_metadata_leaf){
+            .path = path, .value = {data, len}, .type = type};
+    }
+}
+
+static void
+tree_put(struct tree *tree, const char *path, const char *value)
+{
+    if (value) {
+        tree_put_bytes(tree, path, value, strlen(value), NULL);
+    }
+}
+
+static void
+tree_meta(struct tree *tree, const char *name, const char *value)
+{
+    tree_put(tree, arena_printf(tree->arena, "latest/meta-data/%s", name), value);
+}
+
+static const char *
+join_groups(struct arena *arena, const struct row_instance *instance, bool names)
+{
+    AUTO(buf) struct buf text = {0};
+    for (size_t i = 0; i < instance->groups.count; i++) {
+        const struct row_instance_group *group = &instance->groups.items[i];
+        buf_printf(&text, "%s%s", i ? "\n" : "", names ? group->name : group->id);
+    }
+    return arena_strdup(arena, buf_str(&text));
+}
+
+static void
+tree_interface(struct tree *tree, const struct metadata_source *s)
+{
+    struct arena *arena = tree->arena;
+    const struct {
+        const char *name, *value;
+    } entries[] = {
+        {"device-number", "0"},
+        {"interface-id", s->eni->id},
+        {"local-hostname", s->instance->private_dns},
+        {"local-ipv4s", s->eni->ipv4},
+        {"mac", s->eni->mac},
+        {"owner-id", s->instance->account},
+        {"security-group-ids", join_groups(arena, s->instance, false)},
+        {"security-groups", join_groups(arena, s->instance, true)},
+        {"subnet-id", s->subnet->id},
+        {"subnet-ipv4-cidr-block", s->subnet->cidr},
+        {"vpc-id", s->vpc->id},
+        {"vpc-ipv4-cidr-block", s->vpc->cidr},
+        {"vpc-ipv4-cidr-blocks", s->vpc->cidr},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(entries); i++) {
+        tree_meta(tree,
+                  arena_printf(arena, "network/interfaces/macs/%s/%s", s->eni->mac,
+                               entries[i].name),
+                  entries[i].value);
+    }
+}
+
+static void
+json_member(struct buf *out, const char *name, const char *value, bool last)
+{
+    buf_printf(out, "  \"%s\" : ", name);
+    if (value) {
+        json_put_string(out, value, strlen(value));
+    } else {
+        buf_puts(out, "null");
+    }
+    buf_puts(out, last ? "\n" : ",\n");
+}
+
+static void
+tree_identity(struct tree *tree, const struct metadata_source *s)
+{
+    const struct row_instance *i = s->instance;
+    char launched[TIME_TEXT_LEN];
+    time_iso(i->launched_at, launched);
+    memcpy(launched + 19, "Z", 2); /* Whole seconds, as AWS writes it here. */
+    AUTO(buf) struct buf doc = {0};
+    buf_puts(&doc, "{\n");
+    json_member(&doc, "accountId", i->account, false);
+    json_member(&doc, "architecture", "x86_64", false);
+    json_member(&doc, "availabilityZone", i->zone, false);
+    buf_puts(&doc, "  \"billingProducts\" : null,\n"
+                   "  \"devpayProductCodes\" : null,\n"
+                   "  \"marketplaceProductCodes\" : null,\n");
+    json_member(&doc, "imageId", i->image_id, false);
+    json_member(&doc, "instanceId", i->id, false);
+    json_member(&doc, "instanceType", i->type, false);
+    buf_puts(&doc, "  \"kernelId\" : null,\n");
+    json_member(&doc, "pendingTime", launched, false);
+    json_member(&doc, "privateIp", s->eni->ipv4, false);
+    buf_puts(&doc, "  \"ramdiskId\" : null,\n");
+    json_member(&doc, "region", i->region, false);
+    json_member(&doc, "version", "2017-09-30", true);
+    buf_puts(&doc, "}");
+    tree_put_bytes(tree, "latest/dynamic/instance-identity/document",
+                   arena_memdup(tree->arena, doc.data, doc.len), doc.len, NULL);
+}
+
+static void
+tree_key(struct tree *tree, const struct row_instance *instance)
+{
+    if (str_empty(instance->public_key)) {
+        return;
+    }
+    /* A folder's own listing, which here is not its children's names. */
+    tree_meta(tree, "public-keys/",
+              arena_printf(tree->arena, "0=%s", instance->key_name));
+    tree_meta(tree, "public-keys/0/openssh-key",
+              arena_printf(tree->arena, "%s\n", instance->public_key));
+}
+
+static void
+tree_tags(struct tree *tree, const struct metadata_source *s)
+{
+    if (!str_eq(s->instance->http_tags, "enabled")) {
+        return;
+    }
+    for (size_t i = 0; i < s->tag_count; i++) {
+        /* A key with a slash or a space has no place in a path; AWS refuses such tags.
+         */
+        if (!strpbrk(s->tags[i]->tag_key, "/ ")) {
+            tree_meta(
+                tree,
+                arena_printf(tree->arena, "tags/instance/%s", s->tags[i]->tag_key),
+                s->tags[i]->value ? s->tags[i]->value : "");
+        }
+    }
+}
+
+static void
+tree_plain(struct tree *tree, const struct metadata_source *s)
+{
+    const struct row_instance *i = s->instance;
+    const char *root = i->root_device ? i->root_device : "/dev/xvda";
+    const char *short_root = str_starts(root, "/dev/") ? root + 5 : root;
+    const struct {
+        const char *name, *value;
+    } entries[] = {
+        {"ami-id", i->image_id},
+        {"ami-launch-index", arena_printf(tree->arena, "%" PRId64, i->launch_index)},
+        {"ami-manifest-path", "(unknown)"},
+        {"block-device-mapping/ami", short_root},
+        {"block-device-mapping/root", root},
+        {"hostname", i->private_dns},
+        {"instance-action", "none"},
+        {"instance-id", i->id},
+        {"instance-life-cycle", "on-demand"},
+        {"instance-type", i->type},
+        {"local-hostname", i->private_dns},
+        {"local-ipv4", s->eni->ipv4},
+        {"mac", s->eni->mac},
+        {"placement/availability-zone", i->zone},
+        {"placement/availability-zone-id", s->zone_id},
+        {"placement/region", i->region},
+        {"profile", "default-hvm"},
+        {"reservation-id", i->reservation_id},
+        {"security-groups", join_groups(tree->arena, i, true)},
+        {"services/domain", "amazonaws.com"},
+        {"services/partition", "aws"},
+        {"system", "nitro"},
+    };
+    for (size_t n = 0; n < ARRAY_LEN(entries); n++) {
+        tree_meta(tree, entries[n].name, entries[n].value);
+    }
+}
+
+void
+metadata_tree(struct arena *arena, const struct metadata_source *s,
+              struct link_metadata *out)
+{
+    struct tree tree = {
+        .arena = arena,
+        .leaves = ARENA_ARRAY(arena, TREE_MAX, struct link_metadata_leaf),
+    };
+    const struct row_instance *i = s->instance;
+    tree_plain(&tree, s);
+    tree_interface(&tree, s);
+    tree_key(&tree, i);
+    tree_tags(&tree, s);
+    tree_identity(&tree, s);
+    if (i->user_data.len) {
+        tree_put_bytes(&tree, "latest/user-data", i->user_data.data, i->user_data.len,
+                       "application/octet-stream");
+    }
+    *out = (struct link_metadata){
+        .id = s->eni->id,
+        .enabled = !str_eq(i->http_endpoint, "disabled"),
+        .token_required = str_eq(i->http_tokens, "required"),
+        .hop_limit = i->http_hop_limit ? i->http_hop_limit : 1,
+        .generation = i->generation,
+    };
+    out->leaves.items = tree.leaves;
+    out->leaves.count = tree.count;
+    out->versions.items = arena_memdup(arena, tree_versions, sizeof tree_versions);
+    out->versions.count = ARRAY_LEN(tree_versions);
+}

@@ -1,0 +1,414 @@
+/* nodes.c - see nodes.h: the server's life, pushing wants, taking reports. */
+#include "control/nodes_impl.h"
+
+#include "base/log.h"
+#include "base/map.h"
+#include "control/reports.h"
+#include "core/id.h"
+
+/* ---- errands --------------------------------------------------------------------- */
+
+struct errand *
+errand_create(struct nodes *nodes, struct link_peer *peer, errand_txn_fn *txn,
+              errand_done_fn *done)
+{
+    struct arena *arena = arena_create();
+    struct errand *e = ARENA_NEW(arena, struct errand);
+    *e = (struct errand){
+        .nodes = nodes,
+        .peer_id = peer ? link_peer_id(peer) : 0,
+        .arena = arena,
+        .pass = {.config = nodes->config.cloud,
+                 .rng = nodes->config.rng,
+                 .blobs = nodes->config.blobs,
+                 .now_ns = clock_real(nodes->config.clock)},
+        .txn = txn,
+        .done = done,
+    };
+    const char *node_id = peer ? link_peer_node_id(peer) : NULL;
+    snprintf(e->node_id, sizeof e->node_id, "%s", node_id ? node_id : "");
+    nodes->errands++;
+    return e;
+}
+
+static bool
+errand_txn(struct txn *txn, void *ctx, struct err *err)
+{
+    struct errand *e = ctx;
+    e->pass.txn = txn;
+    return e->txn(e, txn, err);
+}
+
+static void nodes_end(struct nodes *nodes);
+
+void
+nodes_errand_home(struct nodes *nodes)
+{
+    if (--nodes->errands == 0 && nodes->closing) {
+        nodes_end(nodes);
+    }
+}
+
+static void
+errand_deliver(void *ctx)
+{
+    struct errand *e = ctx;
+    struct nodes *nodes = e->nodes;
+    struct link_peer *peer = e->peer_id && !nodes->closing
+                                 ? link_server_peer(nodes->server, e->peer_id)
+                                 : NULL;
+    if (e->done) {
+        e->done(e, peer, &e->err);
+    } else if (e->err.code != ERR_NONE) {
+        log_error("control: node %s: %s", e->node_id, e->err.msg);
+    }
+    arena_destroy(e->arena);
+    nodes_errand_home(nodes);
+}
+
+static void
+errand_finished(void *ctx, const struct err *err)
+{
+    struct errand *e = ctx;
+    e->err = *err;
+    mailbox_post(e->nodes->mailbox, errand_deliver, e);
+}
+
+void
+errand_run(struct errand *e)
+{
+    store_write_async(e->nodes->config.store, e->arena, errand_txn, errand_finished, e);
+}
+
+/* ---- wants to nodes -------------------------------------------------------------- */
+
+struct push {
+    const char *node_id;
+    int64_t after;
+    struct row_list rows;
+};
+
+static bool
+push_read(struct txn *txn, void *ctx, struct err *err)
+{
+    struct push *push = ctx;
+    struct row_node_want prefix = {.node_id = push->node_id};
+    /* Revisions are unique within a node: no row of this one is after the last kind. */
+    struct row_node_want after = {
+        .node_id = push->node_id, .revision = push->after, .kind = INT64_MAX, .id = ""};
+    struct row_query query = {
+        .index = "by_revision", .prefix = &prefix, .prefix_fields = 1, .after = &after};
+    return row_list(txn, &row_node_want_type, &query, &push->rows, err);
+}
+
+struct link_peer *
+nodes_peer(struct nodes *nodes, const char *node_id)
+{
+    return map_get(nodes->by_node, node_id);
+}
+
+void
+nodes_push(struct nodes *nodes, struct link_peer *peer, bool first)
+{
+    struct peer_state *state = link_peer_user(peer);
+    AUTO(arena) struct arena *arena = arena_create();
+    struct push push = {.node_id = state->node_id, .after = state->sent_revision};
+    struct err err = {0};
+    if (!store_read(nodes->config.store, arena, push_read, &push, &err)) {
+        link_peer_close(peer, err.msg);
+        return;
+    }
+    for (size_t i = 0; i < push.rows.count; i++) {
+        const struct row_node_want *want = push.rows.rows[i];
+        link_peer_want(peer, (enum link_kind)want->kind, want->id, want->revision,
+                       want->deleted, want->body);
+        state->sent_revision = want->revision;
+    }
+    if (first) {
+        link_peer_snapshot_end(peer, state->sent_revision, (int64_t)push.rows.count);
+    }
+}
+
+/* ---- reports --------------------------------------------------------------------- */
+
+struct report_in {
+    enum link_kind kind;
+    const void *record;
+    int64_t sequence;
+    const char *event_id;
+};
+
+static bool
+report_txn(struct errand *e, struct txn *txn, struct err *err)
+{
+    const struct report_in *in = e->in;
+    return report_apply(&e->pass, e->node_id, in->kind, in->record, in->event_id, err);
+}
+
+static void
+report_done(struct errand *e, struct link_peer *peer, const struct err *err)
+{
+    const struct report_in *in = e->in;
+    if (err->code != ERR_NONE) {
+        log_warn("control: a report of node %s: %s", e->node_id, err->msg);
+    }
+    if (!peer) {
+        return;
+    }
+    /* A report that can never be taken would come back for ever. */
+    if (err->code == ERR_NONE || err->code == ERR_CORRUPT) {
+        link_peer_ack_report(peer, in->sequence);
+    } else {
+        link_peer_close(peer, err->msg);
+    }
+}
+
+static void
+on_report(void *ctx, struct link_peer *peer, enum link_kind kind, const void *record,
+          struct blob body UNUSED, int64_t sequence)
+{
+    struct nodes *nodes = ctx;
+    struct errand *e = errand_create(nodes, peer, report_txn, report_done);
+    struct report_in *in = ARENA_NEW(e->arena, struct report_in);
+    *in = (struct report_in){
+        .kind = kind,
+        .record = desc_copy(link_seen_desc(kind), record, e->arena),
+        .sequence = sequence,
+        .event_id =
+            arena_printf(e->arena, "%016" PRIx64 "%04" PRIx64, (uint64_t)e->pass.now_ns,
+                         rng_below(nodes->config.rng, 65536)),
+    };
+    e->in = in;
+    /* A job is done when its blob is here: that may take a moment after its last byte.
+     */
+    if (kind == LINK_BLOB_JOB && nodes->commits > 0) {
+        VEC_PUSH(&nodes->after_commits, e);
+    } else {
+        errand_run(e);
+    }
+}
+
+static bool
+ack_txn(struct errand *e, struct txn *txn, struct err *err)
+{
+    const struct row_node_seen *old;
+    struct row_node_seen row = {.id = e->node_id};
+    if (!row_get(txn, &row_node_seen_type, &row, (const void **)&old, err)) {
+        return false;
+    }
+    if (old) {
+        row = *old;
+    }
+    row.acked_revision = *(int64_t *)e->in;
+    return row_put(txn, &row_node_seen_type, &row, err);
+}
+
+static void
+on_ack(void *ctx, struct link_peer *peer, int64_t revision)
+{
+    struct errand *e = errand_create(ctx, peer, ack_txn, NULL);
+    e->in = arena_memdup(e->arena, &revision, sizeof revision);
+    errand_run(e);
+}
+
+/* ---- coming and going ------------------------------------------------------------ */
+
+static bool
+lost_txn(struct errand *e, struct txn *txn, struct err *err)
+{
+    const struct row_node_seen *old;
+    struct row_node_seen row = {.id = e->node_id};
+    if (!row_get(txn, &row_node_seen_type, &row, (const void **)&old, err)) {
+        return false;
+    }
+    if (!old || !old->connected) {
+        return true;
+    }
+    row = *old;
+    row.connected = false;
+    return row_put(txn, &row_node_seen_type, &row, err);
+}
+
+static void
+on_lost(void *ctx, struct link_peer *peer, const char *why)
+{
+    struct nodes *nodes = ctx;
+    struct peer_state *state = link_peer_user(peer);
+    if (!state) {
+        log_info("control: %s left before joining: %s",
+                 link_peer_identity(peer)->address, why);
+        return;
+    }
+    log_info("control: node %s: stream ended: %s", state->node_id, why);
+    if (nodes_peer(nodes, state->node_id) == peer) {
+        map_del(nodes->by_node, state->node_id);
+        struct errand *e = errand_create(nodes, NULL, lost_txn, NULL);
+        memcpy(e->node_id, state->node_id, sizeof e->node_id);
+        errand_run(e);
+    }
+    free(state);
+}
+
+struct node_change {
+    struct nodes *nodes;
+    char node_id[32];
+};
+
+struct node_look {
+    const char *node_id;
+    const struct row_node *row;
+};
+
+static bool
+look_read(struct txn *txn, void *ctx, struct err *err)
+{
+    struct node_look *look = ctx;
+    struct row_node key = {.id = look->node_id};
+    return row_get(txn, &row_node_type, &key, (const void **)&look->row, err);
+}
+
+static void
+on_node_changed(void *ctx)
+{
+    struct node_change *change = ctx;
+    struct nodes *nodes = change->nodes;
+    struct link_peer *peer = nodes_peer(nodes, change->node_id);
+    if (peer) {
+        AUTO(arena) struct arena *arena = arena_create();
+        struct node_look look = {.node_id = change->node_id};
+        struct err err = {0};
+        if (!store_read(nodes->config.store, arena, look_read, &look, &err)) {
+            log_warn("control: node %s: %s", change->node_id, err.msg);
+        } else if (!look.row || !str_eq(look.row->state, "active")) {
+            link_peer_close(peer, "revoked");
+        } else {
+            nodes_push(nodes, peer, false);
+        }
+    }
+    free(change);
+}
+
+void
+nodes_changed(struct nodes *nodes, const char *node_id)
+{
+    struct node_change *change = xcalloc(1, sizeof *change);
+    change->nodes = nodes;
+    snprintf(change->node_id, sizeof change->node_id, "%s", node_id);
+    mailbox_post(nodes->mailbox, on_node_changed, change);
+}
+
+/* ---- life ------------------------------------------------------------------------ */
+
+struct cloud_look {
+    const struct row_cloud *row;
+};
+
+static bool
+cloud_read(struct txn *txn, void *ctx, struct err *err)
+{
+    struct cloud_look *look = ctx;
+    struct row_cloud key = {.id = "cloud"};
+    return row_get(txn, &row_cloud_type, &key, (const void **)&look->row, err);
+}
+
+/* A control plane that starts has nobody connected, whatever it believed when it ended.
+ */
+static bool
+disconnect_all(struct txn *txn, void *ctx UNUSED, struct err *err)
+{
+    struct row_list list;
+    struct row_query query = {0};
+    if (!row_list(txn, &row_node_seen_type, &query, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        struct row_node_seen row = *(const struct row_node_seen *)list.rows[i];
+        row.connected = false;
+        if (!row_put(txn, &row_node_seen_type, &row, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+nodes_listen(struct nodes *nodes, struct arena *arena, const char *ca_pem,
+             struct err *err)
+{
+    const struct nodes_config *config = &nodes->config;
+    struct pki_pair server = {0};
+    if (!pki_server_make(nodes->ca, arena, config->rng, clock_real(config->clock),
+                         &server, err)) {
+        return false;
+    }
+    struct link_server_config link = {
+        .loop = config->loop,
+        .clock = config->clock,
+        .rng = config->rng,
+        .ops = {nodes_on_hello, nodes_on_enroll, nodes_on_renew, on_report, on_ack,
+                nodes_on_channel, on_lost},
+        .ctx = nodes,
+        .unix_path = config->unix_path,
+        .tcp_host = config->tcp_host,
+        .tcp_port = config->tcp_port,
+        .ca_pem = ca_pem,
+        .cert_pem = server.cert_pem,
+        .key_pem = server.key_pem,
+    };
+    nodes->server = link_server_create(&link, err);
+    return nodes->server != NULL;
+}
+
+struct nodes *
+nodes_create(const struct nodes_config *config, struct err *err)
+{
+    AUTO(arena) struct arena *arena = arena_create();
+    struct cloud_look look = {0};
+    if (!store_read(config->store, arena, cloud_read, &look, err) ||
+        !store_write(config->store, arena, disconnect_all, NULL, err)) {
+        return NULL;
+    }
+    if (!look.row) {
+        err_set(err, ERR_CORRUPT, "the store holds no cloud row");
+        return NULL;
+    }
+    struct nodes *nodes = xcalloc(1, sizeof *nodes);
+    nodes->config = *config;
+    nodes->by_node = map_create(NULL);
+    nodes->mailbox = mailbox_create(config->loop);
+    snprintf(nodes->cloud_id, sizeof nodes->cloud_id, "%s", look.row->cloud_id);
+    nodes->ca = pki_ca_load(look.row->ca_cert_pem, look.row->ca_key_pem, err);
+    if (!nodes->ca || !nodes_listen(nodes, arena, look.row->ca_cert_pem, err)) {
+        nodes_close(nodes);
+        return NULL;
+    }
+    return nodes;
+}
+
+/* The last errand is home: nobody posts any more. */
+static void
+nodes_end(struct nodes *nodes)
+{
+    mailbox_close(nodes->mailbox);
+    VEC_FREE(&nodes->after_commits);
+    pki_ca_destroy(nodes->ca);
+    map_destroy(nodes->by_node);
+    free(nodes);
+}
+
+void
+nodes_close(struct nodes *nodes)
+{
+    link_server_destroy(nodes->server);
+    nodes->closing = true;
+    nodes->server = NULL;
+    if (nodes->errands == 0) {
+        nodes_end(nodes);
+    }
+}
+
+int
+nodes_port(const struct nodes *nodes)
+{
+    return link_server_port(nodes->server);
+}

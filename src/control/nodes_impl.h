@@ -1,0 +1,70 @@
+/* nodes_impl.h - what the files of nodes share: the struct, and one errand at a time.
+ *
+ * An errand is a transaction on behalf of a peer: asked on the loop, run on the store's
+ * writer thread, answered on the loop; the peer may be gone by then. */
+#pragma once
+#include "base/map.h"
+#include "control/mailbox.h"
+#include "control/nodes.h"
+#include "link/pki.h"
+
+struct nodes {
+    struct nodes_config config;
+    struct link_server *server;
+    struct mailbox *mailbox;
+    struct pki_ca *ca;
+    char cloud_id[32];
+    struct map *by_node;      /* node id -> struct link_peer, welcomed. */
+    _Atomic unsigned errands; /* Under way; created on any thread. */
+    bool closing;
+    unsigned commits;                   /* Blobs being finished... */
+    VEC(struct errand *) after_commits; /* ...and reports that wait for them. */
+};
+
+/* What hangs on a peer (link_peer_user). */
+struct peer_state {
+    char node_id[32];
+    int64_t sent_revision; /* Wants up to here are on their way. */
+};
+
+struct errand;
+/* In the transaction; may run again. Results go into the errand's arena. */
+typedef bool errand_txn_fn(struct errand *errand, struct txn *txn, struct err *err);
+/* On the loop. 'peer' is NULL when it was lost meanwhile. */
+typedef void errand_done_fn(struct errand *errand, struct link_peer *peer,
+                            const struct err *err);
+
+struct errand {
+    struct nodes *nodes;
+    uint64_t peer_id;
+    struct arena *arena;
+    struct pass pass; /* txn is set while it runs. */
+    errand_txn_fn *txn;
+    errand_done_fn *done;
+    struct err err;
+    char node_id[32];
+    void *in;  /* The request, copied into 'arena'. */
+    void *out; /* The transaction's result, in 'arena'. */
+};
+
+/* 'peer' may be NULL (nobody waits). The caller fills 'in' before errand_run. */
+struct errand *errand_create(struct nodes *nodes, struct link_peer *peer,
+                             errand_txn_fn *txn, errand_done_fn *done);
+void errand_run(struct errand *errand); /* Takes it. */
+/* One of 'errands' is done; the last one of closed nodes ends them. */
+void nodes_errand_home(struct nodes *nodes);
+
+/* nodes_join.c: callbacks of the link server. */
+void nodes_on_enroll(void *ctx, struct link_peer *peer, const struct link_identity *who,
+                     const struct link_enroll *enroll);
+void nodes_on_renew(void *ctx, struct link_peer *peer, const struct link_renew *renew);
+void nodes_on_hello(void *ctx, struct link_peer *peer, const struct link_identity *who,
+                    const struct link_hello *hello);
+/* nodes_blobs.c */
+void nodes_on_channel(void *ctx, struct link_peer *peer, struct link_channel *channel,
+                      const struct link_channel_open *open);
+/* nodes.c: sends what the peer has not got yet; 'first', after a hello, says when that
+ * was all. */
+void nodes_push(struct nodes *nodes, struct link_peer *peer, bool first);
+/* nodes.c: the peer that serves a node, or NULL. */
+struct link_peer *nodes_peer(struct nodes *nodes, const char *node_id);

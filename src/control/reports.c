@@ -1,0 +1,253 @@
+/* reports.c - see reports.h. */
+#include "control/reports.h"
+
+#include "base/log.h"
+#include "control/jobs.h"
+#include "control/wants.h"
+
+/* Writes only what differs, so that a report repeated costs no commit. */
+static bool
+put_if_new(struct txn *txn, const struct row_type *type, const void *row,
+           struct err *err)
+{
+    const void *old;
+    if (!row_get(txn, type, row, &old, err)) {
+        return false;
+    }
+    return (old && desc_equal(type->desc, old, row)) || row_put(txn, type, row, err);
+}
+
+static bool
+is_absent(const char *state)
+{
+    return str_eq(state, "absent");
+}
+
+static bool
+report_machine(const struct pass *pass, const struct row_node_want *want,
+               const struct link_machine_seen *r, struct err *err)
+{
+    struct row_machine_seen row = {
+        .id = want->id,
+        .node_id = want->node_id,
+        .generation = r->generation,
+        .state = r->state,
+        .reason = r->reason,
+        .message = r->message,
+        .reboot_count = r->reboot_count,
+        .started_at = r->started_at,
+        .host_fault = r->host_fault,
+        .crashes = r->crashes,
+        .guest_reboots = r->guest_reboots,
+        .account = want->account,
+    };
+    bool gone = want->deleted && is_absent(r->state);
+    if (gone) {
+        if (!want_forget(pass->txn, want->node_id, LINK_MACHINE, want->id, err) ||
+            !row_delete(pass->txn, &row_machine_seen_type, &row, err)) {
+            return false;
+        }
+    } else if (!put_if_new(pass->txn, &row_machine_seen_type, &row, err)) {
+        return false;
+    }
+    if (!instance_pass(pass, want->account, want->id, err)) {
+        return false;
+    }
+    /* A copy may wait for this machine to be off. */
+    const struct row_instance *instance;
+    struct row_instance key = {.account = want->account, .id = want->id};
+    return row_get(pass->txn, &row_instance_type, &key, (const void **)&instance, err) &&
+           (!instance || str_empty(instance->held_by) ||
+            job_pass(pass, want->account, instance->held_by, err));
+}
+
+static bool
+report_disk(const struct pass *pass, const struct row_node_want *want,
+            const struct link_disk_seen *r, struct err *err)
+{
+    struct row_disk_seen row = {
+        .id = want->id,
+        .node_id = want->node_id,
+        .generation = r->generation,
+        .state = r->state,
+        .used_bytes = r->used_bytes,
+        .message = r->message,
+        .size_bytes = r->size_bytes,
+        .account = want->account,
+    };
+    if (want->deleted && is_absent(r->state)) {
+        return want_forget(pass->txn, want->node_id, LINK_DISK, want->id, err) &&
+               row_delete(pass->txn, &row_disk_seen_type, &row, err) &&
+               volume_pass(pass, want->account, want->id, err);
+    }
+    return put_if_new(pass->txn, &row_disk_seen_type, &row, err);
+}
+
+static bool
+report_job(const struct pass *pass, const struct row_node_want *want,
+           const struct link_blob_job_seen *r, struct err *err)
+{
+    struct row_job_seen row = {
+        .id = want->id,
+        .node_id = want->node_id,
+        .state = r->state,
+        .percent = r->percent,
+        .message = r->message,
+        .error_code = r->error_code,
+        .format = r->format,
+        .size_bytes = r->size_bytes,
+        .virtual_bytes = r->virtual_bytes,
+        .sha256 = r->sha256,
+        .firmware = r->firmware,
+        .account = want->account,
+    };
+    if (want->deleted && is_absent(r->state)) {
+        return want_forget(pass->txn, want->node_id, LINK_BLOB_JOB, want->id, err) &&
+               row_delete(pass->txn, &row_job_seen_type, &row, err);
+    }
+    return put_if_new(pass->txn, &row_job_seen_type, &row, err) &&
+           job_pass(pass, want->account, want->id, err);
+}
+
+/* Ports, networks, subnets, blobs: only their end matters here. */
+static bool
+report_plain(const struct pass *pass, const struct row_node_want *want,
+             const char *state, const char *message, struct err *err)
+{
+    if (str_eq(state, "error")) {
+        log_warn("node %s: %s: %s", want->node_id, want->id,
+                 message ? message : "error");
+    }
+    if (!is_absent(state)) {
+        return true;
+    }
+    return want_forget(pass->txn, want->node_id, (enum link_kind)want->kind, want->id,
+                       err);
+}
+
+static bool
+plain_name(const char *text)
+{
+    size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                              "0123456789.-_");
+    return text[len] == '\0' && len <= 64;
+}
+
+/* A host may be renamed; what it calls itself is for people only. */
+static bool
+name_node(const struct pass *pass, const char *node_id, const char *hostname,
+          struct err *err)
+{
+    const struct row_node *old;
+    struct row_node key = {.id = node_id};
+    if (str_empty(hostname) || !plain_name(hostname)) {
+        return true;
+    }
+    if (!row_get(pass->txn, &row_node_type, &key, (const void **)&old, err)) {
+        return false;
+    }
+    if (!old || str_eq(old->name, hostname)) {
+        return true;
+    }
+    struct row_node row = *old;
+    row.name = hostname;
+    return row_put(pass->txn, &row_node_type, &row, err);
+}
+
+static bool
+report_node(const struct pass *pass, const char *node_id,
+            const struct link_node_seen *r, struct err *err)
+{
+    const struct row_node_seen *old;
+    struct row_node_seen row = {.id = node_id};
+    if (!row_get(pass->txn, &row_node_seen_type, &row, (const void **)&old, err)) {
+        return false;
+    }
+    row = (struct row_node_seen){
+        .id = node_id,
+        .at = pass->now_ns,
+        .boot_id = r->boot_id,
+        .version = r->version,
+        .vcpus = r->vcpus,
+        .memory_bytes = r->memory_bytes,
+        .pool_bytes = r->pool_bytes,
+        .pool_free_bytes = r->pool_free_bytes,
+        .accel = r->accel,
+        .cpu_model = r->cpu_model,
+        .connected = true,
+        .memory_free_bytes = r->memory_free_bytes,
+        .acked_revision = old ? old->acked_revision : 0,
+    };
+    return row_put(pass->txn, &row_node_seen_type, &row, err) &&
+           name_node(pass, node_id, r->hostname, err);
+}
+
+static bool
+report_event(const struct pass *pass, const char *node_id, const struct link_event *r,
+             const char *event_id, struct err *err)
+{
+    struct row_node_event row = {
+        .node_id = node_id,
+        .id = event_id,
+        .at = r->at ? r->at : pass->now_ns,
+        .kind = r->kind,
+        .object = r->object,
+        .message = r->message,
+        .level = r->level,
+    };
+    return row_put(pass->txn, &row_node_event_type, &row, err);
+}
+
+/* The id that a report is about: every seen record of an object begins with it. */
+static const char *
+report_id(enum link_kind kind, const void *record)
+{
+    const struct desc *desc = link_seen_desc(kind);
+    const struct desc_field *field = desc ? desc_find(desc, "id") : NULL;
+    return field ? *(const char **)desc_at(field, record) : NULL;
+}
+
+bool
+report_apply(const struct pass *pass, const char *node_id, enum link_kind kind,
+             const void *record, const char *event_id, struct err *err)
+{
+    if (kind == LINK_NODE) {
+        return report_node(pass, node_id, record, err);
+    }
+    if (kind == LINK_EVENT) {
+        return report_event(pass, node_id, record, event_id, err);
+    }
+    const char *id = report_id(kind, record);
+    const struct row_node_want *want;
+    if (str_empty(id)) {
+        return err_set(err, ERR_CORRUPT, "node %s: a report without an id", node_id);
+    }
+    if (!want_get(pass->txn, node_id, kind, id, &want, err)) {
+        return false;
+    }
+    if (!want) {
+        log_debug("node %s: a report about %s, which is not wanted of it", node_id, id);
+        return true;
+    }
+    switch (kind) {
+    case LINK_MACHINE:
+        return report_machine(pass, want, record, err);
+    case LINK_DISK:
+        return report_disk(pass, want, record, err);
+    case LINK_BLOB_JOB:
+        return report_job(pass, want, record, err);
+    case LINK_BLOB: {
+        const struct link_blob_seen *r = record;
+        return report_plain(pass, want, r->state, r->message, err);
+    }
+    case LINK_PORT:
+    case LINK_METADATA: {
+        const struct link_port_seen *r = record;
+        return report_plain(pass, want, r->state, r->message, err);
+    }
+    default: {
+        const struct link_network_seen *r = record;
+        return report_plain(pass, want, r->state, r->message, err);
+    }
+    }
+}

@@ -1,0 +1,16 @@
+/* reports.h - what nodes saw, brought into rows: the only writers of seen.
+ *
+ * Purpose:  one report is one transaction: its row, what it frees, and the next pass of
+ *           the object it is about.
+ * Place:    control/, inside a caller's transaction.
+ * Input:    decoded by descriptor but otherwise a stranger's word: a report about what
+ * is not wanted of that node changes nothing. Threads:  the thread that runs the
+ * transaction. */
+#pragma once
+#include "control/instance_loop.h"
+#include "link/link.h"
+
+/* 'record' is of link_seen_desc(kind). 'event_id' names a LINK_EVENT's row. */
+MUST_CHECK bool report_apply(const struct pass *pass, const char *node_id,
+                             enum link_kind kind, const void *record,
+                             const char *event_id, struct err *err);

@@ -1,0 +1,182 @@
+/* moln-node.c - the node agent as a program: options, signals, the loop. */
+#include "base/file.h"
+#include "base/log.h"
+#include "node/agent.h"
+#include "node/metadata/metadata.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "usage: moln-node [--state DIR] [--join HOST:PORT --token-file FILE]\n"
+    "       moln-node [--state DIR] --power-off | --purge\n"
+    "\n"
+    "Runs this host's guests for a moln control plane: over STATE/link.sock, or at\n"
+    "HOST:PORT with a token from `moln node token` the first time. Guests outlive it.\n"
+    "\n"
+    "  --state DIR        state folder (MOLN_STATE, else /var/lib/moln)\n"
+    "  --join HOST:PORT   control plane to join\n"
+    "  --token-file FILE  file with the token\n"
+    "  --power-off        shut all guests down, remove namespaces and cgroups; keep "
+    "disks\n"
+    "  --purge            the same at once, and remove disks and all else\n"
+    "  --debug            say more\n"
+    "  --version, --help\n";
+
+struct options {
+    const char *state, *join, *token_file;
+    bool power_off, purge, debug;
+};
+
+static void
+parse(int argc, char **argv, struct options *o)
+{
+    static const struct option longs[] = {
+        {"state", required_argument, NULL, 's'},
+        {"join", required_argument, NULL, 'j'},
+        {"token-file", required_argument, NULL, 't'},
+        {"power-off", no_argument, NULL, 'o'},
+        {"purge", no_argument, NULL, 'p'},
+        {"debug", no_argument, NULL, 'd'},
+        {"version", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    const char *state = getenv("MOLN_STATE");
+    *o = (struct options){.state = str_empty(state) ? "/var/lib/moln" : state};
+    for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
+        switch (c) {
+        case 's':
+            o->state = optarg;
+            break;
+        case 'j':
+            o->join = optarg;
+            break;
+        case 't':
+            o->token_file = optarg;
+            break;
+        case 'o':
+            o->power_off = true;
+            break;
+        case 'p':
+            o->purge = true;
+            break;
+        case 'd':
+            o->debug = true;
+            break;
+        case 'v':
+            puts("moln-node " MOLN_VERSION);
+            exit(0);
+        case 'h':
+            fputs(usage, stdout);
+            exit(0);
+        default:
+            fputs(usage, stderr);
+            exit(2);
+        }
+    }
+}
+
+/* "host:port" or "[v6]:port" into its parts; 'host' is cut in place. */
+static bool
+split_place(char *text, char **out_host, int *out_port, struct err *err)
+{
+    char *colon = strrchr(text, ':'), *end = NULL;
+    long port = colon ? strtol(colon + 1, &end, 10) : 0;
+    if (!colon || !end || *end || port < 1 || port > 65535) {
+        return err_set(err, ERR_INVALID, "--join wants HOST:PORT, not '%s'", text);
+    }
+    *colon = '\0';
+    size_t len = strlen(text);
+    if (len > 1 && text[0] == '[' && text[len - 1] == ']') {
+        text[len - 1] = '\0';
+        text++;
+    }
+    *out_host = text;
+    *out_port = (int)port;
+    return true;
+}
+
+static void
+on_signal(uv_signal_t *signal, int number)
+{
+    log_info("signal %d: the agent ends, guests go on", number);
+    uv_stop(signal->loop);
+}
+
+static bool
+serve(struct agent_config *config, struct err *err)
+{
+    uv_signal_t signals[2];
+    static const int numbers[] = {SIGTERM, SIGINT};
+    struct agent *agent = agent_create(config, err);
+    if (!agent) {
+        return false;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        (void)uv_signal_init(config->loop, &signals[i]);
+        (void)uv_signal_start(&signals[i], on_signal, numbers[i]);
+    }
+    (void)uv_run(config->loop, UV_RUN_DEFAULT);
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        uv_close((uv_handle_t *)&signals[i], NULL);
+    }
+    agent_destroy(agent);
+    return true;
+}
+
+static bool
+run(const struct options *o, struct err *err)
+{
+    uv_loop_t loop;
+    AUTO(free) char *place = o->join ? xstrdup(o->join) : NULL;
+    AUTO(free) char *token = NULL;
+    char *host = NULL;
+    struct agent_config config = {
+        .loop = &loop,
+        .clock = &clock_system,
+        .rng = &rng_system,
+        .state_dir = o->state,
+        .version = MOLN_VERSION,
+    };
+    if (geteuid() != 0) {
+        return err_set(err, ERR_DENIED,
+                       "moln-node makes guests and networks: run it as root");
+    }
+    if ((place && !split_place(place, &host, &config.join_port, err)) ||
+        (o->token_file && !file_read(o->token_file, 4096, &token, NULL, err))) {
+        return false;
+    }
+    config.join_host = host;
+    config.token = token;
+    if (uv_loop_init(&loop) < 0) {
+        return err_set(err, ERR_SYSTEM, "cannot make an event loop");
+    }
+    bool ok = o->purge       ? agent_purge(&config, err)
+              : o->power_off ? agent_power_off(&config, err)
+                             : serve(&config, err);
+    (void)uv_run(&loop, UV_RUN_NOWAIT); /* Lets handles end that are being closed. */
+    (void)uv_loop_close(&loop);
+    return ok;
+}
+
+int
+main(int argc, char **argv)
+{
+    struct options options;
+    struct err err = {0};
+    if (argc > 1 && strcmp(argv[1], "--metadata-child") == 0) {
+        metadata_child_main();
+    }
+    parse(argc, argv, &options);
+    log_init("moln-node", options.debug ? LOG_DEBUG : LOG_INFO, 2);
+    (void)umask(022);
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (!run(&options, &err)) {
+        log_error("%s", err.msg);
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,99 @@
+/* agent_impl.h - what the agent's files share. Not for others. */
+#pragma once
+#include "base/file.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "link/client.h"
+#include "node/agent.h"
+#include "node/disk/blob.h"
+#include "node/disk/disk.h"
+#include "node/disk/job.h"
+#include "node/machine/machine.h"
+#include "node/metadata/metadata.h"
+#include "node/net/net.h"
+#include "node/wants.h"
+
+/* What the node knows of itself: node.json and the PEM files beside it. */
+struct identity {
+    char node_id[64], cloud_id[80];
+    char host[256]; /* Where it joined; "": the unix socket. */
+    int port;
+};
+
+/* How a network, subnet, port or metadata record stands with net/ and metadata/. */
+struct net_item {
+    bool ok;
+    int64_t revision; /* Of the record that was carried out; 0: none. */
+    int64_t retry_at_ns, pause_ns;
+    char message[200];
+};
+
+struct agent {
+    struct agent_config config;
+    char *state_dir, *dir; /* STATE, STATE/node */
+    int lock_fd;
+    struct identity identity;
+    char boot_id[40], hostname[256];
+    struct accel accel;
+    struct wants *wants;
+    struct link_client *link;
+    bool snapshot;     /* One is under way. */
+    bool modules_open; /* The cloud's id is known. */
+    bool complete;     /* Nothing wanted is missing here: orphans are orphans. */
+    bool pruned;       /* Kernel networks nobody wants were removed. */
+    bool closing;
+    struct machines *machines;
+    struct disks *disks;
+    struct blobs *blobs;
+    struct jobs *jobs;
+    struct net *net;
+    struct metadata *metadata;
+    struct map *net_items[LINK_KINDS]; /* By id; LINK_NETWORK.. LINK_METADATA. */
+    int64_t net_check_ns; /* When the kernel's rules are read back next. */
+    struct map *net_gone[LINK_KINDS];  /* Ids no longer named by a snapshot. */
+    struct map *reported;              /* "KIND/ID" to what was said last. */
+    bool unsaid;                       /* An absence waits for its want to be kept. */
+    uv_timer_t pass_timer, node_timer;
+    int closing_handles;
+};
+
+/* agent.c */
+bool agent_open_modules(struct agent *a,
+                        struct err *err); /* Once the cloud is known. */
+void agent_apply(struct agent *a, const struct want *want);
+void agent_forget(struct agent *a, const struct want *want);
+void agent_completed(struct agent *a);
+void agent_wake(void *agent); /* A pass, soon. */
+bool agent_lock(struct agent *a, struct err *err);
+
+/* agent_identity.c */
+bool identity_load(struct agent *a, struct err *err);
+bool identity_save(struct agent *a, struct err *err);
+bool identity_read_pem(const struct agent *a, const char *name, struct arena *arena,
+                       const char **out, struct err *err);
+bool identity_write_pem(const struct agent *a, const char *name, const char *pem,
+                        struct err *err);
+
+/* agent_link.c */
+bool agent_connect(struct agent *a, struct err *err);
+
+/* agent_host.c: what the modules ask of one another. */
+struct machine_host agent_machine_host(struct agent *a);
+struct disk_host agent_disk_host(struct agent *a);
+struct blob_host agent_blob_host(struct agent *a);
+struct job_host agent_job_host(struct agent *a);
+
+/* agent_net.c */
+void agent_net_pass(struct agent *a, int64_t now_ns, int64_t *wake_ns);
+/* Every network, subnet and port that is wanted has been made. */
+bool agent_net_settled(const struct agent *a);
+bool agent_port_ready(const struct agent *a, const char *port_id);
+void agent_net_seen(struct agent *a, struct arena *arena);
+
+/* agent_report.c */
+void agent_report(struct agent *a, enum link_kind kind, const char *id, bool absent,
+                  const void *record);
+void agent_report_all(struct agent *a);
+void agent_report_node(struct agent *a);
+void agent_event(void *agent, const char *kind, const char *object, const char *level,
+                 const char *message);

@@ -1,0 +1,486 @@
+#include "node/disk/disk.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "node/disk/qcow2.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#define RETRY_NS (5 * NS_PER_S)
+#define MEASURE_NS (60 * NS_PER_S)
+
+struct disk {
+    struct disks *set;
+    char id[48], base[48]; /* Base of the file that is there; "" none. */
+    char *path;            /* NULL: there is no file. */
+    struct arena *want_arena;
+    struct link_disk *want; /* NULL: an orphan, or deleted without a record. */
+    bool deleted, making;
+    int64_t size_bytes, used_bytes, measure_at_ns, retry_at_ns;
+    char message[200];
+};
+
+struct disks {
+    struct disks_config config;
+    char *dir, *orphans;
+    struct map *map;
+    struct map *orphan_bases; /* Blob ids that quarantined disks stand on. */
+    bool complete, closing;
+};
+
+/* One file being made; the worker touches nothing else. */
+struct making {
+    uv_work_t work;
+    struct disk *disk;
+    char *path, *part, *base_name;
+    const char *base_format;
+    int64_t size_bytes;
+    bool ok;
+    struct err err;
+};
+
+static bool
+good_id(const char *id)
+{
+    size_t len = strlen(id);
+    return len > 2 && len < 40 &&
+           strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+}
+
+/* "ID.qcow2" or "ID+BASE.qcow2" into its parts. */
+static bool
+parse_name(const char *name, char id[48], char base[48])
+{
+    const char *end = strstr(name, ".qcow2");
+    if (!end || strcmp(end, ".qcow2") != 0) {
+        return false;
+    }
+    const char *plus = memchr(name, '+', (size_t)(end - name));
+    size_t id_len = (size_t)((plus ? plus : end) - name);
+    size_t base_len = plus ? (size_t)(end - plus - 1) : 0;
+    if (id_len >= 48 || base_len >= 48) {
+        return false;
+    }
+    snprintf(id, 48, "%.*s", (int)id_len, name);
+    snprintf(base, 48, "%.*s", (int)base_len, plus ? plus + 1 : "");
+    return good_id(id) && (base_len == 0 || good_id(base));
+}
+
+static void
+measure(struct disk *d)
+{
+    struct stat st;
+    struct err err = {0};
+    if (d->path && stat(d->path, &st) == 0) {
+        d->used_bytes = (int64_t)st.st_blocks * 512;
+        if (!qcow2_size(d->path, &d->size_bytes, &err)) {
+            log_warn("disk %s: %s", d->id, err.msg);
+        }
+    }
+    d->measure_at_ns = clock_mono(d->set->config.clock) + MEASURE_NS;
+}
+
+static struct disk *
+disk_of(struct disks *set, const char *id)
+{
+    struct disk *d = map_get(set->map, id);
+    if (!d) {
+        d = xcalloc(1, sizeof *d);
+        d->set = set;
+        snprintf(d->id, sizeof d->id, "%s", id);
+        map_put(set->map, id, d);
+    }
+    return d;
+}
+
+static void
+disk_free(void *value)
+{
+    struct disk *d = value;
+    arena_destroy(d->want_arena);
+    free(d->path);
+    free(d);
+}
+
+static void
+find_file(struct disks *set, const char *name)
+{
+    char id[48], base[48];
+    if (parse_name(name, id, base)) {
+        struct disk *d = disk_of(set, id);
+        free(d->path);
+        d->path = xasprintf("%s/%s", set->dir, name);
+        snprintf(d->base, sizeof d->base, "%s", base);
+        measure(d);
+    } else if (strstr(name, ".part")) { /* Left by an agent that was killed. */
+        AUTO(free) char *path = xasprintf("%s/%s", set->dir, name);
+        (void)unlink(path);
+    }
+}
+
+static void
+note_orphan_base(struct disks *set, const char *name)
+{
+    char id[48], base[48];
+    if (parse_name(name, id, base) && base[0]) {
+        map_put(set->orphan_bases, base, set);
+    }
+}
+
+static void
+each_file(struct disks *set, const char *path,
+          void (*fn)(struct disks *set, const char *name))
+{
+    DIR *dir = opendir(path);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        fn(set, e->d_name);
+    }
+    if (dir) {
+        closedir(dir);
+    }
+}
+
+struct disks *
+disks_open(const struct disks_config *config, struct err *err)
+{
+    AUTO(free) char *orphans = xasprintf("%s/orphans", config->dir);
+    if (!dir_make(orphans, 0700, err)) {
+        return NULL;
+    }
+    struct disks *set = xcalloc(1, sizeof *set);
+    set->config = *config;
+    set->dir = xstrdup(config->dir);
+    set->orphans = take_ptr(&orphans);
+    set->map = map_create(disk_free);
+    set->orphan_bases = map_create(NULL);
+    each_file(set, set->dir, find_file);
+    each_file(set, set->orphans, note_orphan_base);
+    return set;
+}
+
+void
+disks_close(struct disks *set)
+{
+    if (!set) {
+        return;
+    }
+    const char *key;
+    void *value;
+    set->closing = true;
+    for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
+        while (((struct disk *)value)->making) {
+            (void)uv_run(set->config.loop, UV_RUN_ONCE);
+        }
+    }
+    map_destroy(set->map);
+    map_destroy(set->orphan_bases);
+    free(set->dir);
+    free(set->orphans);
+    free(set);
+}
+
+/* ---- what is wanted -------------------------------------------------------------------- */
+
+void
+disks_want(struct disks *set, const struct link_disk *want, bool deleted)
+{
+    if (str_empty(want->id) || !good_id(want->id) ||
+        (!str_empty(want->base_blob) && !good_id(want->base_blob))) {
+        return;
+    }
+    struct disk *d = disk_of(set, want->id);
+    struct arena *arena = arena_create();
+    d->want = desc_copy(&link_disk_desc, want, arena);
+    arena_destroy(d->want_arena);
+    d->want_arena = arena;
+    d->deleted = deleted;
+    d->retry_at_ns = 0;
+}
+
+void
+disks_delete(struct disks *set, const char *id)
+{
+    if (good_id(id)) {
+        disk_of(set, id)->deleted = true;
+    }
+}
+
+void
+disks_forget(struct disks *set, const char *id)
+{
+    struct disk *d = map_get(set->map, id);
+    if (d) {
+        arena_destroy(d->want_arena);
+        d->want_arena = NULL;
+        d->want = NULL;
+    }
+}
+
+void
+disks_complete(struct disks *set)
+{
+    set->complete = true;
+}
+
+/* ---- steps ----------------------------------------------------------------------------- */
+
+static bool
+make_file(struct making *k, struct err *err)
+{
+    (void)unlink(k->part);
+    if (!qcow2_make(k->part, k->size_bytes, k->base_name, k->base_format, err)) {
+        return false;
+    }
+    if (rename(k->part, k->path) < 0) {
+        return err_sys(err, errno, "name %s", k->path);
+    }
+    /* The folder's entry must last before anybody is told. */
+    AUTO(free) char *dir = xstrdup(k->path);
+    *strrchr(dir, '/') = '\0';
+    AUTO(fd) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return (fd >= 0 && fsync(fd) == 0) || err_sys(err, errno, "sync %s", dir);
+}
+
+static void
+make_work(uv_work_t *w)
+{
+    struct making *k = CONTAINER_OF(w, struct making, work);
+    k->ok = make_file(k, &k->err);
+}
+
+static void
+make_done(uv_work_t *w, int status UNUSED)
+{
+    struct making *k = CONTAINER_OF(w, struct making, work);
+    struct disk *d = k->disk;
+    d->making = false;
+    if (k->ok) {
+        d->path = take_ptr(&k->path);
+        d->message[0] = '\0';
+        measure(d);
+    } else {
+        d->retry_at_ns = clock_mono(d->set->config.clock) + RETRY_NS;
+        snprintf(d->message, sizeof d->message, "%.199s", k->err.msg);
+        log_warn("disk %s: %s", d->id, k->err.msg);
+    }
+    if (!d->set->closing) {
+        d->set->config.host.changed(d->set->config.host.ctx);
+    }
+    free(k->path);
+    free(k->part);
+    free(k->base_name);
+    free(k);
+}
+
+/* The folder of bases as the pool's files name it. */
+static char *
+base_name_of(const struct disks *set, const char *blob_id)
+{
+    const char *last = strrchr(set->config.blobs_dir, '/');
+    return xasprintf("../%s/%s", last ? last + 1 : set->config.blobs_dir, blob_id);
+}
+
+static void
+start_making(struct disk *d)
+{
+    struct disks *set = d->set;
+    const struct disk_host *host = &set->config.host;
+    const char *base = str_empty(d->want->base_blob) ? NULL : d->want->base_blob;
+    struct making *k = xcalloc(1, sizeof *k);
+    k->disk = d;
+    k->size_bytes = d->want->size_bytes;
+    k->path = base ? xasprintf("%s/%s+%s.qcow2", set->dir, d->id, base)
+                   : xasprintf("%s/%s.qcow2", set->dir, d->id);
+    k->part = xasprintf("%s/%s.part", set->dir, d->id);
+    if (base) {
+        k->base_name = base_name_of(set, base);
+        k->base_format = host->blob_format(host->ctx, base);
+        k->size_bytes = MAX(k->size_bytes, host->blob_virtual_bytes(host->ctx, base));
+    }
+    snprintf(d->base, sizeof d->base, "%s", base ? base : "");
+    d->making = true;
+    int rc = uv_queue_work(set->config.loop, &k->work, make_work, make_done);
+    if (rc < 0) {
+        err_sys(&k->err, -rc, "queue work");
+        make_done(&k->work, 0);
+    }
+}
+
+static void
+delete_file(struct disk *d)
+{
+    if (unlink(d->path) < 0 && errno != ENOENT) {
+        snprintf(d->message, sizeof d->message, "cannot delete: %s", strerror(errno));
+        return;
+    }
+    log_info("disk %s: deleted", d->id);
+    free(d->path);
+    d->path = NULL;
+    d->base[0] = '\0';
+    d->set->config.host.changed(d->set->config.host.ctx);
+}
+
+/* Not in the snapshot, yet not deleted: kept aside for people to judge. */
+static void
+quarantine(struct disk *d)
+{
+    const struct disk_host *host = &d->set->config.host;
+    AUTO(free) char *to = xasprintf("%s%s", d->set->orphans, strrchr(d->path, '/'));
+    if (rename(d->path, to) < 0) {
+        log_error("disk %s: cannot move it to %s: %s", d->id, to, strerror(errno));
+        d->retry_at_ns = clock_mono(d->set->config.clock) + RETRY_NS;
+        return;
+    }
+    if (d->base[0]) {
+        map_put(d->set->orphan_bases, d->base, d->set);
+    }
+    log_warn("disk %s: nobody wants it; moved to %s", d->id, to);
+    host->event(host->ctx, "quarantine", d->id, "warn",
+                "a disk that no record names was moved aside, not deleted");
+    free(d->path);
+    d->path = NULL;
+}
+
+static void
+disk_step(struct disk *d, int64_t now, int64_t *wake)
+{
+    const struct disk_host *host = &d->set->config.host;
+    if (d->making) {
+        return;
+    }
+    if (now < d->retry_at_ns) {
+        *wake = MIN(*wake, d->retry_at_ns);
+        return;
+    }
+    if (d->deleted || (!d->want && d->set->complete)) {
+        if (d->path && !host->in_use(host->ctx, d->id)) {
+            (d->deleted ? delete_file : quarantine)(d);
+        }
+        return;
+    }
+    if (d->want && !d->path &&
+        (str_empty(d->want->base_blob) ||
+         host->blob_ready(host->ctx, d->want->base_blob))) {
+        start_making(d);
+    } else if (d->path && now >= d->measure_at_ns) {
+        measure(d);
+    }
+}
+
+void
+disks_pass(struct disks *set, int64_t *out_wake_ns)
+{
+    int64_t now = clock_mono(set->config.clock), wake = INT64_MAX;
+    const char *key;
+    void *value;
+    for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
+        disk_step(value, now, &wake);
+    }
+    *out_wake_ns = wake;
+}
+
+/* ---- what is seen ---------------------------------------------------------------------- */
+
+void
+disks_seen(struct disks *set, struct arena *arena, disk_seen_fn *fn, void *ctx)
+{
+    const char *key;
+    void *value;
+    for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
+        const struct disk *d = value;
+        bool gone = d->deleted || !d->want;
+        struct link_disk_seen seen = {
+            .id = d->id,
+            .generation = d->want ? d->want->generation : 0,
+            .state = d->path              ? "ready"
+                     : gone && !d->making ? "absent"
+                     : d->message[0]      ? "error"
+                                          : "preparing",
+            .used_bytes = d->path ? d->used_bytes : 0,
+            .size_bytes = d->path ? d->size_bytes : 0,
+            .message = arena_strdup(arena, d->message),
+        };
+        fn(ctx, &seen);
+    }
+}
+
+void
+disks_drop_absent(struct disks *set, const char *id)
+{
+    struct disk *d = map_get(set->map, id);
+    if (d && !d->path && !d->making) {
+        map_del(set->map, id);
+    }
+}
+
+bool
+disk_ready(const struct disks *set, const char *id)
+{
+    const struct disk *d = id ? map_get(set->map, id) : NULL;
+    return d && d->path && !d->deleted && d->want;
+}
+
+bool
+disk_find(const struct disks *set, const char *id, const char **out_path,
+          const char **out_base, struct err *err)
+{
+    const struct disk *d = id ? map_get(set->map, id) : NULL;
+    if (!d || !d->path || d->deleted) {
+        return err_set(err, ERR_NOT_FOUND, "disk %s is not there", id ? id : "");
+    }
+    *out_path = d->path;
+    *out_base = d->base[0] ? d->base : NULL;
+    return true;
+}
+
+bool
+disk_open(const struct disks *set, const char *id, bool *out_read_only, int *out_fd,
+          struct err *err)
+{
+    const char *path, *base;
+    if (!disk_find(set, id, &path, &base, err)) {
+        return false;
+    }
+    const struct disk *d = map_get(set->map, id);
+    bool read_only = d->want && d->want->read_only;
+    int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    if (fd < 0) {
+        return err_sys(err, errno, "open %s", path);
+    }
+    *out_read_only = read_only;
+    *out_fd = fd;
+    return true;
+}
+
+bool
+disks_stand_on(const struct disks *set, const char *blob_id)
+{
+    const char *key;
+    void *value;
+    for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
+        const struct disk *d = value;
+        if (str_eq(d->base, blob_id) ||
+            (d->want && !d->deleted && str_eq(d->want->base_blob, blob_id))) {
+            return true;
+        }
+    }
+    return map_get(set->orphan_bases, blob_id) != NULL;
+}
+
+int64_t
+disks_free_bytes(const struct disks *set)
+{
+    struct statvfs st;
+    return statvfs(set->dir, &st) == 0 ? (int64_t)(st.f_bavail * st.f_frsize) : 0;
+}
+
+int64_t
+disks_total_bytes(const struct disks *set)
+{
+    struct statvfs st;
+    return statvfs(set->dir, &st) == 0 ? (int64_t)(st.f_blocks * st.f_frsize) : 0;
+}

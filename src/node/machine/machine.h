@@ -1,0 +1,111 @@
+/* machine.h - the virtual machines of this node: one QEMU process each.
+ *
+ * Purpose:  makes each wanted machine so: starts, stops, reboots, restarts and removes
+ * it, one step a pass; sees what guests do by themselves; finds guests again after the
+ * agent was away. Place:    part of the node. Knows QEMU, jails and cgroups; of disks,
+ * ports and blobs only what 'host' hands in. Owner:    the agent holds one set. Guests
+ * outlive it: machines_close leaves them running. Threads:  every call on the loop's
+ * thread; starting runs in a worker. Failure:  a step that failed is planned again,
+ * with a pause that doubles; seen records tell why. */
+#pragma once
+#include "base/arena.h"
+#include "base/world.h"
+#include "link/link.h"
+#include "node/machine/accel.h"
+#include "node/machine/cgroup.h"
+
+struct machines;
+struct qmp;
+
+struct machine_disk_files {
+    int fd, base_fd;         /* base_fd -1: none. Become the caller's. */
+    const char *base_format; /* Static or in the arena. */
+    bool read_only;
+};
+
+struct machine_port_tap {
+    int fd;
+    const char *mac; /* In the arena. */
+    int64_t mtu;
+};
+
+/* What machines need of the rest of the node. Each returns false with ERR_NOT_FOUND or
+ * ERR_BUSY while the thing is not ready yet. */
+struct machine_host {
+    bool (*disk_ready)(void *ctx, const char *disk_id);
+    bool (*port_ready)(void *ctx, const char *port_id);
+    bool (*blob_ready)(void *ctx, const char *blob_id);
+    bool (*disk_open)(void *ctx, const char *disk_id, struct arena *arena,
+                      struct machine_disk_files *out, struct err *err);
+    bool (*port_open)(void *ctx, const char *port_id, struct arena *arena,
+                      struct machine_port_tap *out, struct err *err);
+    bool (*blob_open)(void *ctx, const char *blob_id, int *out_fd, struct err *err);
+    int64_t (*pool_free_bytes)(void *ctx);
+    /* Something was seen: make a pass and report. */
+    void (*changed)(void *ctx);
+    void (*event)(void *ctx, const char *kind, const char *object, const char *level,
+                  const char *message);
+    void *ctx;
+};
+
+struct machines_config {
+    uv_loop_t *loop;
+    const char *dir;      /* Folder of the machines' folders; made. */
+    const char *jail_dir; /* An empty folder to mount jails over; made. */
+    const char *cloud_id;
+    const struct clock *clock;
+    struct accel accel;
+    struct machine_host host;
+};
+
+/* Finds what runs already: those machines are orphans until they are wanted. */
+MUST_CHECK struct machines *machines_open(const struct machines_config *config,
+                                          struct err *err);
+/* Forgets them; guests go on. A start under way is waited for. NULL is a no-op. */
+void machines_close(struct machines *set);
+
+/* 'want' is copied. 'deleted': kill it and remove it. */
+void machines_want(struct machines *set, const struct link_machine *want, bool deleted);
+void machines_delete(struct machines *set, const char *id); /* Without a record. */
+/* Its record is gone without being deleted: an orphan, stopped gently. */
+void machines_forget(struct machines *set, const char *id);
+/* Orphans are left alone until this is called: the wanted set is complete. */
+void machines_complete(struct machines *set);
+/* All are to stop, gently, and stay stopped, whatever is wanted: the host's power-off.
+ */
+void machines_power_off(struct machines *set, int64_t grace_ns);
+
+/* Plans and starts the next step of each; '*out_wake_ns' when to pass again. */
+void machines_pass(struct machines *set, int64_t *out_wake_ns);
+
+/* For each machine wanted or seen. Strings live in the arena. */
+typedef void machine_seen_fn(void *ctx, const struct link_machine_seen *seen);
+void machines_seen(struct machines *set, struct arena *arena, machine_seen_fn *fn,
+                   void *ctx);
+size_t machines_running(const struct machines *set);
+size_t machines_processes(const struct machines *set); /* Up, or on the way. */
+/* Forgets a machine that is absent and was reported so. */
+void machines_drop_absent(struct machines *set, const char *id);
+
+/* Whether a running machine may have the disk, port or blob open. */
+bool machines_use_disk(const struct machines *set, const char *disk_id);
+bool machines_use_port(const struct machines *set, const char *port_id);
+bool machines_use_blob(const struct machines *set, const char *blob_id);
+/* The live block node of a disk, and whom to speak to; false when no guest runs on it.
+ */
+bool machines_disk_node(const struct machines *set, const char *disk_id,
+                        struct qmp **out_qmp, char out_node[16]);
+/* Block jobs' ends are told here (QMP's JOB_STATUS_CHANGE: id and status). */
+typedef void machine_job_fn(void *ctx, const char *job_id, const char *status);
+void machines_watch_jobs(struct machines *set, machine_job_fn *fn, void *ctx);
+
+/* ERR_NOT_FOUND when there is no such machine. */
+MUST_CHECK bool machines_console_read(struct machines *set, const char *id,
+                                      struct buf *out, struct err *err);
+MUST_CHECK bool machines_console_attach(struct machines *set, const char *id, int fd,
+                                        struct err *err);
+/* Removes every cgroup of the cloud that no process is in, and its own. */
+void machines_sweep(struct machines *set);
+/* The uid and gid of work on strangers' files, of the same range as the guests'. */
+uint32_t machines_job_uid(const struct machines *set, unsigned index);
+const struct cgroup_host *machines_cgroups(const struct machines *set);

@@ -1,0 +1,89 @@
+/* machine_impl.h - what the files of machine/ share about one machine. Not for others.
+ */
+#pragma once
+#include "base/map.h"
+#include "node/machine/console.h"
+#include "node/machine/jail.h"
+#include "node/machine/machine.h"
+#include "node/machine/machine_plan.h"
+#include "node/machine/qemu.h"
+#include "node/machine/qmp.h"
+
+struct start; /* machine_start.c */
+
+/* What must survive the agent; machines/ID/state.json. */
+struct machine_record {
+    int64_t uid_index;
+    int64_t halted_generation; /* -1: it did not halt by itself. */
+    int64_t reboots_done;
+    int64_t crashes, guest_reboots;
+    int64_t started_at_ns;
+    char reason[24];
+    char message[200];
+};
+
+struct machine {
+    struct machines *set;
+    char id[48], *dir;
+    struct arena *want_arena;
+    struct link_machine *want; /* NULL: an orphan, or deleted without a record. */
+    bool deleted;
+    bool traces;
+    struct machine_record record;
+    enum machine_process process;
+    pid_t pid;
+    int pidfd;
+    uv_poll_t *pid_poll;
+    struct qmp *qmp;
+    bool qmp_up, was_up; /* was_up: this process has run the guest. */
+    int64_t speak_at_ns; /* Not up by then: QMP is tried anew. */
+    bool host_fault;
+    int64_t resume_at_ns;
+    int64_t stop_began_ns, asked_ns, quit_ns, retry_at_ns, up_since_ns;
+    int64_t failures; /* In a row; for the pause between starts. */
+    struct start *start;
+    struct console *console;
+};
+
+struct machines {
+    struct machines_config config;
+    char *dir, *jail_dir, *cloud_id;
+    struct map *map; /* id to struct machine */
+    struct cgroup_host cgroups;
+    uint32_t uid_base;
+    bool complete, power_off, closing;
+    int64_t power_off_grace_ns;
+    int64_t trim_at_ns;
+    machine_job_fn *job_fn;
+    void *job_ctx;
+};
+
+#define MACHINE_UIDS 60000u /* Of a cloud's 65 536; the rest is for other work. */
+
+int64_t machine_now(const struct machine *m);
+void machine_changed(struct machine *m);
+void machine_event(struct machine *m, const char *kind, const char *level,
+                   const char *fmt, ...) PRINTF_LIKE(4, 5);
+void machine_facts(const struct machine *m, struct machine_facts *out);
+
+/* machine_record.c: the folder. */
+void machine_load(struct machine *m);
+void
+machine_save(struct machine *m); /* A failure is logged: the next save repeats it. */
+bool machine_remove(struct machine *m, struct err *err);
+
+/* machine_start.c */
+void machine_start(struct machine *m);
+void machine_start_wait(struct machine *m); /* Ends a worker's start before closing. */
+
+/* machine_life.c */
+void machine_up(struct machine *m, pid_t pid,
+                int pidfd); /* A process is ours to watch. */
+void machine_adopt(struct machine *m);
+void machine_speak(struct machine *m); /* Opens QMP, anew if need be. */
+void machine_ask(struct machine *m);
+void machine_quit(struct machine *m);
+void machine_kill(struct machine *m);
+void machine_try_resume(struct machine *m);
+void machine_unwatch(struct machine *m);
+void machine_start_failed(struct machine *m, const struct err *err);

@@ -1,0 +1,336 @@
+#include "base/file.h"
+#include "base/log.h"
+#include "link/overhead.h"
+#include "node/machine/machine_impl.h"
+#include "node/machine/sock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#define OVMF_CODE "/usr/share/OVMF/OVMF_CODE_4M.fd"
+#define OVMF_VARS "/usr/share/OVMF/OVMF_VARS_4M.fd"
+#define FDS_MAX (QEMU_DISKS_MAX * 2 + QEMU_NICS_MAX + 8)
+
+/* One start under way: filled on the loop's thread, worked on by a worker, finished on
+ * the loop's thread. The worker touches nothing but this. */
+struct start {
+    uv_work_t work;
+    struct machine *machine; /* NULL once nobody waits for it. */
+    struct arena *arena;
+    struct qemu_spec spec;
+    int fds[FDS_MAX]; /* All that QEMU gets; 3, 4, ... in it. */
+    size_t fd_count;
+    struct accel accel;
+    struct cgroup_host cgroups;
+    struct cgroup_limits limits;
+    uint32_t uid;
+    const char *dir, *jail_dir, *id;
+    struct console *console; /* Its paths only. */
+    bool ok;
+    struct jail_process process;
+    struct err err;
+};
+
+static void
+start_destroy(struct start *s)
+{
+    for (size_t i = 0; i < s->fd_count; i++) {
+        close(s->fds[i]);
+    }
+    arena_destroy(s->arena);
+    free(s);
+}
+
+/* Takes 'fd'; returns the number under which QEMU will know it. */
+static int
+give(struct start *s, int fd)
+{
+    s->fds[s->fd_count++] = fd;
+    return 3 + (int)s->fd_count - 1;
+}
+
+/* ---- on the loop's thread: what the rest of the node hands in -------------------- */
+
+static bool
+gather_disks(struct start *s, const struct link_machine *want,
+             const struct machine_host *host, struct err *err)
+{
+    for (size_t i = 0; i < want->disks.count; i++) {
+        const struct link_machine_disk *d = &want->disks.items[i];
+        struct machine_disk_files files;
+        if (s->spec.disk_count >= QEMU_DISKS_MAX) {
+            return err_set(err, ERR_RANGE, "too many disks");
+        }
+        if (!host->disk_open(host->ctx, d->disk_id, s->arena, &files, err)) {
+            return err_wrap(err, "disk %s", d->disk_id);
+        }
+        s->spec.disks[s->spec.disk_count++] = (struct qemu_disk){
+            .id = arena_strdup(s->arena, d->disk_id),
+            .fd = give(s, files.fd),
+            .base_fd = files.base_fd >= 0 ? give(s, files.base_fd) : -1,
+            .base_format = files.base_format,
+            .read_only = files.read_only,
+            .boot_index = d->boot_index,
+        };
+    }
+    return true;
+}
+
+static bool
+gather_nics(struct start *s, const struct link_machine *want,
+            const struct machine_host *host, struct err *err)
+{
+    for (size_t i = 0; i < want->port_ids.count; i++) {
+        struct machine_port_tap tap;
+        if (s->spec.nic_count >= QEMU_NICS_MAX) {
+            return err_set(err, ERR_RANGE, "too many network cards");
+        }
+        if (!host->port_open(host->ctx, want->port_ids.items[i], s->arena, &tap, err)) {
+            return err_wrap(err, "port %s", want->port_ids.items[i]);
+        }
+        s->spec.nics[s->spec.nic_count++] = (struct qemu_nic){
+            .id = arena_strdup(s->arena, want->port_ids.items[i]),
+            .mac = tap.mac,
+            .mtu = tap.mtu,
+            .fd = give(s, tap.fd),
+        };
+    }
+    return true;
+}
+
+static bool
+gather_kernel(struct start *s, const struct link_machine *want,
+              const struct machine_host *host, struct err *err)
+{
+    int fd;
+    s->spec.initrd_fd = -1;
+    if (str_eq(want->firmware, "uefi")) {
+        s->spec.firmware = QEMU_UEFI;
+        return true;
+    }
+    if (!str_eq(want->firmware, "direct")) {
+        s->spec.firmware = QEMU_BIOS;
+        return true;
+    }
+    s->spec.firmware = QEMU_DIRECT;
+    if (!host->blob_open(host->ctx, want->kernel_blob, &fd, err)) {
+        return err_wrap(err, "kernel %s", want->kernel_blob);
+    }
+    s->spec.kernel_fd = give(s, fd);
+    if (!str_empty(want->initrd_blob)) {
+        if (!host->blob_open(host->ctx, want->initrd_blob, &fd, err)) {
+            return err_wrap(err, "initial RAM disk %s", want->initrd_blob);
+        }
+        s->spec.initrd_fd = give(s, fd);
+    }
+    return true;
+}
+
+static void
+gather_texts(struct start *s, const struct link_machine *want)
+{
+    struct arena *a = s->arena;
+    s->spec.id = s->id;
+    s->spec.vcpus = want->vcpus;
+    s->spec.memory_bytes = want->memory_bytes;
+    s->spec.uuid = arena_strdup(a, want->uuid);
+    s->spec.manufacturer = arena_strdup(a, want->manufacturer);
+    s->spec.product = arena_strdup(a, want->product);
+    s->spec.asset_tag = arena_strdup(a, want->asset_tag);
+    s->spec.cmdline = arena_strdup(a, want->cmdline);
+}
+
+static bool
+gather(struct start *s, const struct machine *m, struct err *err)
+{
+    const struct machine_host *host = &m->set->config.host;
+    const struct link_machine *want = m->want;
+    int64_t weight = want->cpu_weight > 0 ? want->cpu_weight : want->vcpus * 100;
+    s->limits = (struct cgroup_limits){
+        .memory_bytes = want->memory_bytes +
+                        overhead_bytes(s->accel.kvm, want->memory_bytes, want->vcpus),
+        .cpu_weight = MAX(1, MIN(weight, 10000)),
+        .processes = 128 + want->vcpus,
+    };
+    gather_texts(s, want);
+    return gather_kernel(s, want, host, err) && gather_disks(s, want, host, err) &&
+           gather_nics(s, want, host, err);
+}
+
+/* ---- on a worker: files, cgroup, process ----------------------------------------- */
+
+static bool
+copy_file(const char *from, const char *to, struct err *err)
+{
+    AUTO(free) char *data = NULL;
+    size_t len;
+    return file_read(from, 16 * MIB, &data, &len, err) &&
+           file_write(to, data, len, 0600, err);
+}
+
+static bool
+open_uefi(struct start *s, struct err *err)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/vars.fd", s->dir);
+    if (!file_exists(path) && !copy_file(OVMF_VARS, path, err)) {
+        return false;
+    }
+    int code = open(OVMF_CODE, O_RDONLY | O_CLOEXEC);
+    if (code < 0) {
+        return err_sys(err, errno, "open %s (package ovmf)", OVMF_CODE);
+    }
+    s->spec.code_fd = give(s, code);
+    int vars = open(path, O_RDWR | O_CLOEXEC);
+    if (vars < 0) {
+        return err_sys(err, errno, "open %s", path);
+    }
+    s->spec.vars_fd = give(s, vars);
+    return true;
+}
+
+static bool
+listen_at(struct start *s, const char *name, int *out_number, struct err *err)
+{
+    char path[512];
+    int fd;
+    snprintf(path, sizeof path, "%s/%s", s->dir, name);
+    if (!sock_listen(path, &fd, err)) {
+        return false;
+    }
+    *out_number = give(s, fd);
+    return true;
+}
+
+static bool
+open_files(struct start *s, struct err *err)
+{
+    int log;
+    if (!dir_make(s->dir, 0700, err) || !dir_make(s->jail_dir, 0755, err) ||
+        !console_compact(s->console, err) || !console_open_log(s->console, &log, err)) {
+        return false;
+    }
+    s->spec.console_fd = give(s, log);
+    return listen_at(s, "qmp.sock", &s->spec.qmp_fd, err) &&
+           listen_at(s, "console.sock", &s->spec.serial_fd, err) &&
+           (s->spec.firmware != QEMU_UEFI || open_uefi(s, err));
+}
+
+static bool
+run(struct start *s, struct err *err)
+{
+    const char *const *argv;
+    char path[512];
+    int joins[CGROUP_ROOTS_MAX];
+    size_t join_count = 0;
+    if (!open_files(s, err) || !qemu_args(&s->spec, &s->accel, s->arena, &argv, err) ||
+        !cgroup_make(&s->cgroups, s->id, &s->limits, err)) {
+        return false;
+    }
+    snprintf(path, sizeof path, "%s/qemu.log", s->dir);
+    AUTO(fd)
+    int log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+    if (log < 0) {
+        return err_sys(err, errno, "open %s", path);
+    }
+    if (!cgroup_join_fds(&s->cgroups, s->id, joins, &join_count, err)) {
+        return false;
+    }
+    struct jail_spec jail = {
+        .argv = argv,
+        .uid = s->uid,
+        .gid = s->uid,
+        .fds = s->fds,
+        .fd_count = s->fd_count,
+        .log_fd = log,
+        .out_fd = -1,
+        .cgroup_fds = joins,
+        .cgroup_fd_count = join_count,
+        .root = s->jail_dir,
+        .kvm = s->accel.kvm,
+        .max_files = 1024,
+        .max_processes = s->limits.processes,
+    };
+    bool ok = jail_start(&jail, &s->process, err);
+    for (size_t i = 0; i < join_count; i++) {
+        close(joins[i]);
+    }
+    return ok;
+}
+
+static void
+work(uv_work_t *w)
+{
+    struct start *s = CONTAINER_OF(w, struct start, work);
+    s->ok = run(s, &s->err);
+}
+
+/* ---- on the loop's thread again -------------------------------------------------- */
+
+static void
+after_work(uv_work_t *w, int status UNUSED)
+{
+    struct start *s = CONTAINER_OF(w, struct start, work);
+    struct machine *m = s->machine;
+    if (m) {
+        m->start = NULL;
+        m->process = PROCESS_NONE;
+        if (s->ok) {
+            machine_up(m, s->process.pid, s->process.pidfd);
+        } else {
+            machine_start_failed(m, &s->err);
+        }
+        machine_changed(m);
+    } else if (s->ok) {
+        close(s->process.pidfd); /* The next agent adopts it. */
+    }
+    start_destroy(s); /* Our copies of the disks go: their locks are QEMU's alone. */
+}
+
+void
+machine_start(struct machine *m)
+{
+    struct machines *set = m->set;
+    struct start *s = xcalloc(1, sizeof *s);
+    struct err err = {0};
+    s->arena = arena_create();
+    s->machine = m;
+    s->accel = set->config.accel;
+    s->cgroups = set->cgroups;
+    s->uid = set->uid_base + (uint32_t)m->record.uid_index;
+    s->id = arena_strdup(s->arena, m->id);
+    s->dir = arena_strdup(s->arena, m->dir);
+    s->jail_dir = arena_strdup(s->arena, set->jail_dir);
+    s->console = m->console;
+    if (!gather(s, m, &err)) {
+        machine_start_failed(m, &err);
+        start_destroy(s);
+        return;
+    }
+    log_info("machine %s: start, generation %" PRId64, m->id, m->want->generation);
+    m->record.reboots_done = m->want->reboot_count;
+    m->record.halted_generation = -1;
+    m->record.started_at_ns = clock_real(set->config.clock);
+    m->record.reason[0] = m->record.message[0] = '\0';
+    machine_save(m);
+    m->stop_began_ns = m->asked_ns = m->quit_ns = 0;
+    m->process = PROCESS_STARTING;
+    m->start = s;
+    int rc = uv_queue_work(set->config.loop, &s->work, work, after_work);
+    if (rc < 0) {
+        m->start = NULL;
+        m->process = PROCESS_NONE;
+        err_sys(&err, -rc, "queue work");
+        machine_start_failed(m, &err);
+        start_destroy(s);
+    }
+}
+
+void
+machine_start_wait(struct machine *m)
+{
+    while (m->start) {
+        (void)uv_run(m->set->config.loop, UV_RUN_ONCE);
+    }
+}

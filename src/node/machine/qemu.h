@@ -1,0 +1,55 @@
+/* qemu.h - the complete command line of one guest's QEMU.
+ *
+ * Purpose:  a pure function from what a guest is to the words QEMU is started with; the
+ *           golden tests hold it. QEMU opens nothing by itself: disks, taps, sockets
+ * and logs come as descriptors under the numbers given here. Place:    above base/ and
+ * accel.h. Starts nothing. Input:    texts come from a stranger: what is not plain is
+ * ERR_INVALID. Threads:  any. */
+#pragma once
+#include "base/arena.h"
+#include "node/machine/accel.h"
+
+#define QEMU_PATH "/usr/bin/qemu-system-x86_64"
+#define QEMU_DISKS_MAX 16
+#define QEMU_NICS_MAX 8
+#define QEMU_VCPUS_MAX 128
+#define QEMU_SPARE_SLOTS 4 /* Root ports for what is plugged in later. */
+
+enum qemu_firmware { QEMU_BIOS, QEMU_UEFI, QEMU_DIRECT };
+
+struct qemu_disk {
+    const char *id; /* vol-...; the guest sees it, without its dash, as the serial. */
+    int fd;         /* qcow2, read and write (read only where 'read_only'). */
+    int base_fd;    /* The layer below; -1: none. */
+    const char *base_format; /* "qcow2" or "raw": recorded, never probed. */
+    bool read_only;
+    int64_t boot_index; /* 1 boots first; 0 never. */
+};
+
+struct qemu_nic {
+    const char *id; /* eni-... */
+    const char *mac;
+    int fd;      /* Of its tap. */
+    int64_t mtu; /* 0: the device says none. */
+};
+
+struct qemu_spec {
+    const char *id; /* i-... */
+    int64_t vcpus, memory_bytes;
+    const char *uuid, *manufacturer, *product, *asset_tag;
+    enum qemu_firmware firmware;
+    const char *cmdline;      /* QEMU_DIRECT. */
+    int kernel_fd, initrd_fd; /* QEMU_DIRECT; initrd -1: none. */
+    int code_fd, vars_fd;     /* QEMU_UEFI. */
+    int qmp_fd, serial_fd;    /* Listening sockets. */
+    int console_fd;           /* The serial line's log, for appending. */
+    struct qemu_disk disks[QEMU_DISKS_MAX];
+    size_t disk_count;
+    struct qemu_nic nics[QEMU_NICS_MAX];
+    size_t nic_count;
+};
+
+/* NULL-terminated words in 'arena'. */
+MUST_CHECK bool qemu_args(const struct qemu_spec *spec, const struct accel *accel,
+                          struct arena *arena, const char *const **out,
+                          struct err *err);

@@ -1,0 +1,191 @@
+/* check.c - is what stands in the kernel what is wanted? Settings, rules, elements: what
+ * differs is put right and counted. See net.h. */
+#include "base/crypto.h"
+#include "base/log.h"
+#include "node/net/net_parts.h"
+#include "node/net/netns.h"
+#include "node/net/rules.h"
+#include "node/net/setup.h"
+#include <linux/netfilter.h>
+
+static const struct {
+    uint8_t family;
+    const char *name;
+} fixed_sets[] = {
+    {NFPROTO_BRIDGE, "macs"},      {NFPROTO_BRIDGE, "bind4"},
+    {NFPROTO_BRIDGE, "bind6"},     {NFPROTO_BRIDGE, "nd6"},
+    {NFPROTO_BRIDGE, "borrow"},    {NFPROTO_BRIDGE, "resolvers"},
+    {NFPROTO_BRIDGE, "port_src"},  {NFPROTO_BRIDGE, "port_dst"},
+    {NFPROTO_INET, "resolvers"},   {NFPROTO_INET, "owns4"},
+    {NFPROTO_INET, "owns6"},       {NFPROTO_INET, "lent"},
+    {NFPROTO_INET, "nexthops4"},   {NFPROTO_INET, "nexthops6"},
+    {NFPROTO_INET, "leaving_of"},  {NFPROTO_INET, "arriving_at"},
+    {NFPROTO_INET, "eip_in"},      {NFPROTO_INET, "eip_out"},
+    {NFPROTO_INET, "eip_sources"}, {NFPROTO_INET, "nats"},
+    {NFPROTO_INET, "acl_out"},     {NFPROTO_INET, "acl_in"},
+};
+
+struct wanted {
+    VEC(struct elem) elems, sets;
+};
+
+static void
+add_elem(void *ctx, const struct elem *e)
+{
+    struct wanted *w = ctx;
+    VEC_PUSH(&w->elems, *e);
+}
+
+static void
+add_set(void *ctx, const struct elem *e)
+{
+    struct wanted *w = ctx;
+    VEC_PUSH(&w->sets, *e);
+}
+
+static void
+add_subnets(const struct net *net, const struct network *network, struct wanted *w)
+{
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(net->subnets, &it, &id, &value);) {
+        const struct subnet *subnet = value;
+        struct elem list[SUBNET_ELEMS];
+        if (subnet->network == network) {
+            subnet_elems(subnet, list);
+            for (size_t i = 0; i < SUBNET_ELEMS; i++) {
+                add_elem(w, &list[i]);
+            }
+        }
+    }
+}
+
+static void
+add_ports(const struct net *net, const struct network *network, struct wanted *w)
+{
+    AUTO(free) struct elem *list = xcalloc(PORT_ELEMS_MAX, sizeof *list);
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(net->ports, &it, &id, &value);) {
+        const struct port *port = value;
+        size_t count = port->subnet->network == network ? port_elems(port, list) : 0;
+        for (size_t i = 0; i < count; i++) {
+            add_elem(w, &list[i]);
+        }
+    }
+}
+
+static bool
+check_elems(struct net *net, struct network *network, size_t *drift, struct err *err)
+{
+    struct wanted w = {0};
+    for (size_t i = 0; i < ARRAY_LEN(fixed_sets); i++) {
+        struct elem e = elem_in(fixed_sets[i].family, fixed_sets[i].name);
+        add_set(&w, &e);
+    }
+    add_subnets(net, network, &w);
+    add_ports(net, network, &w);
+    remote_each_elem(net, network, add_elem, &w);
+    gateway_each_elem(net, network, add_elem, &w);
+    policy_each_set(network->policy, add_set, &w);
+    policy_each_member(network->policy, add_elem, &w);
+    bool ok = elems_sync(network->elems, w.sets.items, w.sets.count, w.elems.items,
+                         w.elems.count, drift, err);
+    VEC_FREE(&w.sets);
+    VEC_FREE(&w.elems);
+    return ok;
+}
+
+static bool
+list_here(void *ctx, struct err *err)
+{
+    uint8_t *digest = ctx;
+    AUTO(free) char *text = rules_list(err);
+    if (text) {
+        sha256(text, strlen(text), digest);
+    }
+    return text != NULL;
+}
+
+static bool
+apply_here(void *ctx, struct err *err)
+{
+    return rules_apply(err);
+}
+
+/* The rules are compared with how they read when they were written last. */
+static bool
+check_rules(struct network *network, size_t *drift, struct err *err)
+{
+    uint8_t digest[SHA256_LEN];
+    if (!netns_run(network->ns_fd, list_here, digest, err)) {
+        return false;
+    }
+    bool known = network->listed_revision == policy_revision(network->policy);
+    if (known && memcmp(digest, network->listed, sizeof digest) == 0) {
+        return true;
+    }
+    if (known) {
+        (*drift)++;
+        log_warn("network %s: its packet rules were changed; written anew",
+                 network->id);
+        policy_distrust(network->policy);
+        if (!netns_run(network->ns_fd, apply_here, NULL, err) ||
+            !policy_flush(network->policy, network->ns_fd, network->elems, err) ||
+            !netns_run(network->ns_fd, list_here, digest, err)) {
+            return false;
+        }
+    }
+    memcpy(network->listed, digest, sizeof digest);
+    network->listed_revision = policy_revision(network->policy);
+    return true;
+}
+
+static bool
+tap_unwanted(void *ctx, const char *name)
+{
+    return str_starts(name, RULES_TAP);
+}
+
+/* Fail closed: no tap, no traffic. */
+static void
+cut_off(struct network *network, const struct err *why)
+{
+    struct err err = {0};
+    log_error("network %s: %s; its interfaces are cut off", network->id, why->msg);
+    if (!links_down_where(network->links, tap_unwanted, NULL, &err)) {
+        log_error("network %s: %s", network->id, err.msg);
+    }
+}
+
+static bool
+check_network(struct net *net, struct network *network, size_t *drift, struct err *err)
+{
+    if (network->elems_held || policy_dirty(network->policy)) {
+        return true; /* In the middle of a change. */
+    }
+    if (!setup_check(network->ns_fd, drift, err) || !check_rules(network, drift, err)) {
+        cut_off(network, err);
+        return false;
+    }
+    return check_elems(net, network, drift, err);
+}
+
+bool
+net_check(struct net *net, size_t *out_drift, struct err *err)
+{
+    const char *id;
+    void *value;
+    size_t drift = 0;
+    bool ok = true;
+    for (size_t it = 0; map_next(net->networks, &it, &id, &value);) {
+        struct err why = {0};
+        if (!check_network(net, value, &drift, &why)) {
+            ok = false;
+            *err = why;
+        }
+    }
+    net->drift += drift;
+    *out_drift = drift;
+    return ok;
+}

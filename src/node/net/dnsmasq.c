@@ -1,0 +1,460 @@
+/* dnsmasq.c - one dnsmasq's files and process: see dnsmasq.h. */
+#include "node/net/dnsmasq.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "node/net/netns.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#define SETTLE_MS 10          /* Several subnets come at once: one start for all. */
+#define ADOPTED_SETTLE_MS 500 /* After a restart the agent names them one by one. */
+#define RETRY_MIN_MS 100
+#define RETRY_MAX_MS 5000
+#define MTUS_MAX 64
+#define CONFIG_MAX (256 * KIB)
+
+/* Waits for one process; lives until its handle is closed. */
+struct watch {
+    uv_poll_t poll;
+    int pidfd;
+    struct dnsmasq *owner; /* NULL: forgotten. */
+};
+
+struct dnsmasq {
+    struct dnsmasq_config config;
+    char *dir, *domain;
+    VEC(struct dnsmasq_subnet) subnets;
+    VEC(int) mtus; /* Other than 1 500, that some host has had. */
+    uv_timer_t timer;
+    struct watch *watch; /* NULL: no process. */
+    pid_t pid;
+    bool adopted; /* Runs since before this agent. */
+    bool reload;  /* A host was dropped since the last signal. */
+    uint64_t retry_ms;
+};
+
+static void on_timer(uv_timer_t *timer);
+static void on_exit_poll(uv_poll_t *poll, int status, int events);
+
+/* ---- files -------------------------------------------------------------------------
+ */
+
+/* Moved into place whole: dnsmasq looks at a file when it appears. Not synced: a reboot
+ * clears all of it. */
+static bool
+put_file(const char *dir, const char *path, const struct buf *text, struct err *err)
+{
+    AUTO(free) char *draft = xasprintf("%s/.draft", dir);
+    AUTO(fd) int fd = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0) {
+        return err_sys(err, errno, "make %s", draft);
+    }
+    int rc = fd_write_all(fd, buf_str(text), text->len);
+    if (rc < 0) {
+        return err_sys(err, -rc, "write %s", draft);
+    }
+    (void)fchmod(fd, 0644);
+    if (rename(draft, path) < 0) {
+        return err_sys(err, errno, "make %s", path);
+    }
+    return true;
+}
+
+static void
+config_of(const struct dnsmasq *d, struct buf *out)
+{
+    dnsmasq_config_text(d->dir, d->config.user, d->domain, d->subnets.items,
+                        d->subnets.count, d->mtus.items, d->mtus.count, out);
+}
+
+/* Whether the configuration on disk is the wanted one. */
+static bool
+config_stands(const struct dnsmasq *d)
+{
+    AUTO(buf) struct buf text = {0};
+    config_of(d, &text);
+    AUTO(free) char *path = xasprintf("%s/dnsmasq.conf", d->dir);
+    AUTO(free) char *old = NULL;
+    struct err ignored;
+    return file_read(path, CONFIG_MAX, &old, NULL, &ignored) &&
+           str_eq(old, buf_str(&text));
+}
+
+/* ---- process -----------------------------------------------------------------------
+ */
+
+void
+dnsmasq_kill(pid_t pid)
+{
+    AUTO(fd) int pidfd = pidfd_open(pid, 0);
+    if (pidfd < 0) {
+        return;
+    }
+    (void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+    struct pollfd wait = {.fd = pidfd, .events = POLLIN};
+    (void)poll(&wait, 1, 500);
+    siginfo_t info;
+    (void)waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG);
+}
+
+void
+dnsmasq_kill_in(int ns_fd)
+{
+    struct stat st;
+    AUTO(free) struct dnsmasq_found *found = NULL;
+    size_t count = fstat(ns_fd, &st) == 0 ? dnsmasq_scan(&found) : 0;
+    for (size_t i = 0; i < count; i++) {
+        if (found[i].ns == st.st_ino) {
+            dnsmasq_kill(found[i].pid);
+        }
+    }
+}
+
+static void
+on_watch_closed(uv_handle_t *handle)
+{
+    struct watch *w = CONTAINER_OF(handle, struct watch, poll);
+    close(w->pidfd);
+    free(w);
+}
+
+static void
+unwatch(struct dnsmasq *d)
+{
+    if (d->watch) {
+        d->watch->owner = NULL;
+        uv_close((uv_handle_t *)&d->watch->poll, on_watch_closed);
+        d->watch = NULL;
+        d->pid = 0;
+    }
+}
+
+static bool
+watch_pid(struct dnsmasq *d, pid_t pid, struct err *err)
+{
+    AUTO(fd) int pidfd = pidfd_open(pid, 0);
+    if (pidfd < 0) {
+        return err_sys(err, errno, "watch dnsmasq %d", (int)pid);
+    }
+    struct watch *w = xcalloc(1, sizeof *w);
+    int rc = uv_poll_init(d->config.loop, &w->poll, pidfd);
+    if (rc < 0) {
+        free(w);
+        return err_sys(err, -rc, "watch dnsmasq %d", (int)pid);
+    }
+    w->pidfd = take_fd(&pidfd);
+    w->owner = d;
+    d->watch = w;
+    d->pid = pid;
+    (void)uv_poll_start(&w->poll, UV_READABLE, on_exit_poll);
+    return true;
+}
+
+struct start {
+    struct dnsmasq *d;
+    const char *conf, *log;
+    pid_t pid;
+};
+
+/* In the namespace: the child inherits it. */
+static bool
+spawn_here(void *ctx, struct err *err)
+{
+    struct start *s = ctx;
+    char *argv[] = {(char *)(uintptr_t)s->d->config.path, "--keep-in-foreground",
+                    (char *)(uintptr_t)s->conf, NULL};
+    char *envp[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+    posix_spawnattr_t attr;
+    posix_spawn_file_actions_t files;
+    sigset_t none, all;
+    (void)sigemptyset(&none);
+    (void)sigfillset(&all);
+    (void)posix_spawnattr_init(&attr);
+    (void)posix_spawnattr_setsigmask(&attr, &none);
+    (void)posix_spawnattr_setsigdefault(&attr, &all);
+    (void)posix_spawnattr_setflags(
+        &attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
+    (void)posix_spawn_file_actions_init(&files);
+    (void)posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+    (void)posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
+    (void)posix_spawn_file_actions_addopen(&files, 2, s->log,
+                                           O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    int rc = posix_spawn(&s->pid, argv[0], &files, &attr, argv, envp);
+    (void)posix_spawn_file_actions_destroy(&files);
+    (void)posix_spawnattr_destroy(&attr);
+    return rc == 0 || err_sys(err, rc, "start %s", argv[0]);
+}
+
+static bool
+start(struct dnsmasq *d, struct err *err)
+{
+    AUTO(buf) struct buf text = {0};
+    config_of(d, &text);
+    AUTO(free) char *conf = xasprintf("%s/dnsmasq.conf", d->dir);
+    if (!put_file(d->dir, conf, &text, err)) {
+        return false;
+    }
+    AUTO(free) char *conf_arg = xasprintf("--conf-file=%s", conf);
+    AUTO(free) char *log = xasprintf("%s/dnsmasq.err", d->dir);
+    struct start s = {.d = d, .conf = conf_arg, .log = log};
+    if (!netns_run(d->config.ns_fd, spawn_here, &s, err)) {
+        return false;
+    }
+    if (!watch_pid(d, s.pid, err)) {
+        dnsmasq_kill(s.pid);
+        return false;
+    }
+    d->adopted = false;
+    return true;
+}
+
+static void
+stop(struct dnsmasq *d)
+{
+    if (d->pid > 0) {
+        dnsmasq_kill(d->pid);
+    }
+    unwatch(d);
+}
+
+static void
+again_later(struct dnsmasq *d)
+{
+    (void)uv_timer_start(&d->timer, on_timer, d->retry_ms, 0);
+    d->retry_ms = MIN(d->retry_ms * 2, RETRY_MAX_MS);
+}
+
+static void
+on_exit_poll(uv_poll_t *poll, int status, int events)
+{
+    struct watch *w = CONTAINER_OF(poll, struct watch, poll);
+    struct dnsmasq *d = w->owner;
+    if (!d) {
+        return;
+    }
+    siginfo_t info = {0};
+    (void)waitid(P_PIDFD, (id_t)w->pidfd, &info, WEXITED | WNOHANG);
+    AUTO(free) char *path = xasprintf("%s/dnsmasq.err", d->dir);
+    AUTO(free) char *said = NULL;
+    struct err ignored;
+    if (!file_read(path, 4 * KIB, &said, NULL, &ignored)) {
+        said = NULL;
+    }
+    log_warn("dnsmasq in %s ended (%d): %s", d->dir, info.si_status, said ? said : "");
+    unwatch(d);
+    /* One may stand in its way that an agent started just before it was killed, too late
+     * for this one to have found it. */
+    dnsmasq_kill_in(d->config.ns_fd);
+    again_later(d);
+}
+
+static void
+on_timer(uv_timer_t *timer)
+{
+    struct dnsmasq *d = CONTAINER_OF(timer, struct dnsmasq, timer);
+    if (d->watch && d->subnets.count > 0 && config_stands(d)) {
+        if (d->reload) {
+            (void)pidfd_send_signal(d->watch->pidfd, SIGHUP, NULL, 0);
+            d->reload = false;
+        }
+        d->retry_ms = RETRY_MIN_MS;
+        return;
+    }
+    stop(d);
+    d->reload = false;
+    struct err err = {0};
+    if (d->subnets.count > 0 && !start(d, &err)) {
+        log_error("dnsmasq in %s: %s", d->dir, err.msg);
+        again_later(d);
+    }
+}
+
+/* ---- the object --------------------------------------------------------------------
+ */
+
+bool
+dnsmasq_make_dir(const char *path, struct err *err)
+{
+    if (!dir_make(path, 0755, err)) {
+        return false;
+    }
+    return chmod(path, 0755) == 0 || err_sys(err, errno, "open folder %s to all", path);
+}
+
+struct dnsmasq *
+dnsmasq_open(const struct dnsmasq_config *config, struct err *err)
+{
+    AUTO(free) char *dhcp = xasprintf("%s/dhcp", config->dir);
+    AUTO(free) char *dns = xasprintf("%s/dns", config->dir);
+    if (!dnsmasq_make_dir(config->dir, err) || !dnsmasq_make_dir(dhcp, err) ||
+        !dnsmasq_make_dir(dns, err)) {
+        return NULL;
+    }
+    struct dnsmasq *d = xcalloc(1, sizeof *d);
+    d->config = *config;
+    d->dir = xstrdup(config->dir);
+    d->config.dir = d->dir;
+    d->retry_ms = RETRY_MIN_MS;
+    (void)uv_timer_init(config->loop, &d->timer);
+    struct err ignored = {0};
+    if (config->found > 0) {
+        d->adopted = watch_pid(d, config->found, &ignored); /* Gone: started anew. */
+    }
+    return d;
+}
+
+static void
+on_closed(uv_handle_t *handle)
+{
+    struct dnsmasq *d = CONTAINER_OF(handle, struct dnsmasq, timer);
+    free(d->dir);
+    free(d->domain);
+    VEC_FREE(&d->subnets);
+    VEC_FREE(&d->mtus);
+    free(d);
+}
+
+void
+dnsmasq_close(struct dnsmasq *d)
+{
+    if (d) {
+        unwatch(d);
+        uv_close((uv_handle_t *)&d->timer, on_closed);
+    }
+}
+
+void
+dnsmasq_destroy(struct dnsmasq *d)
+{
+    if (!d) {
+        return;
+    }
+    stop(d);
+    struct err err = {0};
+    if (!dir_remove(d->dir, &err)) {
+        log_warn("%s: %s", d->dir, err.msg);
+    }
+    dnsmasq_close(d);
+}
+
+static void
+settle(struct dnsmasq *d)
+{
+    (void)uv_timer_start(&d->timer, on_timer,
+                         d->adopted ? ADOPTED_SETTLE_MS : SETTLE_MS, 0);
+}
+
+void
+dnsmasq_serve(struct dnsmasq *d, const char *domain,
+              const struct dnsmasq_subnet *subnets, size_t count)
+{
+    free(d->domain);
+    d->domain = domain ? xstrdup(domain) : NULL;
+    VEC_FREE(&d->subnets);
+    for (size_t i = 0; i < count; i++) {
+        VEC_PUSH(&d->subnets, subnets[i]);
+    }
+    settle(d);
+}
+
+/* Each MTU is a line of the configuration: there are few, and the bound keeps it so. */
+static void
+note_mtu(struct dnsmasq *d, int mtu)
+{
+    for (size_t i = 0; i < d->mtus.count; i++) {
+        if (d->mtus.items[i] == mtu) {
+            return;
+        }
+    }
+    if (mtu != 0 && mtu != 1500 && d->mtus.count < MTUS_MAX) {
+        VEC_PUSH(&d->mtus, mtu);
+        settle(d);
+    }
+}
+
+static char *
+host_path(const struct dnsmasq *d, const char *what, const char *port_id)
+{
+    return xasprintf("%s/%s/%s", d->dir, what, port_id);
+}
+
+bool
+dnsmasq_put_host(struct dnsmasq *d, const struct dnsmasq_host *host, struct err *err)
+{
+    AUTO(buf) struct buf dhcp = {0};
+    AUTO(buf) struct buf dns = {0};
+    note_mtu(d, host->mtu);
+    dnsmasq_host_text(host, d->domain, &dhcp, &dns);
+    AUTO(free) char *dhcp_path = host_path(d, "dhcp", host->port_id);
+    AUTO(free) char *dns_path = host_path(d, "dns", host->port_id);
+    return put_file(d->dir, dns_path, &dns, err) &&
+           put_file(d->dir, dhcp_path, &dhcp, err);
+}
+
+void
+dnsmasq_drop_host(struct dnsmasq *d, const char *port_id)
+{
+    AUTO(free) char *dhcp_path = host_path(d, "dhcp", port_id);
+    AUTO(free) char *dns_path = host_path(d, "dns", port_id);
+    bool had = unlink(dhcp_path) == 0;
+    had = unlink(dns_path) == 0 || had;
+    if (had) {
+        d->reload = true;
+        if (!uv_is_active((uv_handle_t *)&d->timer)) {
+            (void)uv_timer_start(&d->timer, on_timer, SETTLE_MS, 0);
+        }
+    }
+}
+
+void
+dnsmasq_keep_hosts(struct dnsmasq *d, dnsmasq_pick_fn *keep, void *ctx)
+{
+    AUTO(free) char *path = xasprintf("%s/dhcp", d->dir);
+    DIR *dir = opendir(path);
+    if (!dir) {
+        return;
+    }
+    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
+        if (e->d_name[0] != '.' && !keep(ctx, e->d_name)) {
+            dnsmasq_drop_host(d, e->d_name);
+        }
+    }
+    (void)closedir(dir);
+}
+
+size_t
+dnsmasq_scan(struct dnsmasq_found **out_found)
+{
+    VEC(struct dnsmasq_found) found = {0};
+    DIR *proc = opendir("/proc");
+    for (struct dirent *e; proc && (e = readdir(proc)) != NULL;) {
+        pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
+        char path[64];
+        char comm[32] = {0};
+        (void)snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+        AUTO(fd) int fd = pid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+        if (fd < 0 || read(fd, comm, sizeof comm - 1) <= 0 ||
+            !str_eq(comm, "dnsmasq\n")) {
+            continue;
+        }
+        struct stat st;
+        (void)snprintf(path, sizeof path, "/proc/%d/ns/net", (int)pid);
+        if (stat(path, &st) == 0) {
+            struct dnsmasq_found one = {.ns = st.st_ino, .pid = pid};
+            VEC_PUSH(&found, one);
+        }
+    }
+    if (proc) {
+        (void)closedir(proc);
+    }
+    *out_found = found.items;
+    return found.count;
+}

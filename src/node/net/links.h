@@ -1,0 +1,62 @@
+/* links.h - links, addresses and neighbours in one namespace, over libnl-route.
+ *
+ * Purpose:  the few changes that a VPC needs, each idempotent.
+ * Owner:    'struct links' holds one netlink socket, opened in the namespace of the thread
+ *           that called links_open; used from any one thread afterwards.
+ * Failure:  err carries the kernel's reason. */
+#pragma once
+#include "base/base.h"
+#include <netinet/in.h>
+
+struct links;
+
+MUST_CHECK struct links *links_open(struct err *err);
+void links_close(struct links *links);
+AUTO_DEFINE(links, struct links *, links_close)
+
+/* '*out_index' 0: there is none. */
+MUST_CHECK bool links_find(struct links *links, const char *name, int *out_index,
+                           struct err *err);
+/* A bridge with this MAC, up; its index. */
+MUST_CHECK bool links_bridge(struct links *links, const char *name,
+                             const uint8_t mac[6], int *out_index, struct err *err);
+MUST_CHECK bool links_up(struct links *links, int index, struct err *err);
+/* Makes an existing link a port of a bridge and sets it up, in one change. */
+MUST_CHECK bool links_enslave(struct links *links, int index, int bridge, int mtu,
+                              struct err *err);
+MUST_CHECK bool links_address(struct links *links, int index, uint32_t ipv4, int prefix,
+                              struct err *err);
+/* A permanent neighbour: the router never asks for it. */
+MUST_CHECK bool links_neighbour(struct links *links, int index, uint32_t ipv4,
+                                const uint8_t mac[6], struct err *err);
+MUST_CHECK bool links_drop_neighbour(struct links *links, int index, uint32_t ipv4,
+                                     struct err *err);
+MUST_CHECK bool links_address6(struct links *links, int index,
+                               const struct in6_addr *ipv6, int prefix,
+                               struct err *err);
+MUST_CHECK bool links_neighbour6(struct links *links, int index,
+                                 const struct in6_addr *ipv6, const uint8_t mac[6],
+                                 struct err *err);
+MUST_CHECK bool links_drop_neighbour6(struct links *links, int index,
+                                      const struct in6_addr *ipv6, struct err *err);
+/* Which port of its bridge a MAC is behind, so that it need not be learned. */
+MUST_CHECK bool links_forward(struct links *links, int index, const uint8_t mac[6],
+                              struct err *err);
+MUST_CHECK bool links_drop_forward(struct links *links, int index, const uint8_t mac[6],
+                                   struct err *err);
+/* A bridge's port that learns nothing: its entries are the agent's. */
+MUST_CHECK bool links_trust(struct links *links, int index, struct err *err);
+/* A pair of links: 'name' with 'mac' (NULL: any) here, and 'peer' with 'peer_mac' in
+ * another namespace. There already: success. */
+MUST_CHECK bool links_veth(struct links *links, const char *name, const uint8_t *mac,
+                           const char *peer, int peer_ns_fd, const uint8_t *peer_mac,
+                           struct err *err);
+/* None: success. */
+MUST_CHECK bool links_drop(struct links *links, const char *name, struct err *err);
+/* Removes each link for which 'unwanted' is true; never lo. */
+typedef bool links_pick_fn(void *ctx, const char *name);
+MUST_CHECK bool links_drop_where(struct links *links, links_pick_fn *unwanted,
+                                 void *ctx, struct err *err);
+/* Sets each such link down, in place of removing it. */
+MUST_CHECK bool links_down_where(struct links *links, links_pick_fn *unwanted,
+                                 void *ctx, struct err *err);

@@ -1,0 +1,142 @@
+/* net_parts.h - the insides of 'struct net', shared by net.c, port.c, connect.c,
+ * sweep.c. Not for others: they include net.h. */
+#pragma once
+#include "base/crypto.h"
+#include "base/map.h"
+#include "node/net/addr.h"
+#include "node/net/dnsmasq.h"
+#include "node/net/elems.h"
+#include "node/net/links.h"
+#include "node/net/net.h"
+#include "node/net/overlay.h"
+#include "node/net/policy.h"
+
+#define PORT_ADDRESSES_MAX \
+    50 /* As many as AWS's largest types have, on one interface. */
+
+#define NETWORK_CIDRS_MAX 32
+
+struct nat_pair {
+    uint32_t private, public;
+};
+
+struct network {
+    char *id, *domain;
+    char ns_name[ADDR_NS_LEN];
+    int ns_fd;
+    struct links *links;
+    struct elems *elems;
+    bool elems_held; /* Until net_release. */
+    struct dnsmasq *dns;
+    struct policy *policy;
+    uint8_t listed[SHA256_LEN]; /* How its rules read, when... */
+    uint64_t listed_revision;   /* ...the policy was at this. 0: never read. */
+    struct addr_block cidrs[NETWORK_CIDRS_MAX];
+    size_t cidr_count;
+    bool routes_dirty;   /* gateway_flush has something to do. */
+    struct map *numbers; /* Of ports, as text: whose marks are taken. */
+};
+
+struct subnet {
+    char *id;
+    struct network *network;
+    struct cidr4 cidr;
+    struct addr_block cidr6; /* Prefix 0: none. */
+    uint32_t vni;            /* 0: on this node only. */
+    char vxlan[IFNAMSIZ];
+    int vxlan_index;                    /* 0: no device yet. */
+    char route_table[48];               /* Its id; empty: none. */
+    char acl_chains[2][ELEM_CHAIN_MAX]; /* In, out. */
+    char bridge[IFNAMSIZ];
+    int bridge_index;
+};
+
+struct port {
+    struct net_port_info
+        info; /* Its strings are the port's own, but the network's id. */
+    struct subnet *subnet;
+    char tap[IFNAMSIZ];
+    uint8_t mac[6];
+    char *hostname;
+    bool borrow; /* May send from foreign addresses. */
+    uint32_t addresses[PORT_ADDRESSES_MAX];
+    size_t address_count; /* The primary first. */
+    struct in6_addr addresses6[PORT_ADDRESSES_MAX];
+    size_t address6_count;
+    uint32_t number; /* Its mark. */
+    char *group_ids[POLICY_GROUPS_MAX];
+    size_t group_count;
+    char chains[2][ELEM_CHAIN_MAX]; /* In, out: of its groups. */
+    struct nat_pair publics[PORT_ADDRESSES_MAX];
+    size_t public_count;
+    uint64_t up_bps, down_bps;
+};
+
+struct net {
+    struct net_config config;
+    char *cloud_id, *run_dir, *dnsmasq_path, *dnsmasq_user;
+    struct map *networks, *subnets, *ports; /* By id. */
+    struct map *tables, *nats, *peerings;   /* gateway.c's, by id. */
+    struct map *remotes;                    /* remote.c's, by id. */
+    struct overlay overlay;                 /* local 0: no underlay. */
+    struct links *underlay;                 /* In the agent's own namespace. */
+    int outside_fd; /* The operator's namespace; -1: not made. */
+    struct links *outside;
+    struct map *callers; /* "NETWORK/ADDRESS": the port. */
+    struct net_watcher watcher;
+    struct dnsmasq_found *found; /* What ran before this agent. */
+    size_t found_count;
+    bool held;
+    uint64_t drift; /* Put right since the start. */
+};
+
+/* Forgets, and closes descriptors; touches nothing in the kernel. */
+void network_free(struct network *network);
+void subnet_free(struct subnet *subnet);
+void port_free(struct port *port);
+/* Whether the element is one of the port's rights. */
+bool port_may(const struct port *port, const struct elem *elem);
+/* All of them; at most PORT_ELEMS_MAX. */
+#define PORT_ELEMS_MAX (10 * PORT_ADDRESSES_MAX + 12)
+size_t port_elems(const struct port *port, struct elem *out);
+#define SUBNET_ELEMS 4
+void subnet_elems(const struct subnet *subnet, struct elem out[SUBNET_ELEMS]);
+/* Tells dnsmasq of the port: DHCP and name. */
+MUST_CHECK bool port_announce(const struct port *port, struct err *err);
+/* Removes a namespace of the cloud with everything in it. */
+MUST_CHECK bool sweep_namespace(struct net *net, const char *ns_name, struct err *err);
+/* The folder of a network's files, from its namespace's name; malloc'ed. */
+char *network_dir(const struct net *net, const char *ns_name);
+/* Tells dnsmasq which subnets there are. */
+void network_serve(struct net *net, struct network *network);
+/* Its policy and routes into the kernel, unless that is held back. */
+MUST_CHECK bool network_flush(struct net *net, struct network *network,
+                              struct err *err);
+/* remote.c: other nodes. */
+MUST_CHECK bool remote_subnet(struct net *net, struct subnet *subnet, struct err *err);
+MUST_CHECK bool remote_want_underlay(struct net *net, const void *record,
+                                     struct err *err);
+MUST_CHECK bool remote_want(struct net *net, const void *record, struct err *err);
+MUST_CHECK bool remote_drop(struct net *net, int kind, const char *id, struct err *err);
+void remote_each_elem(const struct net *net, const struct network *network,
+                      policy_elem_fn *fn, void *ctx);
+/* gateway.c: routes, and the ways out of a network. */
+void gateway_name(const struct net *net, char out[ADDR_NS_LEN]);
+void gateway_open(struct net *net);
+void gateway_close(struct net *net);
+MUST_CHECK bool gateway_flush(struct net *net, struct network *network,
+                              struct err *err);
+MUST_CHECK bool gateway_want_table(struct net *net, const void *record,
+                                   struct err *err);
+MUST_CHECK bool gateway_want_nat(struct net *net, const void *record, struct err *err);
+MUST_CHECK bool gateway_want_peering(struct net *net, const void *record,
+                                     struct err *err);
+MUST_CHECK bool gateway_drop(struct net *net, int kind, const char *id,
+                             struct err *err);
+/* Whether a link in the network is one of its wanted ways out. */
+bool gateway_keeps(const struct net *net, const struct network *network,
+                   const char *link);
+/* The NAT gateways' elements. */
+void gateway_each_elem(const struct net *net, const struct network *network,
+                       policy_elem_fn *fn, void *ctx);
+bool network_has_ports(const struct net *net, const struct network *network);

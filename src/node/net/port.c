@@ -1,0 +1,721 @@
+/* port.c - ports, their rights, and their taps: see net.h. */
+#include "link/records.h"
+#include "node/net/net_parts.h"
+#include "node/net/rules.h"
+#include "node/net/shape.h"
+#include "node/net/tap.h"
+#include <linux/netfilter.h>
+
+#define MTU_MIN 576
+#define MTU_MAX 9216
+
+void
+port_free(struct port *port)
+{
+    if (port) {
+        for (size_t i = 0; port->info.more && port->info.more[i]; i++) {
+            free((char *)(uintptr_t)port->info.more[i]);
+        }
+        free((void *)(uintptr_t)port->info.more);
+        free((char *)(uintptr_t)port->info.id);
+        free((char *)(uintptr_t)port->info.machine_id);
+        free((char *)(uintptr_t)port->info.mac);
+        free((char *)(uintptr_t)port->info.ipv4);
+        for (size_t i = 0; i < port->group_count; i++) {
+            free(port->group_ids[i]);
+        }
+        free(port->hostname);
+        free(port);
+    }
+}
+
+AUTO_DEFINE(port, struct port *, port_free)
+
+/* ---- a record, checked -------------------------------------------------------------
+ */
+
+static bool
+add_address(struct port *port, const char *text, struct err *err)
+{
+    uint32_t ip;
+    const struct cidr4 *cidr = &port->subnet->cidr;
+    uint32_t last = cidr->base | ~addr_mask4(cidr->prefix);
+    if (!addr_parse_ipv4(text, &ip) || !addr_in_cidr4(ip, cidr) ||
+        ip <= dnsmasq_resolver(cidr) || ip == last) {
+        return err_set(err, ERR_INVALID, "port %s: not an address of its subnet",
+                       port->info.id);
+    }
+    if (port->address_count == PORT_ADDRESSES_MAX) {
+        return err_set(err, ERR_TOO_LARGE, "port %s has too many addresses",
+                       port->info.id);
+    }
+    port->addresses[port->address_count++] = ip;
+    return true;
+}
+
+static bool
+add_address6(struct port *port, const char *text, struct err *err)
+{
+    struct in6_addr ip;
+    const struct addr_block *block = &port->subnet->cidr6;
+    if (!addr_parse_ipv6(text, &ip) || block->prefix == 0 ||
+        !addr_in_block6(&ip, block)) {
+        return err_set(err, ERR_INVALID, "port %s: not an IPv6 address of its subnet",
+                       port->info.id);
+    }
+    if (port->address6_count == PORT_ADDRESSES_MAX) {
+        return err_set(err, ERR_TOO_LARGE, "port %s has too many addresses",
+                       port->info.id);
+    }
+    port->addresses6[port->address6_count++] = ip;
+    return true;
+}
+
+static bool
+port_publics(struct port *port, const struct link_port *want, struct err *err)
+{
+    for (size_t i = 0; i < want->publics.count; i++) {
+        const struct link_port_public *p = &want->publics.items[i];
+        struct nat_pair pair;
+        bool own = false;
+        bool good = addr_parse_ipv4(p->private, &pair.private) &&
+                    addr_parse_ipv4(p->public, &pair.public) &&
+                    port->public_count < PORT_ADDRESSES_MAX;
+        for (size_t k = 0; good && k < port->address_count; k++) {
+            own = own || port->addresses[k] == pair.private;
+        }
+        if (!own) {
+            return err_set(err, ERR_INVALID, "port %s: bad public address", want->id);
+        }
+        port->publics[port->public_count++] = pair;
+    }
+    return true;
+}
+
+static bool
+port_groups(struct port *port, const struct link_port *want, struct err *err)
+{
+    if (want->group_ids.count > POLICY_GROUPS_MAX) {
+        return err_set(err, ERR_TOO_LARGE, "port %s is in too many groups", want->id);
+    }
+    for (size_t i = 0; i < want->group_ids.count; i++) {
+        if (!addr_id_ok(want->group_ids.items[i]) ||
+            strlen(want->group_ids.items[i]) > 40) {
+            return err_set(err, ERR_INVALID, "port %s: not a group's id", want->id);
+        }
+        port->group_ids[port->group_count++] = xstrdup(want->group_ids.items[i]);
+    }
+    const char *profile =
+        policy_profile(port->subnet->network->policy,
+                       (const char *const *)port->group_ids, port->group_count);
+    for (int out = 0; out < 2; out++) {
+        (void)snprintf(port->chains[out], sizeof port->chains[out], "%s%s",
+                       profile ? profile : "nothing",
+                       !profile ? ""
+                       : out    ? "_out"
+                                : "_in");
+    }
+    return true;
+}
+
+static bool
+port_addresses(struct port *port, const struct link_port *want, struct err *err)
+{
+    if (!add_address(port, want->ipv4, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < want->ipv4_more.count; i++) {
+        if (!add_address(port, want->ipv4_more.items[i], err)) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < want->ipv6.count; i++) {
+        if (!add_address6(port, want->ipv6.items[i], err)) {
+            return false;
+        }
+    }
+    const char **more = xcalloc(port->address_count, sizeof *more); /* And the NULL. */
+    char text[ADDR_IPV4_LEN];
+    for (size_t i = 1; i < port->address_count; i++) {
+        addr_ipv4_text(port->addresses[i], text);
+        more[i - 1] = xstrdup(text);
+    }
+    port->info.more = more;
+    addr_ipv4_text(port->addresses[0], text);
+    port->info.ipv4 = xstrdup(text);
+    return true;
+}
+
+static char *
+default_hostname(uint32_t ip)
+{
+    return xasprintf("ip-%u-%u-%u-%u", ip >> 24, ip >> 16 & 255, ip >> 8 & 255,
+                     ip & 255);
+}
+
+/* NULL and 'err' when the record cannot be. */
+static struct port *
+port_read(struct net *net, const struct link_port *want, struct err *err)
+{
+    struct subnet *subnet =
+        want->subnet_id ? map_get(net->subnets, want->subnet_id) : NULL;
+    if (!addr_id_ok(want->id) || (want->machine_id && !addr_id_ok(want->machine_id))) {
+        (void)err_set(err, ERR_INVALID, "port: not an id");
+        return NULL;
+    }
+    if (!subnet) {
+        (void)err_set(err, ERR_NOT_FOUND, "port %s: its subnet is not here", want->id);
+        return NULL;
+    }
+    AUTO(port) struct port *port = xcalloc(1, sizeof *port);
+    port->subnet = subnet;
+    port->info.id = xstrdup(want->id);
+    port->info.machine_id = want->machine_id ? xstrdup(want->machine_id) : NULL;
+    port->info.network_id = subnet->network->id;
+    port->info.subnet_id = subnet->id;
+    port->info.mtu = want->mtu == 0 ? 1500 : (int)MIN(MAX(want->mtu, 0), MTU_MAX + 1);
+    port->borrow = !want->check_source;
+    addr_link_name(net->cloud_id, RULES_TAP, want->id, port->tap);
+    if (!port_addresses(port, want, err) || !port_groups(port, want, err) ||
+        !port_publics(port, want, err)) {
+        return NULL;
+    }
+    port->up_bps = (uint64_t)MAX(want->up_bps, 0);
+    port->down_bps = (uint64_t)MAX(want->down_bps, 0);
+    bool named = !str_empty(want->hostname);
+    port->hostname =
+        named ? xstrdup(want->hostname) : default_hostname(port->addresses[0]);
+    if (!addr_parse_mac(want->mac, port->mac) || port->info.mtu < MTU_MIN ||
+        port->info.mtu > MTU_MAX || !addr_name_ok(port->hostname, 63) ||
+        strchr(port->hostname, '.')) {
+        (void)err_set(err, ERR_INVALID, "port %s: bad MAC, MTU or host name", want->id);
+        return NULL;
+    }
+    char mac[ADDR_MAC_LEN];
+    addr_mac_text(port->mac, mac);
+    port->info.mac = xstrdup(mac);
+    return take_port(&port);
+}
+
+/* ---- who has which address ---------------------------------------------------------
+ */
+
+static char *
+caller_key(const char *network_id, uint32_t ip)
+{
+    return xasprintf("%s/%08x", network_id, ip);
+}
+
+static bool
+addresses_free(struct net *net, const struct port *port, struct err *err)
+{
+    for (size_t i = 0; i < port->address_count; i++) {
+        AUTO(free) char *key = caller_key(port->info.network_id, port->addresses[i]);
+        const struct port *owner = map_get(net->callers, key);
+        if (owner && !str_eq(owner->info.id, port->info.id)) {
+            return err_set(err, ERR_EXISTS, "port %s: port %s has its address",
+                           port->info.id, owner->info.id);
+        }
+    }
+    return true;
+}
+
+static void
+note_callers(struct net *net, struct port *port, bool add)
+{
+    for (size_t i = 0; i < port->address_count; i++) {
+        AUTO(free) char *key = caller_key(port->info.network_id, port->addresses[i]);
+        if (add) {
+            map_put(net->callers, key, port);
+        } else {
+            map_del(net->callers, key);
+        }
+    }
+}
+
+const char *
+net_port_caller(const struct net *net, const char *network_id, const char *ipv4)
+{
+    uint32_t ip;
+    if (!addr_parse_ipv4(ipv4, &ip)) {
+        return NULL;
+    }
+    AUTO(free) char *key = caller_key(network_id, ip);
+    const struct port *port = map_get(net->callers, key);
+    return port ? port->info.id : NULL;
+}
+
+const struct net_port_info *
+net_port_get(const struct net *net, const char *port_id)
+{
+    const struct port *port = map_get(net->ports, port_id);
+    return port ? &port->info : NULL;
+}
+
+/* ---- rights ------------------------------------------------------------------------
+ */
+
+/* Appends elements to a list that the caller bounds. */
+struct list {
+    struct elem *items;
+    size_t count;
+};
+
+static struct elem *
+push(struct list *l, uint8_t family, const char *set)
+{
+    l->items[l->count] = elem_in(family, set);
+    return &l->items[l->count++];
+}
+
+static void
+push_bind6(struct list *l, const struct port *port, const struct in6_addr *ip)
+{
+    struct elem *e = push(l, NFPROTO_BRIDGE, "bind6");
+    elem_key_link(e, port->tap);
+    elem_key_mac(e, port->mac);
+    elem_key_ipv6(e, ip);
+    e = push(l, NFPROTO_BRIDGE, "nd6");
+    elem_key_link(e, port->tap);
+    elem_key_ipv6(e, ip);
+}
+
+static void
+push_ipv4(struct list *l, const struct port *port, uint32_t ip)
+{
+    struct elem *e = push(l, NFPROTO_BRIDGE, "bind4");
+    elem_key_link(e, port->tap);
+    elem_key_mac(e, port->mac);
+    elem_key_ipv4(e, ip);
+    e = push(l, NFPROTO_INET, "owns4");
+    elem_key_mark(e, port->number);
+    elem_key_ipv4(e, ip);
+    e = push(l, NFPROTO_INET, "nexthops4");
+    elem_key_link(e, port->subnet->bridge);
+    elem_key_ipv4(e, ip);
+    elem_to_mark(e, port->number);
+}
+
+static void
+push_public(struct list *l, const struct nat_pair *pair)
+{
+    struct elem *e = push(l, NFPROTO_INET, "eip_in");
+    elem_key_ipv4(e, pair->public);
+    elem_to_ipv4(e, pair->private);
+    e = push(l, NFPROTO_INET, "eip_out");
+    elem_key_ipv4(e, pair->private);
+    elem_to_ipv4(e, pair->public);
+    e = push(l, NFPROTO_INET, "eip_sources");
+    elem_key_ipv4(e, pair->private);
+}
+
+static void
+push_ipv6(struct list *l, const struct port *port, const struct in6_addr *ip)
+{
+    push_bind6(l, port, ip);
+    struct elem *e = push(l, NFPROTO_INET, "owns6");
+    elem_key_mark(e, port->number);
+    elem_key_ipv6(e, ip);
+    e = push(l, NFPROTO_INET, "nexthops6");
+    elem_key_link(e, port->subnet->bridge);
+    elem_key_ipv6(e, ip);
+    elem_to_mark(e, port->number);
+}
+
+static void
+push_port(struct list *l, const struct port *port)
+{
+    static const char *const numbers[] = {"port_src", "port_dst"};
+    static const char *const chains[] = {"arriving_at", "leaving_of"};
+    struct elem *e = push(l, NFPROTO_BRIDGE, "macs");
+    elem_key_link(e, port->tap);
+    elem_key_mac(e, port->mac);
+    for (int i = 0; i < 2; i++) {
+        e = push(l, NFPROTO_BRIDGE, numbers[i]);
+        elem_key_link(e, port->tap);
+        elem_to_mark(e, port->number);
+        e = push(l, NFPROTO_INET, chains[i]);
+        elem_key_mark(e, port->number);
+        elem_to_chain(e, port->chains[i], false);
+    }
+    if (port->borrow) {
+        e = push(l, NFPROTO_BRIDGE, "borrow");
+        elem_key_link(e, port->tap);
+        e = push(l, NFPROTO_INET, "lent");
+        elem_key_mark(e, port->number);
+    }
+}
+
+size_t
+port_elems(const struct port *port, struct elem *out)
+{
+    struct list l = {.items = out};
+    push_port(&l, port);
+    for (size_t i = 0; i < port->address_count; i++) {
+        push_ipv4(&l, port, port->addresses[i]);
+    }
+    for (size_t i = 0; i < port->address6_count; i++) {
+        push_ipv6(&l, port, &port->addresses6[i]);
+    }
+    for (size_t i = 0; i < port->public_count; i++) {
+        push_public(&l, &port->publics[i]);
+    }
+    if (port->address6_count > 0) {
+        struct in6_addr local;
+        addr_link_local(port->mac, &local);
+        push_bind6(&l, port, &local);
+    }
+    return l.count;
+}
+
+static struct elem *
+elems_of(const struct port *port, size_t *out_count)
+{
+    struct elem *list = xcalloc(PORT_ELEMS_MAX, sizeof *list);
+    *out_count = port_elems(port, list);
+    return list;
+}
+
+bool
+port_may(const struct port *port, const struct elem *elem)
+{
+    size_t count;
+    AUTO(free) struct elem *list = elems_of(port, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (elem_equal(&list[i], elem)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether it has an element of that key, whatever the value: a new value has replaced the
+ * old already. */
+static bool
+has_key(const struct elem *list, size_t count, const struct elem *e)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (elem_same_key(&list[i], e)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Takes away what 'old' had and 'now' (NULL: nothing) has not. */
+static bool
+take_rights(const struct port *old, const struct port *now, struct err *err)
+{
+    struct network *network = old->subnet->network;
+    size_t had_count, has_count = 0, gone_count = 0;
+    AUTO(free) struct elem *had = elems_of(old, &had_count);
+    AUTO(free) struct elem *has = now ? elems_of(now, &has_count) : NULL;
+    for (size_t i = 0; i < had_count; i++) {
+        if (!has_key(has, has_count, &had[i])) {
+            had[gone_count++] = had[i];
+        }
+    }
+    if (!elems_del(network->elems, had, gone_count, err)) {
+        return false;
+    }
+    struct in6_addr local;
+    addr_link_local(old->mac, &local);
+    if (old->address6_count > 0 && (!now || now->address6_count == 0) &&
+        !links_drop_neighbour6(network->links, old->subnet->bridge_index, &local,
+                               err)) {
+        return false;
+    }
+    for (size_t i = 0; i < old->address6_count; i++) {
+        bool kept = false;
+        for (size_t k = 0; now && k < now->address6_count && !kept; k++) {
+            kept = memcmp(&old->addresses6[i], &now->addresses6[k],
+                          sizeof old->addresses6[i]) == 0;
+        }
+        if (!kept && !links_drop_neighbour6(network->links, old->subnet->bridge_index,
+                                            &old->addresses6[i], err)) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < old->address_count; i++) {
+        bool kept = false;
+        for (size_t k = 0; now && k < now->address_count && !kept; k++) {
+            kept = old->addresses[i] == now->addresses[k];
+        }
+        if (!kept && !links_drop_neighbour(network->links, old->subnet->bridge_index,
+                                           old->addresses[i], err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+give_rights(struct net *net, const struct port *port, struct err *err)
+{
+    struct network *network = port->subnet->network;
+    size_t count;
+    AUTO(free) struct elem *list = elems_of(port, &count);
+    if (!network_flush(net, network, err) ||
+        !elems_add(network->elems, list, count, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < port->address6_count; i++) {
+        if (!links_neighbour6(network->links, port->subnet->bridge_index,
+                              &port->addresses6[i], port->mac, err)) {
+            return false;
+        }
+    }
+    struct in6_addr local; /* DHCPv6 knows a MAC by its neighbour. */
+    addr_link_local(port->mac, &local);
+    if (port->address6_count > 0 &&
+        !links_neighbour6(network->links, port->subnet->bridge_index, &local, port->mac,
+                          err)) {
+        return false;
+    }
+    for (size_t i = 0; i < port->address_count; i++) {
+        if (!links_neighbour(network->links, port->subnet->bridge_index,
+                             port->addresses[i], port->mac, err)) {
+            return false;
+        }
+    }
+    return port_announce(port, err);
+}
+
+bool
+port_announce(const struct port *port, struct err *err)
+{
+    struct dnsmasq_host host = {
+        .port_id = port->info.id,
+        .mac = port->info.mac,
+        .hostname = port->hostname,
+        .ipv4 = port->addresses[0],
+        .ipv6 = port->address6_count > 0 ? &port->addresses6[0] : NULL,
+        .mtu = port->info.mtu,
+    };
+    return dnsmasq_put_host(port->subnet->network->dns, &host, err);
+}
+
+static bool
+port_same(const struct port *a, const struct port *b)
+{
+    return a->subnet == b->subnet && memcmp(a->mac, b->mac, sizeof a->mac) == 0 &&
+           a->borrow == b->borrow && a->info.mtu == b->info.mtu &&
+           a->address_count == b->address_count &&
+           memcmp(a->addresses, b->addresses,
+                  a->address_count * sizeof a->addresses[0]) == 0 &&
+           a->number == b->number && a->address6_count == b->address6_count &&
+           memcmp(a->addresses6, b->addresses6,
+                  a->address6_count * sizeof a->addresses6[0]) == 0 &&
+           a->public_count == b->public_count &&
+           memcmp(a->publics, b->publics, a->public_count * sizeof a->publics[0]) ==
+               0 &&
+           str_eq(a->chains[0], b->chains[0]) && a->up_bps == b->up_bps &&
+           a->down_bps == b->down_bps && str_eq(a->hostname, b->hostname) &&
+           str_eq(a->info.machine_id, b->info.machine_id);
+}
+
+/* The tap's bandwidth. Nothing is made for a port that is not shaped. */
+static bool
+port_shape(struct net *net, const struct port *port, int index, struct err *err)
+{
+    char ifb[IFNAMSIZ];
+    addr_link_name(net->cloud_id, RULES_IFB, port->info.id, ifb);
+    return shape_port(port->subnet->network->links, index, ifb, port->down_bps,
+                      port->up_bps, err);
+}
+
+/* A change of bandwidth while the tap is there. */
+static bool
+port_reshape(struct net *net, const struct port *port, const struct port *old,
+             struct err *err)
+{
+    int index;
+    if (!old || (old->up_bps == port->up_bps && old->down_bps == port->down_bps)) {
+        return true;
+    }
+    return links_find(port->subnet->network->links, port->tap, &index, err) &&
+           (index == 0 || port_shape(net, port, index, err));
+}
+
+static void
+number_text(uint32_t number, char out[16])
+{
+    (void)snprintf(out, 16, "%08x", number);
+}
+
+/* Its old number, or one from its id, so that the next agent finds the same. */
+static void
+port_number(struct port *port, const struct port *old)
+{
+    struct map *numbers = port->subnet->network->numbers;
+    char text[16];
+    uint32_t n = addr_number(port->info.id);
+    if (old) {
+        port->number = old->number;
+        return;
+    }
+    do {
+        n = n % (UINT32_MAX - RULES_FIRST_PORT) + RULES_FIRST_PORT;
+        number_text(n, text);
+    } while (map_get(numbers, text) && n++);
+    port->number = n;
+}
+
+static void
+note_number(const struct port *port, bool taken)
+{
+    char text[16];
+    number_text(port->number, text);
+    if (taken) {
+        map_put(port->subnet->network->numbers, text, (void *)(uintptr_t)port);
+    } else {
+        map_del(port->subnet->network->numbers, text);
+    }
+}
+
+bool
+net_want_port(struct net *net, const struct link_port *want, struct err *err)
+{
+    AUTO(port) struct port *port = port_read(net, want, err);
+    if (!port) {
+        return false;
+    }
+    struct port *old = map_get(net->ports, want->id);
+    port_number(port, old);
+    if (old && port_same(old, port)) {
+        return true;
+    }
+    if (old && old->subnet != port->subnet) {
+        return err_set(err, ERR_INVALID, "port %s cannot change its subnet", want->id);
+    }
+    if (!addresses_free(net, port, err)) {
+        return false;
+    }
+    bool lost_public = old && old->public_count > 0;
+    if (!give_rights(net, port, err) || (old && !take_rights(old, port, err)) ||
+        !port_reshape(net, port, old, err)) {
+        return err_wrap(err, "port %s", want->id);
+    }
+    if (old) {
+        note_number(old, false);
+        note_callers(net, old, false);
+        map_del(net->ports, want->id);
+        port_free(old);
+    }
+    struct port *kept = take_port(&port);
+    map_put(net->ports, kept->info.id, kept);
+    note_number(kept, true);
+    note_callers(net, kept, true);
+    if (kept->public_count > 0 || lost_public) {
+        kept->subnet->network->routes_dirty = true;
+    }
+    if (!network_flush(net, kept->subnet->network, err)) {
+        return err_wrap(err, "port %s", want->id);
+    }
+    if (net->watcher.port_up) {
+        net->watcher.port_up(net->watcher.ctx, &kept->info);
+    }
+    return true;
+}
+
+static bool
+elem_of_tap(void *ctx, const struct elem *elem)
+{
+    return elem_is_of(elem, ctx);
+}
+
+/* A port that this agent has not been told of: it may be in any network. */
+static bool
+drop_unknown(struct net *net, const char *id, struct err *err)
+{
+    char tap[IFNAMSIZ];
+    addr_link_name(net->cloud_id, RULES_TAP, id, tap);
+    const char *network_id;
+    void *value;
+    for (size_t it = 0; map_next(net->networks, &it, &network_id, &value);) {
+        struct network *network = value;
+        if (!elems_del_where(network->elems, elem_of_tap, tap, err) ||
+            !links_drop(network->links, tap, err)) {
+            return err_wrap(err, "port %s", id);
+        }
+        dnsmasq_drop_host(network->dns, id);
+    }
+    return true;
+}
+
+bool
+net_drop_port(struct net *net, const char *id, struct err *err)
+{
+    if (!addr_id_ok(id)) {
+        return err_set(err, ERR_INVALID, "port: not an id");
+    }
+    struct port *port = map_get(net->ports, id);
+    if (!port) {
+        return drop_unknown(net, id, err);
+    }
+    struct network *network = port->subnet->network;
+    char ifb[IFNAMSIZ];
+    addr_link_name(net->cloud_id, RULES_IFB, id, ifb);
+    if (!take_rights(port, NULL, err) || !links_drop(network->links, port->tap, err) ||
+        !links_drop(network->links, ifb, err)) {
+        return err_wrap(err, "port %s", id);
+    }
+    dnsmasq_drop_host(network->dns, id);
+    if (net->watcher.port_down) {
+        net->watcher.port_down(net->watcher.ctx, id);
+    }
+    note_number(port, false);
+    note_callers(net, port, false);
+    map_del(net->ports, id);
+    port_free(port);
+    return true;
+}
+
+bool
+net_tap_open(struct net *net, const char *port_id, int *out_fd, struct err *err)
+{
+    struct port *port = port_id ? map_get(net->ports, port_id) : NULL;
+    if (!port) {
+        return err_set(err, ERR_NOT_FOUND, "port %s is not here",
+                       port_id ? port_id : "");
+    }
+    struct network *network = port->subnet->network;
+    AUTO(fd) int fd = -1;
+    int index;
+    if (network->elems_held) {
+        return err_set(err, ERR_BUSY, "port %s: its rules are held back", port_id);
+    }
+    if (!tap_open(network->ns_fd, port->tap, &fd, err) ||
+        !links_find(network->links, port->tap, &index, err) ||
+        !links_enslave(network->links, index, port->subnet->bridge_index,
+                       port->info.mtu, err) ||
+        !links_forward(network->links, index, port->mac, err) ||
+        !port_shape(net, port, index, err)) {
+        return err_wrap(err, "port %s", port_id);
+    }
+    *out_fd = take_fd(&fd);
+    return true;
+}
+
+bool
+net_veth_open(struct net *net, const char *port_id, int guest_ns_fd,
+              const char *guest_name, struct err *err)
+{
+    struct port *port = port_id ? map_get(net->ports, port_id) : NULL;
+    if (!port || port->subnet->network->elems_held) {
+        return err_set(err, port ? ERR_BUSY : ERR_NOT_FOUND, "port %s is not here",
+                       port_id ? port_id : "");
+    }
+    struct network *network = port->subnet->network;
+    int index;
+    if (!links_veth(network->links, port->tap, NULL, guest_name, guest_ns_fd, port->mac,
+                    err) ||
+        !links_find(network->links, port->tap, &index, err) ||
+        !links_enslave(network->links, index, port->subnet->bridge_index,
+                       port->info.mtu, err) ||
+        !links_forward(network->links, index, port->mac, err) ||
+        !port_shape(net, port, index, err)) {
+        return err_wrap(err, "port %s", port_id);
+    }
+    return true;
+}

@@ -1,0 +1,310 @@
+/* rules.c - the constant ruleset, and its way into the kernel: see rules.h. */
+#include "node/net/rules.h"
+#include <nftables/libnftables.h>
+
+/* Sets of the bridge family, keyed by tap: macs (which MAC it may send from), bind4 and
+ * bind6 (which address, with which MAC), nd6 (which neighbour it may say it is), borrow
+ * (source check off), port_src and port_dst (its number), resolvers (name servers).
+ *
+ * Sets of inet: owns4/6 (port and address: destination check), lent (ports with both checks
+ * off), nexthops4/6 (bridge and next hop: port), leaving_of and arriving_at (port: chain of
+ * its groups), acl_out and acl_in (bridge: chain of its ACL), hops (connections that a port
+ * with checks off has let through: such a port sees one connection on several ways),
+ * eip_in, eip_out, eip_sources (1:1 NAT), nats (next hop of a NAT gateway: its address).
+ *
+ * Every frame from a tap passes: bridge prerouting (may it say so?), inet prerouting
+ * 'leaving' (do its port's groups let it out?), then bridge forward (whose tap next?) or
+ * the router (ACLs, next hop), and inet forward (do that port's groups let it in?).
+ * Packets that connection tracking finds invalid are judged by the groups as new ones: an
+ * appliance sees half of a connection, and AWS lets through what a rule allows. */
+const char rules_text[] =
+    "table bridge moln {\n"
+    "    set macs { type ifname . ether_addr; }\n"
+    "    set bind4 { type ifname . ether_addr . ipv4_addr; }\n"
+    "    set bind6 { type ifname . ether_addr . ipv6_addr; }\n"
+    "    set nd6 { typeof iifname . @th,64,128; }\n"
+    "    set borrow { type ifname; }\n"
+    "    set resolvers { type ipv4_addr; }\n"
+    "    map port_src { type ifname : mark; }\n"
+    "    map port_dst { type ifname : mark; }\n"
+    "    set service_rate { type ifname; size 65535; flags dynamic; }\n"
+    "    chain prerouting { type filter hook prerouting priority -300; policy drop; }\n"
+    "    chain from_arp { }\n"
+    "    chain from_ip4 { }\n"
+    "    chain from_ip6 { }\n"
+    "    chain service { }\n"
+    "    chain limited { }\n"
+    "    chain forward { type filter hook forward priority -10; policy drop; }\n"
+    "    chain postrouting { type filter hook postrouting priority 0; policy accept; "
+    "}\n"
+    "}\n"
+    "table inet moln {\n"
+    "    set resolvers { type ipv4_addr; }\n"
+    "    set owns4 { type mark . ipv4_addr; }\n"
+    "    set owns6 { type mark . ipv6_addr; }\n"
+    "    set lent { type mark; }\n"
+    "    set hops { typeof ct id . meta mark; size 262144; flags dynamic,timeout; "
+    "timeout 10m; }\n"
+    "    map nexthops4 { type ifname . ipv4_addr : mark; }\n"
+    "    map nexthops6 { type ifname . ipv6_addr : mark; }\n"
+    "    map leaving_of { type mark : verdict; }\n"
+    "    map arriving_at { type mark : verdict; }\n"
+    "    map acl_out { type ifname : verdict; }\n"
+    "    map acl_in { type ifname : verdict; }\n"
+    "    set eip_sources { type ipv4_addr; }\n"
+    "    map eip_in { type ipv4_addr : ipv4_addr; }\n"
+    "    map eip_out { type ipv4_addr : ipv4_addr; }\n"
+    "    map nats { type ipv4_addr : ipv4_addr; }\n"
+    "    chain leaving { type filter hook prerouting priority -150; policy drop; }\n"
+    "    chain input { type filter hook input priority 0; policy drop; }\n"
+    "    chain forward { type filter hook forward priority 0; policy drop; }\n"
+    "    chain output { type filter hook output priority 0; policy drop; }\n"
+    "    chain nat_in { type nat hook prerouting priority -100; policy accept; }\n"
+    "    chain nat_out { type nat hook postrouting priority 100; policy accept; }\n"
+    "    chain routed { }\n"
+    "    chain arriving { }\n"
+    "    chain pass { }\n"
+    "    chain pass_log { }\n"
+    "    chain refuse_log { }\n"
+    "    chain passed { }\n"
+    "    chain refuse { }\n"
+    "    chain nothing { }\n"
+    "    chain open { }\n"
+    "}\n"
+    "flush chain bridge moln prerouting\n"
+    "flush chain bridge moln from_arp\n"
+    "flush chain bridge moln from_ip4\n"
+    "flush chain bridge moln from_ip6\n"
+    "flush chain bridge moln service\n"
+    "flush chain bridge moln limited\n"
+    "flush chain bridge moln forward\n"
+    "flush chain bridge moln postrouting\n"
+    "flush chain inet moln leaving\n"
+    "flush chain inet moln input\n"
+    "flush chain inet moln forward\n"
+    "flush chain inet moln output\n"
+    "flush chain inet moln nat_in\n"
+    "flush chain inet moln nat_out\n"
+    "flush chain inet moln routed\n"
+    "flush chain inet moln arriving\n"
+    "flush chain inet moln pass\n"
+    "flush chain inet moln passed\n"
+    "flush chain inet moln refuse\n"
+    "flush chain inet moln nothing\n"
+    "flush chain inet moln open\n"
+    "table bridge moln {\n"
+    "    chain prerouting {\n"
+    "        meta mark set 0\n"
+    "        meta mark set iifname map @port_src\n"
+    "        iifname \"mv*\" meta mark 1 accept\n"
+    "        iifname != \"mt*\" drop\n"
+    "        iifname . ether saddr != @macs drop\n"
+    "        ether type arp goto from_arp\n"
+    "        ether type ip goto from_ip4\n"
+    "        ether type ip6 goto from_ip6\n"
+    "    }\n"
+    "    chain from_arp {\n"
+    "        arp htype 1 arp ptype ip arp hlen 6 arp plen 4 "
+    "arp operation { request, reply } "
+    "iifname . arp saddr ether . arp saddr ip @bind4 accept\n"
+    "        arp htype 1 arp ptype ip arp hlen 6 arp plen 4 "
+    "arp operation request "
+    "iifname . arp saddr ether @macs arp saddr ip 0.0.0.0 accept\n"
+    "        drop\n"
+    "    }\n"
+    "    chain from_ip4 {\n"
+    "        udp sport 67 drop\n"
+    "        ip daddr 169.254.0.0/16 goto service\n"
+    "        ip daddr @resolvers goto service\n"
+    "        iifname . ether saddr . ip saddr @bind4 accept\n"
+    "        ip saddr 0.0.0.0 ip daddr 255.255.255.255 "
+    "udp sport 68 udp dport 67 goto limited\n"
+    "        ip saddr { 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 } drop\n"
+    "        iifname @borrow accept\n"
+    "        drop\n"
+    "    }\n"
+    "    chain service {\n"
+    "        iifname . ether saddr . ip saddr @bind4 goto limited\n"
+    "        drop\n"
+    "    }\n"
+    "    chain limited {\n"
+    "        update @service_rate { iifname limit rate over 1024/second "
+    "burst 1024 packets } drop\n"
+    "        accept\n"
+    "    }\n"
+    "    chain from_ip6 {\n"
+    "        icmpv6 type { nd-router-advert, nd-redirect } drop\n"
+    "        udp sport 547 drop\n"
+    "        ip6 hoplimit 255 icmpv6 type { nd-neighbor-solicit, nd-router-solicit } "
+    "ip6 saddr :: accept\n"
+    "        ip6 hoplimit 255 icmpv6 type { nd-neighbor-solicit, nd-router-solicit } "
+    "iifname . ether saddr . ip6 saddr @bind6 accept\n"
+    "        ip6 hoplimit 255 icmpv6 type nd-neighbor-advert "
+    "iifname . ether saddr . ip6 saddr @bind6 iifname . @th,64,128 @nd6 accept\n"
+    "        icmpv6 type { nd-neighbor-solicit, nd-router-solicit, nd-neighbor-advert "
+    "} "
+    "drop\n"
+    "        ip6 daddr ff02::1:2 udp sport 546 udp dport 547 "
+    "iifname . ether saddr . ip6 saddr @bind6 goto limited\n"
+    "        ip6 saddr { ::/127, ::ffff:0:0/96, fe80::/10, ff00::/8 } drop\n"
+    "        ip6 daddr { fe80::/10, ff00::/8 } drop\n"
+    "        iifname . ether saddr . ip6 saddr @bind6 accept\n"
+    "        iifname @borrow accept\n"
+    "        drop\n"
+    "    }\n"
+    "    chain forward {\n"
+    "        ether type ip udp dport { 67, 68 } drop\n"
+    "        ether type ip6 udp dport { 546, 547 } drop\n"
+    "        iifname \"mv*\" oifname \"mv*\" drop\n"
+    "        meta priority set 4d4f:4c4e\n"
+    "        meta mark set oifname map @port_dst accept\n"
+    "    }\n"
+    "    chain postrouting {\n" /* A frame that is flooded is still one port's. */
+    "        oifname \"mt*\" ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 "
+    "oifname . ether daddr != @macs drop\n"
+    "    }\n"
+    "}\n"
+    "table inet moln {\n"
+    "    chain leaving {\n"
+    "        iifname != \"mb*\" accept\n"
+    "        ct state established,related meta mark != @lent accept\n"
+    "        meta mark 1 accept\n"
+    "        ip daddr 169.254.0.0/16 accept\n"
+    "        ip daddr @resolvers accept\n"
+    "        ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept\n"
+    "        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, "
+    "nd-router-solicit } accept\n"
+    "        ip6 daddr ff02::1:2 udp dport 547 accept\n"
+    "        ct state established,related ct id . meta mark @hops goto pass\n"
+    "        meta mark vmap @leaving_of\n"
+    "    }\n"
+    "    chain pass {\n"
+    "        meta mark @lent update @hops { ct id . meta mark }\n"
+    "        accept\n"
+    "    }\n"
+    "    chain passed {\n"
+    "        ct state new jump pass_log\n"
+    "        goto pass\n"
+    "    }\n"
+    "    chain refuse {\n"
+    "        jump refuse_log\n"
+    "        drop\n"
+    "    }\n"
+    "    chain open {\n"
+    "        return\n"
+    "    }\n"
+    "    chain nothing {\n"
+    "        goto refuse\n"
+    "    }\n"
+    "    chain input {\n"
+    "        ct state established,related accept\n"
+    "        ct state invalid drop\n"
+    "        iifname != \"mb*\" drop\n"
+    "        udp sport 68 udp dport 67 accept\n"
+    "        ip6 hoplimit 255 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, "
+    "nd-router-solicit } accept\n"
+    "        ip6 daddr ff02::1:2 udp sport 546 udp dport 547 accept\n"
+    "        ip daddr 169.254.169.254 tcp dport 80 accept\n"
+    "        ip daddr 169.254.169.123 udp dport 123 accept\n"
+    "        ip daddr 169.254.169.253 meta l4proto { tcp, udp } th dport 53 accept\n"
+    "        ip daddr @resolvers meta l4proto { tcp, udp } th dport 53 accept\n"
+    "    }\n"
+    "    chain forward {\n"
+    "        meta priority != 4d4f:4c4e jump routed\n"
+    "        meta mark { 1, 2 } accept\n"
+    "        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n"
+    "        meta mark . ip daddr @owns4 goto arriving\n"
+    "        meta mark . ip6 daddr @owns6 goto arriving\n"
+    "        meta mark @lent goto arriving\n"
+    "    }\n"
+    "    chain routed {\n"
+    "        ip saddr 169.254.0.0/16 drop\n"
+    "        ip daddr 169.254.0.0/16 drop\n"
+    "        iifname \"mb*\" iifname vmap @acl_out\n"
+    "        oifname \"mb*\" oifname vmap @acl_in\n"
+    "        iifname \"mu*\" oifname != \"mb*\" drop\n"
+    "        iifname \"mp*\" oifname != \"mb*\" drop\n"
+    "        oifname \"mu*\" ct state invalid drop\n"
+    "        oifname \"mu*\" rt ip nexthop " RULES_GATEWAY4 " ip saddr != @eip_sources "
+    "drop\n"
+    "        oifname { \"mu*\", \"mp*\" } meta mark set 2 return\n"
+    "        ip version 4 meta mark set oifname . rt ip nexthop map @nexthops4 return\n"
+    "        ip6 version 6 meta mark set oifname . rt ip6 nexthop map @nexthops6 "
+    "return\n"
+    "        drop\n"
+    "    }\n"
+    "    chain arriving {\n"
+    "        ct state established,related meta mark != @lent accept\n"
+    "        ip saddr 169.254.0.0/16 drop\n"
+    "        ip daddr 169.254.0.0/16 drop\n"
+    "        ct state established,related ct id . meta mark @hops goto pass\n"
+    "        meta mark vmap @arriving_at\n"
+    "    }\n"
+    "    chain nat_in {\n"
+    "        iifname \"mu*\" dnat ip to ip daddr map @eip_in\n"
+    "    }\n"
+    "    chain nat_out {\n"
+    "        oifname \"mu*\" rt ip nexthop " RULES_GATEWAY4
+    " snat ip to ip saddr map @eip_out\n"
+    "        oifname \"mu*\" snat ip to rt ip nexthop map @nats\n"
+    "    }\n"
+    "    chain output {\n"
+    "        oifname \"lo\" accept\n"
+    "        ct state established,related accept\n"
+    "        oifname \"mb*\" udp sport 67 udp dport 68 accept\n"
+    "        oifname \"mb*\" udp sport 547 udp dport 546 accept\n"
+    "        oifname \"mb*\" icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, "
+    "nd-router-advert } accept\n"
+    "        oifname \"mb*\" meta skuid 0 meta l4proto tcp ct state new accept\n"
+    "    }\n"
+    "}\n";
+
+AUTO_DEFINE(nftctx, struct nft_ctx *, nft_ctx_free)
+
+static struct nft_ctx *
+context(struct err *err)
+{
+    struct nft_ctx *ctx = nft_ctx_new(NFT_CTX_DEFAULT);
+    if (ctx && nft_ctx_buffer_error(ctx) == 0 && nft_ctx_buffer_output(ctx) == 0) {
+        return ctx;
+    }
+    nft_ctx_free(ctx);
+    (void)err_set(err, ERR_SYSTEM, "start libnftables");
+    return NULL;
+}
+
+bool
+rules_run(const char *text, struct err *err)
+{
+    AUTO(nftctx) struct nft_ctx *ctx = context(err);
+    if (!ctx) {
+        return false;
+    }
+    if (nft_run_cmd_from_buffer(ctx, text) != 0) {
+        return err_set(err, ERR_SYSTEM, "set packet rules: %.300s",
+                       nft_ctx_get_error_buffer(ctx));
+    }
+    return true;
+}
+
+bool
+rules_apply(struct err *err)
+{
+    return rules_run(rules_text, err);
+}
+
+char *
+rules_list(struct err *err)
+{
+    AUTO(nftctx) struct nft_ctx *ctx = context(err);
+    if (!ctx) {
+        return NULL;
+    }
+    nft_ctx_output_set_flags(ctx, NFT_CTX_OUTPUT_STATELESS | NFT_CTX_OUTPUT_TERSE);
+    if (nft_run_cmd_from_buffer(ctx, "list ruleset") != 0) {
+        (void)err_set(err, ERR_SYSTEM, "read packet rules: %.300s",
+                      nft_ctx_get_error_buffer(ctx));
+        return NULL;
+    }
+    return xstrdup(nft_ctx_get_output_buffer(ctx));
+}

@@ -1,0 +1,189 @@
+/* sweep.c - taking down what is no longer wanted: see net.h. */
+#include "base/file.h"
+#include "base/log.h"
+#include "node/net/net_parts.h"
+#include "node/net/netns.h"
+#include "node/net/rules.h"
+#include <dirent.h>
+#include <errno.h>
+
+static bool
+every_link(void *ctx, const char *name)
+{
+    return true;
+}
+
+/* In the namespace: deleting it alone would leave taps to their holders, and is done
+ * later, in the background. */
+static bool
+clear_here(void *ctx, struct err *err)
+{
+    AUTO(links) struct links *links = links_open(err);
+    return links && links_drop_where(links, every_link, NULL, err);
+}
+
+bool
+sweep_namespace(struct net *net, const char *ns_name, struct err *err)
+{
+    AUTO(fd) int ns_fd = -1;
+    struct err why = {0};
+    if (netns_open(ns_name, &ns_fd, &why)) {
+        dnsmasq_kill_in(ns_fd);
+        if (!netns_run(ns_fd, clear_here, NULL, err)) {
+            return err_wrap(err, "namespace %s", ns_name);
+        }
+    } else if (why.code != ERR_NOT_FOUND) {
+        *err = why;
+        return false;
+    }
+    AUTO(free) char *dir = network_dir(net, ns_name);
+    return netns_remove(ns_name, err) && dir_remove(dir, err);
+}
+
+/* ---- prune -------------------------------------------------------------------------
+ */
+
+struct prune {
+    struct net *net;
+    struct network *network;
+    struct map *names; /* Of wanted links, or of wanted namespaces. */
+};
+
+static bool
+link_unwanted(void *ctx, const char *name)
+{
+    struct prune *p = ctx;
+    return !map_get(p->names, name) && !gateway_keeps(p->net, p->network, name);
+}
+
+static bool
+elem_unwanted(void *ctx, const struct elem *elem)
+{
+    struct prune *p = ctx;
+    char tap[IFNAMSIZ + 1] = {0};
+    memcpy(tap, elem->key, IFNAMSIZ);
+    const struct port *port = map_get(p->names, tap);
+    return !port || !port_may(port, elem);
+}
+
+static bool
+port_is_wanted(void *ctx, const char *port_id)
+{
+    struct prune *p = ctx;
+    const struct port *port = map_get(p->net->ports, port_id);
+    return port && port->subnet->network == p->network;
+}
+
+static bool
+prune_network(struct net *net, struct network *network, struct err *err)
+{
+    AUTO(map) struct map *names = map_create(NULL);
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(net->ports, &it, &id, &value);) {
+        struct port *port = value;
+        if (port->subnet->network == network) {
+            char ifb[IFNAMSIZ];
+            addr_link_name(net->cloud_id, RULES_IFB, port->info.id, ifb);
+            map_put(names, ifb, port);
+            map_put(names, port->tap, port);
+        }
+    }
+    for (size_t it = 0; map_next(net->subnets, &it, &id, &value);) {
+        struct subnet *subnet = value;
+        if (subnet->network == network) {
+            map_put(names, subnet->vxlan_index > 0 ? subnet->vxlan : subnet->bridge,
+                    subnet);
+            map_put(names, subnet->bridge, subnet);
+        }
+    }
+    struct prune p = {.net = net, .network = network, .names = names};
+    dnsmasq_keep_hosts(network->dns, port_is_wanted, &p);
+    return elems_del_where(network->elems, elem_unwanted, &p, err) &&
+           links_drop_where(network->links, link_unwanted, &p, err);
+}
+
+static bool
+sweep_unless_wanted(void *ctx, const char *ns_name, struct err *err)
+{
+    struct prune *p = ctx;
+    const char *hash = ns_name + strlen("moln-") + strlen(p->net->cloud_id) + 1;
+    if (strlen(hash) != 12 || strspn(hash, "0123456789abcdef") != 12) {
+        return true; /* Of a cloud whose id begins with ours. */
+    }
+    return map_get(p->names, ns_name) || sweep_namespace(p->net, ns_name, err);
+}
+
+static bool
+each_namespace(struct prune *p, struct err *err)
+{
+    AUTO(free) char *prefix = xasprintf("moln-%s-", p->net->cloud_id);
+    return netns_each(prefix, sweep_unless_wanted, p, err);
+}
+
+bool
+net_prune(struct net *net, struct err *err)
+{
+    AUTO(map) struct map *names = map_create(NULL);
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(net->networks, &it, &id, &value);) {
+        struct network *network = value;
+        map_put(names, network->ns_name, network);
+        if (!prune_network(net, network, err)) {
+            return err_wrap(err, "network %s", id);
+        }
+    }
+    struct prune p = {.net = net, .names = names};
+    return each_namespace(&p, err);
+}
+
+/* ---- sweep -------------------------------------------------------------------------
+ */
+
+static void
+forget_all(struct net *net)
+{
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(net->ports, &it, &id, &value);) {
+        if (net->watcher.port_down) {
+            net->watcher.port_down(net->watcher.ctx, id);
+        }
+        port_free(value);
+    }
+    for (size_t it = 0; map_next(net->subnets, &it, &id, &value);) {
+        subnet_free(value);
+    }
+    for (size_t it = 0; map_next(net->networks, &it, &id, &value);) {
+        if (net->watcher.network_down) {
+            net->watcher.network_down(net->watcher.ctx, id);
+        }
+        network_free(value);
+    }
+    gateway_close(net);
+    gateway_open(net);
+    map_destroy(net->remotes);
+    net->remotes = map_create(free);
+    struct map **all[] = {&net->ports, &net->subnets, &net->networks, &net->callers};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        map_destroy(*all[i]);
+        *all[i] = map_create(NULL);
+    }
+}
+
+bool
+net_sweep(struct net *net, struct err *err)
+{
+    forget_all(net);
+    AUTO(map) struct map *none = map_create(NULL);
+    struct prune p = {.net = net, .names = none};
+    char outside[ADDR_NS_LEN];
+    gateway_name(net, outside);
+    struct err ignored = {0};
+    if (net->overlay.local != 0 && !overlay_unguard(net->cloud_id, &ignored)) {
+        log_warn("underlay: %s", ignored.msg);
+    }
+    return each_namespace(&p, err) && netns_remove(outside, err) &&
+           dir_remove(net->run_dir, err);
+}

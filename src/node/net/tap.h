@@ -1,0 +1,7 @@
+/* tap.h - a tap made inside a namespace. Threads: any; the caller waits a moment. */
+#pragma once
+#include "base/base.h"
+
+/* Down, of no bridge; single queue, virtio headers. It goes when its last descriptor is
+ * closed. ERR_BUSY while another holds it. */
+MUST_CHECK bool tap_open(int ns_fd, const char *name, int *out_fd, struct err *err);

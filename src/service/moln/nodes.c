@@ -1,0 +1,224 @@
+/* nodes.c - tickets to join, and the nodes that did. */
+#include "base/crypto.h"
+#include "link/pki.h"
+#include "service/moln/operators.h"
+
+#define TOKEN_LIFETIME_S 3600
+
+/* ---- what is answered ---- */
+
+static struct moln_node
+node_out(const struct node_view *view)
+{
+    const struct row_node *node = view->place.node;
+    const struct row_node_seen *seen = view->place.seen;
+    struct moln_node out = {
+        .node_id = node->id,
+        .name = node->name,
+        .region = node->region,
+        .zone = node->zone,
+        .state = node->state,
+        HAS(connected, seen && seen->connected),
+        HAS(cordoned, node->cordoned),
+        HAS(local, node->local),
+        HAS_TIME(joined_at, node->joined_at),
+        HAS(capacity_vcpus, view->ceiling.vcpus),
+        HAS(capacity_memory_bytes, view->ceiling.memory_bytes),
+        HAS(claimed_vcpus, view->place.claimed.vcpus),
+        HAS(claimed_memory_bytes, view->place.claimed.memory_bytes),
+        HAS(claimed_disk_bytes, view->place.claimed.disk_bytes),
+        HAS(machines, view->place.claimed.machines),
+        HAS(ceiling_vcpus, node->ceiling_vcpus),
+        HAS(ceiling_memory_bytes, node->ceiling_memory_bytes),
+    };
+    if (seen) {
+        out.seen_at = seen->at;
+        out.agent_version = seen->version;
+        out.accelerator = seen->accel;
+        out.cpu_model = seen->cpu_model;
+        out.vcpus = seen->vcpus;
+        out.memory_bytes = seen->memory_bytes;
+        out.memory_free_bytes = seen->memory_free_bytes;
+        out.pool_bytes = seen->pool_bytes;
+        out.pool_free_bytes = seen->pool_free_bytes;
+        out.has_seen_at = out.has_vcpus = out.has_memory_bytes = true;
+        out.has_memory_free_bytes = out.has_pool_bytes = out.has_pool_free_bytes = true;
+    }
+    return out;
+}
+
+static bool
+node_out_one(struct call *call, const struct row_node *node, struct moln_node **out,
+             struct err *err)
+{
+    struct node_view view;
+    if (!node_view_load(call, node, &view, err)) {
+        return false;
+    }
+    *out = ARENA_NEW(call->arena, struct moln_node);
+    **out = node_out(&view);
+    return true;
+}
+
+static bool
+node_find(struct call *call, const char *id, const struct row_node **out,
+          struct err *err)
+{
+    const struct row_node key = {.id = id};
+    const void *row;
+    if (!row_get(call->txn, &row_node_type, &key, &row, err)) {
+        return false;
+    }
+    *out = row;
+    return row || err_no(err, "node", id);
+}
+
+/* ---- CreateNodeToken ---- */
+
+/* The region that a zone of ours belongs to. */
+static const struct region_config *
+region_of_zone(const struct cloud_config *config, const char *zone)
+{
+    for (size_t i = 0; i < config->region_count; i++) {
+        const struct region_config *region = &config->regions[i];
+        for (size_t k = 0; k < region->zone_count; k++) {
+            if (str_eq(region->zones[k].name, zone)) {
+                return region;
+            }
+        }
+    }
+    return NULL;
+}
+
+bool
+moln_create_node_token(struct call *call,
+                       const struct moln_create_node_token_request *in,
+                       struct moln_create_node_token_response *out, struct err *err)
+{
+    const struct region_config *region = region_of_zone(call->config, in->zone);
+    struct join_token token;
+    char text[TOKEN_TEXT_LEN], hash[SHA256_HEX_LEN];
+    if (!region) {
+        return err_no(err, "zone", in->zone);
+    }
+    if (str_empty(call->config->ca_sha256)) {
+        return err_set(err, ERR_UNSUPPORTED,
+                       "Other hosts cannot join: molnd was started without --link");
+    }
+    int64_t lifetime_s =
+        in->has_lifetime_seconds ? in->lifetime_seconds : TOKEN_LIFETIME_S;
+    token_make(call->rng, call->config->ca_sha256, &token);
+    token_format(&token, text);
+    token_secret_hash(token.secret, hash);
+    const struct row_node_token row = {
+        .id = arena_strdup(call->arena, token.id),
+        .secret_sha256 = arena_strdup(call->arena, hash),
+        .region = region->name,
+        .zone = in->zone,
+        .expires_at = call->now_ns + lifetime_s * NS_PER_S,
+        .ceiling_vcpus = in->ceiling_vcpus,
+        .ceiling_memory_bytes = in->ceiling_memory_bytes,
+    };
+    *out = (struct moln_create_node_token_response){
+        .token_id = row.id,
+        .token = arena_strdup(call->arena, text),
+        HAS(expires_at, row.expires_at),
+        .zone = in->zone,
+    };
+    return row_insert(call->txn, &row_node_token_type, &row, err);
+}
+
+/* ---- ListNodes, DescribeNode ---- */
+
+bool
+moln_list_nodes(struct call *call, const struct moln_list_nodes_request *in,
+                struct moln_list_nodes_response *out, struct err *err)
+{
+    struct listing listing;
+    struct row_list list;
+    if (in->zone && !region_of_zone(call->config, in->zone)) {
+        return err_no(err, "zone", in->zone);
+    }
+    if (!listing_init(call, in->has_max_results, in->max_results, in->next_token,
+                      in->zone, &listing, err) ||
+        !row_all(call, &row_node_type, &list, err)) {
+        return false;
+    }
+    struct moln_node *items = ARENA_ARRAY(call->arena, list.count, struct moln_node);
+    size_t count = 0;
+    for (size_t i = 0; i < list.count; i++) {
+        const struct row_node *node = list.rows[i];
+        struct node_view view;
+        if ((in->zone && !str_eq(node->zone, in->zone)) ||
+            !listing_take(&listing, node->id)) {
+            continue;
+        }
+        if (!node_view_load(call, node, &view, err)) {
+            return false;
+        }
+        items[count++] = node_out(&view);
+    }
+    out->nodes.items = items;
+    out->nodes.count = count;
+    out->next_token = listing_next(call, &listing);
+    return true;
+}
+
+bool
+moln_describe_node(struct call *call, const struct moln_describe_node_request *in,
+                   struct moln_describe_node_response *out, struct err *err)
+{
+    const struct row_node *node;
+    return node_find(call, in->node_id, &node, err) &&
+           node_out_one(call, node, &out->node, err);
+}
+
+/* ---- changes ---- */
+
+static bool
+node_put(struct call *call, const struct row_node *node, struct moln_node **out,
+         struct err *err)
+{
+    return row_put(call->txn, &row_node_type, node, err) &&
+           node_out_one(call, node, out, err);
+}
+
+static bool
+cordon_set(struct call *call, const char *id, bool cordoned, struct moln_node **out,
+           struct err *err)
+{
+    const struct row_node *node;
+    if (!node_find(call, id, &node, err)) {
+        return false;
+    }
+    struct row_node changed = *node;
+    changed.cordoned = cordoned;
+    return node_put(call, &changed, out, err);
+}
+
+bool
+moln_cordon_node(struct call *call, const struct moln_cordon_node_request *in,
+                 struct moln_cordon_node_response *out, struct err *err)
+{
+    return cordon_set(call, in->node_id, true, &out->node, err);
+}
+
+bool
+moln_uncordon_node(struct call *call, const struct moln_uncordon_node_request *in,
+                   struct moln_uncordon_node_response *out, struct err *err)
+{
+    return cordon_set(call, in->node_id, false, &out->node, err);
+}
+
+bool
+moln_revoke_node(struct call *call, const struct moln_revoke_node_request *in,
+                 struct moln_revoke_node_response *out, struct err *err)
+{
+    const struct row_node *node;
+    if (!node_find(call, in->node_id, &node, err)) {
+        return false;
+    }
+    struct row_node changed = *node;
+    changed.state = "revoked"; /* The link closes the stream when it sees this row. */
+    return node_put(call, &changed, &out->node, err);
+}

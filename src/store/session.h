@@ -1,0 +1,41 @@
+/* session.h - one connection with its prepared statements, as rows.
+ *
+ * Place:    inside store/ only.
+ * Owner:    the store: one for the writer, a few for reads of what is not in memory.
+ * Threads:  one at a time. */
+#pragma once
+#include "store/codec.h"
+
+struct session {
+    struct sql_conn *conn;
+    const struct vault *vault;
+    struct sql_stmt **stmts; /* By table id and enum table_op; made when first used. */
+    size_t stmt_count;
+    struct map *lists; /* By their SQL. */
+    struct session *next;
+};
+
+MUST_CHECK struct session *session_open(const struct sql_driver *driver,
+                                        const char *where, size_t table_count,
+                                        const struct vault *vault, struct err *err);
+void session_close(struct session *session); /* NULL is a no-op. */
+AUTO_DEFINE(session, struct session *, session_close)
+
+bool session_exec(struct session *session, const char *sql, struct err *err);
+
+/* '*out' is NULL when there is none. */
+MUST_CHECK bool session_get(struct session *session, const struct table *table,
+                            const void *key, struct arena *arena, const void **out,
+                            struct err *err);
+/* TABLE_INSERT: ERR_EXISTS when a key is taken. TABLE_DELETE: 'row' gives the key. */
+MUST_CHECK bool session_change(struct session *session, const struct table *table,
+                               enum table_op op, const void *row, struct arena *scratch,
+                               struct err *err);
+MUST_CHECK bool session_list(struct session *session, const struct table *table,
+                             const struct row_query *query, struct arena *arena,
+                             struct row_list *out, struct err *err);
+/* Every row, in no order; each lives until 'fn' returns. */
+typedef bool session_row_fn(void *ctx, const struct table *table, const void *row,
+                            struct err *err);
+MUST_CHECK bool session_scan(struct session *session, const struct table *table,
+                             session_row_fn *fn, void *ctx, struct err *err);

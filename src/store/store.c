@@ -1,0 +1,242 @@
+/* store.c - a store's life, and its readers. */
+#include "base/crypto.h"
+#include "store/inside.h"
+#include "store/own.h"
+#include "store/schema.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+
+/* ---- life ------------------------------------------------------------------------ */
+
+static const struct sql_driver *const drivers[] = {&sql_sqlite};
+
+static const struct sql_driver *
+driver_of(const char *url, struct err *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(drivers); i++) {
+        if (str_starts(url, drivers[i]->scheme)) {
+            return drivers[i];
+        }
+    }
+    err_set(err, ERR_UNSUPPORTED, "no such kind of store: %s (sqlite:PATH)", url);
+    return NULL;
+}
+
+/* Two programs that both hold rows in memory would overwrite each other's. */
+static bool
+lock_database(struct store *store, struct err *err)
+{
+    AUTO(free) char *path = xasprintf("%s.lock", store->where);
+    store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (store->lock_fd < 0) {
+        return err_sys(err, errno, "opening %s", path);
+    }
+    if (flock(store->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        return errno == EWOULDBLOCK
+                   ? err_set(err, ERR_BUSY, "%s is in use by another control plane",
+                             store->where)
+                   : err_sys(err, errno, "locking %s", path);
+    }
+    return true;
+}
+
+static bool
+make_tables(struct store *store, const struct store_config *config, struct err *err)
+{
+    size_t count = config->type_count;
+    store->tables = xcalloc(count + 2, sizeof *store->tables);
+    store->table_count = count + 2;
+    store->counter_type = own_store_counter_type;
+    store->counter_type.id = (uint16_t)count;
+    store->meta_type = own_store_meta_type;
+    store->meta_type.id = (uint16_t)(count + 1);
+    for (size_t i = 0; i < count + 2; i++) {
+        const struct row_type *type = i < count    ? config->types[i]
+                                      : i == count ? &store->counter_type
+                                                   : &store->meta_type;
+        if (type->id != i) {
+            return err_set(err, ERR_INVALID, "table %s is out of order", type->name);
+        }
+        if (!table_init(&store->tables[i], type, store->driver->embedded, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+load_row(void *ctx, const struct table *table, const void *row, struct err *err)
+{
+    const void *old;
+    (void)version_put(ctx, table, row, &old);
+    return true;
+}
+
+/* Fills the image with what the database holds. */
+static bool
+load_image(struct store *store, struct err *err)
+{
+    store->image = image_create(store->tables, store->table_count);
+    struct version *empty = image_pin(store->image);
+    struct version *full = version_fork(empty);
+    version_unpin(empty);
+    bool ok = true;
+    for (size_t i = 0; ok && i < store->table_count; i++) {
+        const struct table *table = &store->tables[i];
+        ok = !table->hot || session_scan(store->session, table, load_row, full, err);
+    }
+    if (ok) {
+        image_publish(store->image, full);
+    }
+    version_unpin(full);
+    image_collect(store->image);
+    return ok;
+}
+
+static bool
+start(struct store *store, const struct store_config *config, struct err *err)
+{
+    store->driver = driver_of(config->url, err);
+    if (!store->driver) {
+        return false;
+    }
+    store->where = xstrdup(config->url + strlen(store->driver->scheme));
+    if ((store->driver->embedded && !lock_database(store, err)) ||
+        !make_tables(store, config, err)) {
+        return false;
+    }
+    store->session = session_open(store->driver, store->where, store->table_count,
+                                  &store->vault, err);
+    return store->session &&
+           schema_prepare(store->session, store->tables, store->table_count,
+                          store_meta(store), err) &&
+           load_image(store, err) && writer_start(store, err);
+}
+
+struct store *
+store_open(const struct store_config *config, struct err *err)
+{
+    struct store *store = xcalloc(1, sizeof *store);
+    store->lock_fd = -1;
+    store->scratch = arena_create();
+    store->clock = config->clock;
+    store->vault.rng = config->rng;
+    store->vault.has_key = config->master_key != NULL;
+    if (config->master_key) {
+        memcpy(store->vault.key, config->master_key, sizeof store->vault.key);
+    }
+    pthread_mutex_init(&store->lock, NULL);
+    pthread_mutex_init(&store->watch_lock, NULL);
+    pthread_cond_init(&store->work, NULL);
+    pthread_rwlock_init(&store->vault_lock, NULL);
+    if (!start(store, config, err)) {
+        store_close(store);
+        return NULL;
+    }
+    return store;
+}
+
+void
+store_close(struct store *store)
+{
+    if (!store) {
+        return;
+    }
+    writer_stop(store);
+    while (store->idle) {
+        struct session *next = store->idle->next;
+        session_close(store->idle);
+        store->idle = next;
+    }
+    session_close(store->session);
+    image_close(store->image);
+    arena_destroy(store->scratch);
+    for (size_t i = 0; store->tables && i < store->table_count; i++) {
+        table_fini(&store->tables[i]);
+    }
+    free(store->tables);
+    auto_fd(&store->lock_fd);
+    pthread_mutex_destroy(&store->lock);
+    pthread_mutex_destroy(&store->watch_lock);
+    pthread_cond_destroy(&store->work);
+    pthread_rwlock_destroy(&store->vault_lock);
+    explicit_bzero(&store->vault, sizeof store->vault);
+    free(store->where);
+    free(store);
+}
+
+/* ---- readers --------------------------------------------------------------------- */
+
+struct session *
+reader_take(struct store *store, struct err *err)
+{
+    pthread_mutex_lock(&store->lock);
+    struct session *session = store->idle;
+    if (session) {
+        store->idle = session->next;
+        store->idle_count--;
+    }
+    pthread_mutex_unlock(&store->lock);
+    if (!session) {
+        session = session_open(store->driver, store->where, store->table_count,
+                               &store->vault, err);
+    }
+    if (session) {
+        pthread_rwlock_rdlock(&store->vault_lock); /* Until reader_return. */
+    }
+    return session;
+}
+
+void
+reader_return(struct store *store, struct session *session)
+{
+    pthread_rwlock_unlock(&store->vault_lock);
+    pthread_mutex_lock(&store->lock);
+    if (store->idle_count < IDLE_READERS_MAX) {
+        session->next = store->idle;
+        store->idle = session;
+        store->idle_count++;
+        session = NULL;
+    }
+    pthread_mutex_unlock(&store->lock);
+    session_close(session);
+}
+
+bool
+store_read(struct store *store, struct arena *arena, txn_fn *fn, void *ctx,
+           struct err *err)
+{
+    struct txn txn;
+    struct version *version = image_pin(store->image);
+    txn_init(&txn, store, arena, version);
+    version_unpin(version);
+    bool ok = fn(&txn, ctx, err);
+    txn_settle(&txn, false, err);
+    txn_fini(&txn);
+    return ok;
+}
+
+void
+store_watch(struct store *store, store_watch_fn *fn, void *ctx)
+{
+    pthread_mutex_lock(&store->watch_lock);
+    if (store->watcher_count == WATCHERS_MAX) {
+        abort();
+    }
+    store->watchers[store->watcher_count++] = (struct watcher){fn, ctx};
+    pthread_mutex_unlock(&store->watch_lock);
+}
+
+void
+store_unwatch(struct store *store, store_watch_fn *fn, void *ctx)
+{
+    pthread_mutex_lock(&store->watch_lock);
+    for (unsigned i = 0; i < store->watcher_count; i++) {
+        if (store->watchers[i].fn == fn && store->watchers[i].ctx == ctx) {
+            store->watchers[i] = store->watchers[--store->watcher_count];
+            break;
+        }
+    }
+    pthread_mutex_unlock(&store->watch_lock);
+}

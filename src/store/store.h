@@ -1,0 +1,136 @@
+/* store.h - rows and transactions; the only door to the database.
+ *
+ * Purpose:  durable rows described by store/rows.schema, on SQLite (one control process)
+ *           or PostgreSQL (many). Every transaction is serializable and is run again on
+ *           conflict, so a transaction function has no effect outside its txn.
+ * Place:    above base/. Knows tables and keys, nothing of what rows mean.
+ * Owner:    main/ opens one; everything else borrows it.
+ * Threads:  any thread may read or write; a txn belongs to the thread that runs it. Functions
+ *           called on the writer thread (done, watch, transactions) must not call
+ *           store_write, which would wait for itself; store_write_async they may.
+ * Failure:  ERR_CONFLICT is retried inside; ERR_NO_SPACE and ERR_SYSTEM come out.
+ *
+ * Rows handed out live as long as the txn's arena and are never changed in place: copy,
+ * change the copy, put it back. Tables lie in memory, as one committed state for each
+ * transaction; those marked cold, and all of them on a shared database, are read from the
+ * database, in the state in which the transaction first touches it.
+ *
+ * Text that is part of a key or an index is never "": empty comes back as NULL. */
+#pragma once
+#include "base/desc.h"
+#include "base/world.h"
+
+struct store;
+struct txn;
+
+struct row_index {
+    const char *name;
+    const uint16_t *fields; /* Positions in desc->fields, ended by UINT16_MAX. */
+    bool unique;
+};
+
+/* A table: generated from rows.schema as row_NAME_type. */
+struct row_type {
+    const char *name; /* Table name. */
+    const struct desc *desc;
+    const uint16_t *key; /* Positions of the primary key's fields, ended by UINT16_MAX. */
+    const struct row_index *indexes;
+    uint16_t index_count;
+    uint16_t id; /* Small, dense, for arrays over tables. */
+    bool cold;   /* Large and seldom read: not kept in memory. */
+};
+
+struct store_config {
+    const char *url; /* "sqlite:PATH" or "postgresql://...". */
+    const struct row_type *const *types;
+    size_t type_count;
+    const uint8_t *master_key; /* SEAL_KEY_LEN bytes; DESC_SEALED columns need it. */
+    const struct rng *rng;
+    const struct clock *clock;
+};
+
+/* Opens, creates missing tables and columns, and runs migrations forward. */
+MUST_CHECK struct store *store_open(const struct store_config *config, struct err *err);
+void store_close(struct store *store);
+AUTO_DEFINE(store, struct store *, store_close)
+
+/* A transaction's body. Returning false rolls back, and 'err' reaches the caller. May run
+ * more than once: all its effects are in 'txn' and in outputs it sets anew each time. */
+typedef bool txn_fn(struct txn *txn, void *ctx, struct err *err);
+
+/* Runs 'fn' over one consistent committed state; writes in it fail. */
+MUST_CHECK bool store_read(struct store *store, struct arena *arena, txn_fn *fn, void *ctx,
+                           struct err *err);
+/* Runs 'fn' and returns when its changes are durable. Transactions that wait at the same
+ * time share one sync of the disk. */
+MUST_CHECK bool store_write(struct store *store, struct arena *arena, txn_fn *fn,
+                            void *ctx, struct err *err);
+/* The same without waiting: 'done' is called on the store's writer thread. 'arena' must
+ * live until then. */
+typedef void store_done_fn(void *ctx, const struct err *err); /* err->code ERR_NONE: ok. */
+void store_write_async(struct store *store, struct arena *arena, txn_fn *fn,
+                       store_done_fn *done, void *ctx);
+
+/* ---- inside a transaction -------------------------------------------------------------- */
+
+struct arena *txn_arena(struct txn *txn);
+bool txn_writable(const struct txn *txn);
+
+/* The row with the key fields of 'key' (a struct of the row type); '*out' is NULL when
+ * there is none. */
+MUST_CHECK bool row_get(struct txn *txn, const struct row_type *type, const void *key,
+                        const void **out, struct err *err);
+/* ERR_EXISTS when the key, or a unique index's, is taken. */
+MUST_CHECK bool row_insert(struct txn *txn, const struct row_type *type, const void *row,
+                           struct err *err);
+/* Inserts or replaces. */
+MUST_CHECK bool row_put(struct txn *txn, const struct row_type *type, const void *row,
+                        struct err *err);
+/* Deleting what is not there is success. */
+MUST_CHECK bool row_delete(struct txn *txn, const struct row_type *type, const void *key,
+                           struct err *err);
+
+/* A number for the content of a row that this transaction handed out (not of a copy): the
+ * same number, in any transaction of this process, means the same row with the same
+ * content. 0: not known, since the row is not served from memory. */
+uint64_t row_stamp(struct txn *txn, const struct row_type *type, const void *row);
+
+struct row_list {
+    const void **rows; /* In key order of the index used. */
+    size_t count;
+};
+
+struct row_query {
+    const char *index;  /* NULL: the primary key. */
+    const void *prefix; /* A row struct; its first 'prefix_fields' index fields bind. */
+    unsigned prefix_fields;
+    const void *after; /* NULL, or a row struct: only rows after it in this index's order
+                        * (index fields, then primary key). */
+    size_t limit;      /* 0: no limit. */
+};
+MUST_CHECK bool row_list(struct txn *txn, const struct row_type *type,
+                         const struct row_query *query, struct row_list *out,
+                         struct err *err);
+
+/* A number that rises by one with each call, durable with the txn: 'name' is its counter. */
+MUST_CHECK bool txn_next(struct txn *txn, const char *name, int64_t *out, struct err *err);
+
+/* ---- changes --------------------------------------------------------------------------- */
+
+/* Called after each commit, on the writer thread, for each row changed (by key fields);
+ * must not block: post to your own loop. 'key' is borrowed for the call. */
+typedef void store_watch_fn(void *ctx, const struct row_type *type, const void *key);
+void store_watch(struct store *store, store_watch_fn *fn, void *ctx);
+/* When this returns, 'fn' is not being called and will not be: not from within a watch. */
+void store_unwatch(struct store *store, store_watch_fn *fn, void *ctx);
+
+/* ---- upkeep ---------------------------------------------------------------------------- */
+
+/* A consistent copy of the database as one file at 'path' (SQLite) while in use. */
+MUST_CHECK bool store_backup(struct store *store, const char *path, struct err *err);
+/* The same from outside: of the database file 'from', which another process may have
+ * open. */
+MUST_CHECK bool store_copy(const char *from, const char *path, struct err *err);
+/* Seals every secret anew under 'new_key'. */
+MUST_CHECK bool store_rekey(struct store *store, const uint8_t new_key[32],
+                            struct err *err);

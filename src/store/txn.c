@@ -1,0 +1,301 @@
+/* txn.c - what a transaction's function may do: rows by key, by index, and counters. */
+#include "store/block.h"
+#include "store/inside.h"
+#include "store/own.h"
+
+struct arena *
+txn_arena(struct txn *txn)
+{
+    return txn->arena;
+}
+
+bool
+txn_writable(const struct txn *txn)
+{
+    return txn->writable;
+}
+
+/* ---- from outside ---------------------------------------------------------------- */
+
+void
+txn_init(struct txn *txn, struct store *store, struct arena *arena,
+         struct version *version)
+{
+    *txn = (struct txn){.store = store, .arena = arena, .version = version};
+    version_pin(version);
+    arena_defer(arena, version_unpin, version);
+}
+
+/* Readers begin when they first need the database. Writers share one transaction, in
+ * which each has a savepoint of its own. */
+bool
+txn_session(struct txn *txn, struct session **out, struct err *err)
+{
+    const struct sql_driver *driver = txn->store->driver;
+    if (!txn->session) {
+        txn->session = reader_take(txn->store, err);
+    }
+    if (!txn->session) {
+        return false;
+    }
+    if (!txn->began && !txn->writable) {
+        txn->began = session_exec(txn->session, driver->begin_read, err);
+    } else if (!txn->began) {
+        struct batch *batch = txn->batch;
+        batch->began =
+            batch->began || session_exec(txn->session, driver->begin_write, err);
+        txn->began = batch->began && session_exec(txn->session, "SAVEPOINT one", err);
+    }
+    *out = txn->session;
+    return txn->began;
+}
+
+/* Sends the changes of rows in memory to the database. */
+static bool
+send_changes(struct txn *txn, struct err *err)
+{
+    struct session *session;
+    for (size_t i = 0; i < txn->changes.count; i++) {
+        const struct change *c = &txn->changes.items[i];
+        if (!c->table->hot) {
+            continue;
+        }
+        bool ok =
+            txn_session(txn, &session, err) &&
+            session_change(session, c->table, c->deleted ? TABLE_DELETE : TABLE_PUT,
+                           c->row, txn->store->scratch, err);
+        arena_reset(txn->store->scratch);
+        if (!ok) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The database's part of a writing transaction: true when its changes stay in the
+ * batch. */
+static bool
+settle_savepoint(struct txn *txn, bool keep, struct err *err)
+{
+    struct sql_conn *conn = txn->session->conn;
+    struct err ignored;
+    if (keep && session_exec(txn->session, "RELEASE one", err)) {
+        return true;
+    }
+    (void)session_exec(txn->session, "ROLLBACK TO one", &ignored);
+    (void)session_exec(txn->session, "RELEASE one", &ignored);
+    txn->batch->lost = !conn->driver->in_transaction(conn);
+    return false;
+}
+
+bool
+txn_settle(struct txn *txn, bool keep, struct err *err)
+{
+    bool ok = keep && send_changes(txn, err);
+    struct err ignored;
+    if (txn->began && txn->writable) {
+        ok = settle_savepoint(txn, ok, err);
+    } else if (txn->began) {
+        (void)session_exec(txn->session, "ROLLBACK", &ignored);
+    }
+    txn->began = false;
+    if (!ok) {
+        txn->changes.count = 0;
+    } else if (txn->forked) {
+        version_pin(txn->version);
+        version_unpin(txn->batch->tip);
+        txn->batch->tip = txn->version;
+    }
+    return ok || !keep;
+}
+
+void
+txn_fini(struct txn *txn)
+{
+    if (txn->session && !txn->writable) {
+        reader_return(txn->store, txn->session);
+    }
+    VEC_FREE(&txn->changes);
+}
+
+/* ---- rows ------------------------------------------------------------------------ */
+
+static const struct table *
+table_of(const struct txn *txn, const struct row_type *type, struct err *err)
+{
+    const struct store *store = txn->store;
+    if (type->id >= store->table_count || store->tables[type->id].type != type) {
+        err_set(err, ERR_INVALID, "table %s is not in this store", type->name);
+        return NULL;
+    }
+    return &store->tables[type->id];
+}
+
+uint64_t
+row_stamp(struct txn *txn, const struct row_type *type, const void *row)
+{
+    struct err ignored;
+    const struct table *table = table_of(txn, type, &ignored);
+    return table && table->hot ? block_stamp(row) : 0;
+}
+
+static bool
+get(struct txn *txn, const struct table *table, const void *key, const void **out,
+    struct err *err)
+{
+    struct session *session;
+    if (table->hot) {
+        *out = version_get(txn->version, table, key);
+        return true;
+    }
+    return txn_session(txn, &session, err) &&
+           session_get(session, table, key, txn->arena, out, err);
+}
+
+/* Adds to the changes; a row that has changed before keeps its place among them. */
+static void
+note_change(struct txn *txn, struct change c, const void *old)
+{
+    uint32_t at = old ? block_mark(old) : UINT32_MAX;
+    if (at < txn->changes.count && txn->changes.items[at].row == old) {
+        txn->changes.items[at] = c;
+    } else {
+        at = (uint32_t)txn->changes.count;
+        VEC_PUSH(&txn->changes, c);
+    }
+    if (!c.deleted) {
+        block_set_mark(c.row, at);
+    }
+}
+
+/* The transaction's own version, from its first change on. */
+static struct version *
+own_version(struct txn *txn)
+{
+    if (!txn->forked) {
+        txn->version = version_fork(txn->version);
+        arena_defer(txn->arena, version_unpin, txn->version);
+        txn->forked = true;
+    }
+    return txn->version;
+}
+
+static bool
+change_hot(struct txn *txn, const struct table *table, enum table_op op,
+           const void *row, struct err *err)
+{
+    const void *old = NULL;
+    if (op == TABLE_DELETE) {
+        old = version_del(own_version(txn), table, row);
+        if (old) {
+            note_change(txn, (struct change){table, old, true}, old);
+        }
+        return true;
+    }
+    if ((op == TABLE_INSERT && version_get(txn->version, table, row)) ||
+        version_rival(txn->version, table, row)) {
+        return table_taken(table, row, err);
+    }
+    const void *fresh = version_put(own_version(txn), table, row, &old);
+    note_change(txn, (struct change){table, fresh, false}, old);
+    return true;
+}
+
+static bool
+change_cold(struct txn *txn, const struct table *table, enum table_op op,
+            const void *row, struct err *err)
+{
+    struct session *session;
+    if (!txn_session(txn, &session, err) ||
+        !session_change(session, table, op, row, txn->arena, err)) {
+        return false;
+    }
+    struct change c = {.table = table, .deleted = op == TABLE_DELETE};
+    c.row = desc_copy(table->type->desc, row, txn->arena);
+    VEC_PUSH(&txn->changes, c);
+    return true;
+}
+
+static bool
+change(struct txn *txn, const struct table *table, enum table_op op, const void *row,
+       struct err *err)
+{
+    if (!txn->writable) {
+        return err_set(err, ERR_INVALID, "a write to %s in a transaction that reads",
+                       table->type->name);
+    }
+    return table->hot ? change_hot(txn, table, op, row, err)
+                      : change_cold(txn, table, op, row, err);
+}
+
+bool
+row_get(struct txn *txn, const struct row_type *type, const void *key, const void **out,
+        struct err *err)
+{
+    const struct table *table = table_of(txn, type, err);
+    return table && get(txn, table, key, out, err);
+}
+
+bool
+row_insert(struct txn *txn, const struct row_type *type, const void *row,
+           struct err *err)
+{
+    const struct table *table = table_of(txn, type, err);
+    return table && change(txn, table, TABLE_INSERT, row, err);
+}
+
+bool
+row_put(struct txn *txn, const struct row_type *type, const void *row, struct err *err)
+{
+    const struct table *table = table_of(txn, type, err);
+    return table && change(txn, table, TABLE_PUT, row, err);
+}
+
+bool
+row_delete(struct txn *txn, const struct row_type *type, const void *key,
+           struct err *err)
+{
+    const struct table *table = table_of(txn, type, err);
+    return table && change(txn, table, TABLE_DELETE, key, err);
+}
+
+bool
+row_list(struct txn *txn, const struct row_type *type, const struct row_query *query,
+         struct row_list *out, struct err *err)
+{
+    const struct table *table = table_of(txn, type, err);
+    if (!table) {
+        return false;
+    }
+    const struct order *order = table_order(table, query->index);
+    if (!order || query->prefix_fields > order->count) {
+        return err_set(err, ERR_INVALID, "table %s has no index %s over %u fields",
+                       type->name, query->index ? query->index : "of its key",
+                       query->prefix_fields);
+    }
+    if (table->hot) {
+        version_list(txn->version, table, query, txn->arena, out);
+        return true;
+    }
+    struct session *session;
+    return txn_session(txn, &session, err) &&
+           session_list(session, table, query, txn->arena, out, err);
+}
+
+bool
+txn_next(struct txn *txn, const char *name, int64_t *out, struct err *err)
+{
+    const struct table *counters = store_counters(txn->store);
+    struct own_store_counter row = {.name = name};
+    const void *found;
+    if (!get(txn, counters, &row, &found, err)) {
+        return false;
+    }
+    row.value = found ? ((const struct own_store_counter *)found)->value : 0;
+    row.value++;
+    if (!change(txn, counters, TABLE_PUT, &row, err)) {
+        return false;
+    }
+    *out = row.value;
+    return true;
+}

@@ -1,0 +1,235 @@
+/* writer.c - the one thread that writes: what waits together is committed together.
+ *
+ * Each request's function runs against its own fork of the newest version in memory.
+ * What it changed goes to the database in a savepoint of its own, within one
+ * transaction for all; after its one sync the last version is published and all are
+ * answered. */
+#include "store/inside.h"
+#include <errno.h>
+
+static void
+batch_rollback(struct store *store)
+{
+    struct err ignored;
+    (void)session_exec(store->session, "ROLLBACK", &ignored);
+}
+
+static void
+request_run(struct store *store, struct request *r, struct txn *txn,
+            struct batch *batch)
+{
+    txn_init(txn, store, r->arena, batch->tip);
+    txn->writable = true;
+    txn->session = store->session;
+    txn->batch = batch;
+    err_clear(&r->err);
+    bool ok = r->fn(txn, r->ctx, &r->err);
+    struct err why;
+    err_clear(&why);
+    if (!txn_settle(txn, ok, &why)) {
+        r->err = why;
+        ok = false;
+    }
+    if (!ok && r->err.code == ERR_NONE) {
+        err_set(&r->err, ERR_INTERNAL, "a transaction failed without saying why");
+    } else if (ok) {
+        err_clear(&r->err);
+    }
+}
+
+/* Tells the watchers which rows have changed. */
+static void
+watchers_call(struct store *store, const struct txn *txn)
+{
+    /* Held while they are called: after store_unwatch none is. */
+    pthread_mutex_lock(&store->watch_lock);
+    const struct watcher *watchers = store->watchers;
+    unsigned count = store->watcher_count;
+    for (size_t i = 0; i < txn->changes.count; i++) {
+        const struct change *c = &txn->changes.items[i];
+        for (unsigned w = 0; w < count && c->table->type->id < store->table_count - 2;
+             w++) {
+            watchers[w].fn(watchers[w].ctx, c->table->type, c->row);
+        }
+    }
+    pthread_mutex_unlock(&store->watch_lock);
+}
+
+static void
+request_answer(struct store *store, struct request *r)
+{
+    if (r->done) {
+        r->done(r->ctx, &r->err);
+        free(r);
+        return;
+    }
+    pthread_mutex_lock(&store->lock);
+    r->finished = true; /* It lies on the waiter's stack: gone once the lock is. */
+    pthread_cond_signal(&r->wakes);
+    pthread_mutex_unlock(&store->lock);
+}
+
+static bool
+batch_commit(struct store *store, const struct request *first, struct err *err)
+{
+    bool rekeys = first->alone && first->committed;
+    if (rekeys) {
+        pthread_rwlock_wrlock(&store->vault_lock);
+    }
+    bool ok = session_exec(store->session, "COMMIT", err);
+    if (!ok) {
+        batch_rollback(store);
+    } else if (rekeys && first->err.code == ERR_NONE) {
+        first->committed(store, first->ctx);
+    }
+    if (rekeys) {
+        pthread_rwlock_unlock(&store->vault_lock);
+    }
+    return ok;
+}
+
+static void
+batch_run(struct store *store, struct request *first, size_t count)
+{
+    struct txn *txns = xcalloc(count, sizeof *txns);
+    struct batch batch = {.tip = image_pin(store->image)};
+    struct err err;
+    size_t i = 0;
+    for (struct request *r = first; r && !batch.lost; r = r->next, i++) {
+        request_run(store, r, &txns[i], &batch);
+        if (batch.lost) {
+            err = r->err;
+        }
+    }
+    bool ok = !batch.lost && (!batch.began || batch_commit(store, first, &err));
+    if (ok) {
+        image_publish(store->image, batch.tip);
+    }
+    version_unpin(batch.tip);
+    i = 0;
+    for (struct request *r = first, *next; r; r = next, i++) {
+        next = r->next;
+        if (!ok && r->err.code == ERR_NONE) {
+            r->err = err;
+        } else if (r->err.code == ERR_NONE) {
+            watchers_call(store, &txns[i]);
+        }
+        txn_fini(&txns[i]);
+        request_answer(store, r);
+    }
+    free(txns);
+    image_collect(store->image);
+}
+
+/* Takes what waits: all up to a request that must be alone, or that one. NULL: closing.
+ */
+static struct request *
+batch_take(struct store *store, size_t *out_count)
+{
+    pthread_mutex_lock(&store->lock);
+    while (!store->first && !store->closing) {
+        pthread_cond_wait(&store->work, &store->lock);
+    }
+    struct request *first = store->first, **end = &store->first;
+    size_t count = 0;
+    while (*end && (count == 0 || (!(*end)->alone && !first->alone))) {
+        end = &(*end)->next;
+        count++;
+    }
+    struct request *rest = *end;
+    if (first) {
+        *end = NULL;
+    }
+    store->first = rest;
+    if (!rest) {
+        store->last = &store->first;
+    }
+    pthread_mutex_unlock(&store->lock);
+    *out_count = count;
+    return first;
+}
+
+static void *
+writer_main(void *ctx)
+{
+    struct store *store = ctx;
+    size_t count;
+    struct request *first;
+    while ((first = batch_take(store, &count)) != NULL) {
+        batch_run(store, first, count);
+    }
+    return NULL;
+}
+
+bool
+writer_start(struct store *store, struct err *err)
+{
+    store->last = &store->first;
+    int rc = pthread_create(&store->writer, NULL, writer_main, store);
+    if (rc != 0) {
+        return err_sys(err, rc, "starting the store's writer");
+    }
+    (void)pthread_setname_np(store->writer, "store-writer");
+    store->writer_runs = true;
+    return true;
+}
+
+void
+writer_stop(struct store *store)
+{
+    if (!store->writer_runs) {
+        return;
+    }
+    pthread_mutex_lock(&store->lock);
+    store->closing = true;
+    pthread_cond_signal(&store->work);
+    pthread_mutex_unlock(&store->lock);
+    (void)pthread_join(store->writer, NULL);
+    store->writer_runs = false;
+}
+
+static void
+enqueue(struct store *store, struct request *r)
+{
+    r->next = NULL;
+    *store->last = r;
+    store->last = &r->next;
+    pthread_cond_signal(&store->work);
+}
+
+bool
+writer_run(struct store *store, struct request *r, struct err *err)
+{
+    pthread_cond_init(&r->wakes, NULL);
+    pthread_mutex_lock(&store->lock);
+    enqueue(store, r);
+    while (!r->finished) {
+        pthread_cond_wait(&r->wakes, &store->lock);
+    }
+    pthread_mutex_unlock(&store->lock);
+    pthread_cond_destroy(&r->wakes);
+    if (r->err.code != ERR_NONE) {
+        *err = r->err;
+        return false;
+    }
+    return true;
+}
+
+bool
+store_write(struct store *store, struct arena *arena, txn_fn *fn, void *ctx,
+            struct err *err)
+{
+    struct request r = {.fn = fn, .ctx = ctx, .arena = arena};
+    return writer_run(store, &r, err);
+}
+
+void
+store_write_async(struct store *store, struct arena *arena, txn_fn *fn,
+                  store_done_fn *done, void *ctx)
+{
+    struct request *r = xcalloc(1, sizeof *r);
+    *r = (struct request){.fn = fn, .ctx = ctx, .arena = arena, .done = done};
+    pthread_mutex_lock(&store->lock);
+    enqueue(store, r);
+    pthread_mutex_unlock(&store->lock);
+}

@@ -1,0 +1,82 @@
+"""What somebody else changed in the kernel is found, put right, and counted."""
+import os
+import subprocess
+
+import pytest
+
+from net_lab import Lab, inside
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0,
+                                reason="needs root")
+
+
+@pytest.fixture
+def lab():
+    made = Lab("dr")
+    made.want("network", id="vpc-1")
+    made.want("subnet", id="subnet-1", network_id="vpc-1", cidr="10.0.1.0/24", acl_off=True)
+    made.want("group", id="sg-1", network_id="vpc-1",
+              rules=[{"protocol": 6, "from_port": 22, "to_port": 22, "cidr": "10.0.0.0/8"}])
+    made.want("group_member", id="sg-1.eni-1", network_id="vpc-1", group_id="sg-1",
+              addresses=["10.0.1.10"])
+    made.want("port", id="eni-1", subnet_id="subnet-1", mac="02:00:00:00:00:0a",
+              ipv4="10.0.1.10", check_source=True, group_ids=["sg-1"])
+    assert made.do(op="check")["drift"] == 0
+    yield made
+    made.close()
+
+
+def test_rules_that_were_changed_are_written_anew(lab):
+    before = lab.nft("-s", "list", "ruleset")
+    for change in ("flush chain inet moln forward",
+                   "insert rule inet moln leaving accept",
+                   "flush chain inet moln g_sg_1_in",
+                   "insert rule inet moln g_sg_1_in accept"):
+        lab.nft(change)
+        assert lab.do(op="check")["drift"] >= 1, change
+        assert lab.nft("-s", "list", "ruleset") == before, change
+        assert lab.do(op="check")["drift"] == 0, change
+
+
+def test_elements_that_were_changed_are_put_right(lab):
+    lab.nft("add element inet moln m4_sg_1 { 10.0.1.99 }")
+    lab.nft("flush set bridge moln bind4")
+    lab.nft("flush map inet moln arriving_at")
+    lab.nft("add element bridge moln borrow { mt000000000000 }")
+    assert lab.do(op="check")["drift"] == 4
+    assert "10.0.1.99" not in lab.nft("list", "set", "inet", "moln", "m4_sg_1")
+    assert "10.0.1.10" in lab.nft("list", "set", "bridge", "moln", "bind4")
+    assert lab.do(op="check")["drift"] == 0
+
+
+def test_settings_that_filtering_stands_on_are_set_back(lab):
+    path = "/proc/sys/net/bridge/bridge-nf-call-iptables"
+
+    def write():
+        with open(path, "w") as f:
+            f.write("0")
+        return True
+
+    def read():
+        with open(path) as f:
+            return f.read().strip()
+    ns = lab.namespaces()[0]
+    inside(ns, write)
+    assert lab.do(op="check")["drift"] == 1
+    assert inside(ns, read) == "1"
+
+
+def test_a_change_that_the_kernel_refuses_leaves_the_old_rules(lab):
+    before = lab.nft("-s", "list", "ruleset")
+    for record in ({"protocol": 6, "from_port": 9, "to_port": 8, "cidr": "10.0.0.0/8"},
+                   {"protocol": 6, "cidr": "10.0.0.0/8 accept"},
+                   {"protocol": 6}):
+        with pytest.raises(RuntimeError):
+            lab.want("group", id="sg-1", network_id="vpc-1", rules=[record])
+    assert lab.nft("-s", "list", "ruleset") == before
+
+
+def test_the_host_itself_has_none_of_it(lab):
+    own = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True).stdout
+    assert not any(line.split(": ")[1].startswith(("mb", "mt", "mu", "mp"))
+                   for line in own.splitlines() if lab.cloud in line)

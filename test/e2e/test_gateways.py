@@ -1,0 +1,181 @@
+"""Ways out of a VPC on one host: Elastic IPs, NAT gateways, hairpin, peering, routes. Guests
+are namespaces with raw sockets; the outside is the cloud's own external namespace."""
+import os
+import socket
+import subprocess
+import time
+
+import pytest
+
+from net_lab import Lab, frame, inside
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0,
+                                reason="needs root")
+
+ANY = [{"protocol": -1, "cidr": "0.0.0.0/0"},
+       {"protocol": -1, "cidr": "0.0.0.0/0", "egress": True}]
+
+
+class Net:
+    """One VPC with a public subnet (1) and a private one (2)."""
+
+    def __init__(self, lab, vpc, block):
+        self.lab, self.vpc, self.block = lab, vpc, block
+        before = set(lab.namespaces())
+        lab.want("network", id=vpc, domain="test.internal", cidrs=[f"{block}.0.0/16"])
+        self.ns = (set(lab.namespaces()) - before).pop()
+        lab.want("group", id=f"sg-{vpc}", network_id=vpc, rules=ANY)
+        for n in (1, 2):
+            lab.want("route_table", id=f"rtb-{vpc}-{n}", network_id=vpc, routes=[])
+            lab.want("subnet", id=f"subnet-{vpc}-{n}", network_id=vpc,
+                     cidr=f"{block}.{n}.0/24", acl_off=True,
+                     route_table_id=f"rtb-{vpc}-{n}")
+        self.macs = lab.bridges(self.ns)
+
+    def route(self, n, *routes):
+        self.lab.want("route_table", id=f"rtb-{self.vpc}-{n}", network_id=self.vpc,
+                      routes=[dict(zip(("cidr", "target", "target_id", "address",
+                                        "subnet_id"), r)) for r in routes])
+
+    def guest(self, n, host, public=None, check=True):
+        ip, mac = f"{self.block}.{n}.{host}", f"02:00:00:{len(self.lab.guests):02x}:00:{host:02x}"
+        port = f"eni-{self.vpc}-{n}-{host}"
+        self.lab.want("port", id=port, subnet_id=f"subnet-{self.vpc}-{n}", mac=mac, ipv4=ip,
+                      check_source=check, group_ids=[f"sg-{self.vpc}"],
+                      publics=[{"private": ip, "public": public}] if public else [])
+        guest = self.lab.plug(port, mac)
+        guest.ip, guest.router = ip, self.macs[f"{self.block}.{n}.1/24"]
+        return guest
+
+
+def udp(guest, daddr, dport, body, sport=4000, saddr=None):
+    guest.send(frame(guest.mac, guest.router, saddr or guest.ip, daddr, 17, sport, dport,
+                     body))
+
+
+def heard(guest, body, seconds=1.0):
+    """(source, source port) of the datagram with this body."""
+    end = time.time() + seconds
+    while time.time() < end:
+        for data in guest.received():
+            if body in data:
+                return (socket.inet_ntoa(data[26:30]), int.from_bytes(data[34:36], "big"))
+        time.sleep(0.02)
+    return None
+
+
+def outside_socket(lab, port):
+    def make():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(("100.64.0.1", port))
+        sock.settimeout(1.0)
+        return sock
+    return inside(f"moln-{lab.cloud}-external", make)
+
+
+@pytest.fixture
+def lab():
+    made = Lab("gw")
+    yield made
+    made.close()
+
+
+def test_elastic_ip_goes_both_ways_and_hairpins(lab):
+    net = Net(lab, "vpc-1", "10.0")
+    net.route(1, ("0.0.0.0/0", "igw", "igw-1"))
+    a, b = net.guest(1, 10, "203.0.113.10"), net.guest(1, 11, "203.0.113.11")
+    bare = net.guest(1, 12)
+    time.sleep(1.2)
+    out = outside_socket(lab, 5000)
+    udp(a, "100.64.0.1", 5000, b"hello out")
+    assert out.recvfrom(100) == (b"hello out", ("203.0.113.10", 4000))
+    out.sendto(b"hello back", ("203.0.113.10", 4000))
+    assert heard(a, b"hello back") == ("100.64.0.1", 5000)
+    out.sendto(b"unasked", ("203.0.113.11", 7))  # The group lets it in.
+    assert heard(b, b"unasked") == ("100.64.0.1", 5000)
+    udp(bare, "100.64.0.1", 5000, b"no address")  # Without a public address: nothing.
+    with pytest.raises(TimeoutError):
+        out.recvfrom(100)
+    udp(a, "203.0.113.11", 9, b"hairpin")
+    assert heard(b, b"hairpin") == ("203.0.113.10", 4000)
+    udp(b, "203.0.113.10", 4000, b"and back", sport=9)
+    assert heard(a, b"and back") == ("203.0.113.11", 9)
+    # Without its address it is silent.
+    lab.want("port", id=a.id, subnet_id="subnet-vpc-1-1", mac=a.mac, ipv4=a.ip,
+             check_source=True, group_ids=["sg-vpc-1"])
+    udp(a, "100.64.0.1", 5000, b"gone", sport=4001)
+    with pytest.raises(TimeoutError):
+        out.recvfrom(100)
+    assert lab.do(op="check")["drift"] == 0
+    out.close()
+
+
+def test_nat_gateway_hides_a_private_subnet(lab):
+    net = Net(lab, "vpc-1", "10.0")
+    lab.want("nat_gateway", id="nat-1", network_id="vpc-1", public_ipv4="203.0.113.99",
+             private_ipv4="10.0.1.4", subnet_id="subnet-vpc-1-1")
+    net.route(1, ("0.0.0.0/0", "igw", "igw-1"))
+    net.route(2, ("0.0.0.0/0", "nat", "nat-1"), ("100.64.0.7/32", "blackhole"))
+    a = net.guest(2, 10)
+    time.sleep(1.2)
+    out = outside_socket(lab, 5000)
+    udp(a, "100.64.0.1", 5000, b"hello out")
+    body, where = out.recvfrom(100)
+    assert body == b"hello out" and where[0] == "203.0.113.99"
+    out.sendto(b"hello back", where)
+    assert heard(a, b"hello back") == ("100.64.0.1", 5000)
+    out.sendto(b"unasked", ("203.0.113.99", 7))
+    assert heard(a, b"unasked", 0.4) is None
+    lab.do(op="drop", kind="nat_gateway", id="nat-1")
+    udp(a, "100.64.0.1", 5000, b"gone", sport=4001)
+    with pytest.raises(TimeoutError):
+        out.recvfrom(100)
+    out.close()
+
+
+def test_peers_meet_where_routes_say_so_and_strangers_never(lab):
+    one, two = Net(lab, "vpc-1", "10.0"), Net(lab, "vpc-2", "10.1")
+    same = Net(lab, "vpc-3", "10.0")  # The same addresses, another tenant.
+    a, b, c = one.guest(1, 10), two.guest(1, 10), same.guest(1, 10)
+    time.sleep(1.2)
+    udp(a, "10.1.1.10", 9, b"too early")
+    assert heard(b, b"too early", 0.3) is None
+    lab.want("peering", id="pcx-1", network_a="vpc-1", network_b="vpc-2")
+    one.route(1, ("10.1.0.0/16", "peering", "pcx-1"))
+    udp(a, "10.1.1.10", 9, b"hello peer", sport=4001)
+    assert heard(b, b"hello peer") == ("10.0.1.10", 4001)
+    udp(b, "10.0.1.10", 4001, b"no way back", sport=9)
+    assert heard(a, b"no way back", 0.3) is None
+    two.route(1, ("10.0.0.0/16", "peering", "pcx-1"))
+    udp(b, "10.0.1.10", 4001, b"way back", sport=9)
+    assert heard(a, b"way back") == ("10.1.1.10", 9)
+    assert heard(c, b"hello peer", 0.1) is None and heard(c, b"way back", 0.1) is None
+    lab.do(op="drop", kind="peering", id="pcx-1")
+    udp(a, "10.1.1.10", 9, b"too late", sport=4002)
+    assert heard(b, b"too late", 0.3) is None
+
+
+def test_route_through_an_instance_that_forwards(lab):
+    net = Net(lab, "vpc-1", "10.0")
+    net.route(1, ("198.51.100.0/24", "eni", "eni-vpc-1-2-20", "10.0.2.20", "subnet-vpc-1-2"))
+    a, box = net.guest(1, 10), net.guest(2, 20, check=False)
+    strict = net.guest(2, 21)
+    time.sleep(1.2)
+    udp(a, "198.51.100.7", 9, b"through")
+    assert heard(box, b"through") == ("10.0.1.10", 4000)
+    net.route(1, ("198.51.100.0/24", "eni", "eni-vpc-1-2-21", "10.0.2.21", "subnet-vpc-1-2"))
+    udp(a, "198.51.100.7", 9, b"checked", sport=4001)  # Destination check is on there.
+    assert heard(strict, b"checked", 0.3) is None
+
+
+def test_nothing_of_it_reaches_the_host(lab):
+    net = Net(lab, "vpc-1", "10.0")
+    net.route(1, ("0.0.0.0/0", "igw", "igw-1"))
+    net.guest(1, 10, "203.0.113.10")
+    out = subprocess.run(["ip", "-n", f"moln-{lab.cloud}-external", "-o", "link"],
+                         capture_output=True, text=True, check=True).stdout
+    names = sorted(line.split(": ")[1].split("@")[0][:2] for line in out.splitlines())
+    assert names == ["lo", "mx"]
+    routes = subprocess.run(["ip", "-n", f"moln-{lab.cloud}-external", "route", "get",
+                             "192.0.2.1"], capture_output=True, text=True)
+    assert routes.returncode != 0

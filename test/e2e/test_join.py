@@ -1,0 +1,314 @@
+"""A second host joins over mutual TLS: with a good token and no other; it comes back with
+its certificate and no other; its guests outlive its agent and its link."""
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from cloud import Cloud, wait_for
+from holdings import Holdings
+from netns import Forward, Host
+from stranger import REFUSE, WELCOME, Stranger
+
+CODE, MESSAGE = 1, 2  # Of a refusal.
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+class RemoteNode:
+    def __init__(self, pool, name):
+        self.pool, self.state = pool, pool.cloud.dir / name
+        self.log = pool.cloud.dir / f"{name}.log"
+        self.log.touch()
+        self.process = None
+
+    @property
+    def folder(self):
+        return self.state / "node"
+
+    def start(self, token=None, forward=None):
+        args = ["--join", f"127.0.0.1:{(forward or self.pool.forward).port}"]
+        if token:
+            path = self.pool.cloud.dir / f"{self.state.name}.token"
+            path.touch(0o600)
+            path.write_text(token + "\n")
+            args += ["--token-file", path]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                self.run_there(*args), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=self.pool.cloud.env, start_new_session=True)
+        return self
+
+    def run_there(self, *args):
+        return self.pool.host.command(self.pool.cloud.build / "moln-node", "--state",
+                                      self.state, *args)
+
+    def stop(self, how=signal.SIGTERM):
+        self.pool.cloud.stop(self.process, how)
+
+    def said(self, pattern, limit_s=60):
+        return wait_for(f"{pattern!r} in {self.log}, which says:\n{self.log.read_text()}",
+                        lambda: re.search(pattern, self.log.read_text()), limit_s)
+
+    def id(self):
+        return self.said(r"connected to the control plane as (node-\w+)").group(1)
+
+    def joined(self):
+        return (self.folder / "cert.pem").exists()
+
+    def close(self):
+        self.stop()
+        done = subprocess.run(self.run_there("--purge"), env=self.pool.cloud.env,
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+class Pool:
+    """A cloud without a local node, a host beside it, and the only way between them."""
+
+    def __init__(self):
+        self.port = free_port()  # Kept when molnd starts again.
+        self.nodes = []
+        self.cloud = Cloud("--link", f"127.0.0.1:{self.port}", node=False)
+        self.host = Host()
+        self.forward = Forward(self.host.listen(), self.port)
+
+    def node(self, name):
+        self.nodes.append(RemoteNode(self, name))
+        return self.nodes[-1]
+
+    def token(self):
+        return self.cloud.moln("node", "token", "us-east-1a", "--json")["Token"]
+
+    def listed(self):
+        return {n["NodeId"]: n for n in self.cloud.moln("node", "ls", "--json")["Nodes"]}
+
+    def is_connected(self, node_id):
+        return bool(self.listed().get(node_id, {}).get("Connected"))
+
+    def close(self):
+        held = Holdings(self.cloud.state, self.cloud_id())
+        for node in self.nodes:
+            node.close()
+        self.forward.close()
+        self.host.close()
+        left = held.everything()
+        self.cloud.close()
+        assert not left, left
+
+    def cloud_id(self):
+        with sqlite3.connect(f"file:{self.database()}?mode=ro", uri=True) as db:
+            return db.execute("SELECT cloud_id FROM cloud").fetchone()[0]
+
+    def database(self):
+        return self.cloud.state / "control" / "moln.db"
+
+
+@pytest.fixture(scope="module")
+def pool():
+    made = Pool()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def member(pool):
+    """A node that has joined."""
+    node = pool.node("n2").start(pool.token())
+    node.said("connected to the control plane")
+    return node
+
+
+@pytest.fixture
+def idle(pool, member):
+    """Its agent is away; the certificate is free for a test to use."""
+    member.stop()
+    wait_for("its stream to end", lambda: not pool.is_connected(member.id()), 20)
+    yield member
+    member.start()
+    wait_for("the node to be back", lambda: pool.is_connected(member.id()), 60)
+
+
+def refused(stranger, code, **hello):
+    """Says hello; the reason of the refusal."""
+    kind, said = stranger.hello(**hello)
+    assert kind == REFUSE and said[CODE] == code, said
+    stranger.ended_after()
+    return said[MESSAGE]
+
+
+# ---- joining, and what a node is for
+
+def test_guests_of_a_joined_node_outlive_its_agent_and_its_link(pool, member):
+    cloud, ec2 = pool.cloud, pool.cloud.client()
+    image_id = cloud.image("micro")
+    instance_id = ec2.run_instances(ImageId=image_id, InstanceType="t3.nano", MinCount=1,
+                                    MaxCount=1)["Instances"][0]["InstanceId"]
+    cloud.wait_state(instance_id, "running")
+    held = Holdings(member.state, pool.cloud_id())
+    emulator = held.emulators()
+    assert set(emulator) == {instance_id}
+
+    # The link is cut, and its agent is killed and comes back before the link does.
+    pool.forward.cut()
+    wait_for("the cut to be seen", lambda: not pool.is_connected(member.id()), 30)
+    member.stop(signal.SIGKILL)
+    assert held.emulators() == emulator
+    member.start()
+    member.said(f"machine {instance_id}: adopted")
+    assert cloud.instance(instance_id)["State"]["Name"] == "running"
+    pool.forward.heal()
+    wait_for("the node to be back", lambda: pool.is_connected(member.id()), 60)
+    assert held.emulators() == emulator
+
+    # It got an address and its metadata, and its console is read over the link.
+    def said():
+        output = ec2.get_console_output(InstanceId=instance_id, Latest=True).get("Output", "")
+        return "END SSH HOST KEY KEYS" in output and output
+    output = wait_for("the guest's host keys", said, 120, 0.5)
+    assert "the metadata service does not answer" not in output
+
+    ec2.terminate_instances(InstanceIds=[instance_id])
+    cloud.wait_state(instance_id, "terminated")
+    wait_for("its kernel objects to go",
+             lambda: not held.emulators() and not held.cgroups() and not held.disks(), 30)
+
+
+# ---- tokens
+
+def test_token_serves_once(pool, member):
+    token = (pool.cloud.dir / "n2.token").read_text().strip()
+    before = pool.listed()
+    thief = pool.node("thief").start(token)
+    thief.said("used already")
+    assert not thief.joined() and pool.listed().keys() == before.keys()
+
+
+def test_token_that_expired_is_refused(pool):
+    token, cloud = pool.token(), pool.cloud
+    token_id = "tok-" + token.split("-")[2]
+    # A control plane keeps its rows in memory: they age while it is down.
+    cloud.stop(cloud.molnd)
+    with sqlite3.connect(pool.database()) as db:
+        aged = db.execute("UPDATE node_token SET expires_at = ? WHERE id = ?",
+                          (time.time_ns() - 10**9, token_id))
+        assert aged.rowcount == 1
+    db.close()
+    cloud.start_molnd()
+    late = pool.node("late").start(token)
+    late.said("has expired")
+    assert not late.joined()
+
+
+@pytest.mark.parametrize("name,spoil", [
+    ("short", lambda t: t[:-1]),
+    ("wrong-secret", lambda t: t[:-12] + ("0" if t[-12] != "0" else "1") + t[-11:]),
+    ("other-kind", lambda t: t.replace("moln1-", "moln9-")),
+])
+def test_mangled_token_is_refused_before_anything_is_sent(pool, name, spoil):
+    node = pool.node(name).start(spoil(pool.token()))
+    node.said("token")
+    assert node.process.wait(30) != 0, "an agent that can never join goes on"
+    assert "control plane" not in node.log.read_text()
+
+
+def test_node_and_cloud_that_are_strangers_refuse_each_other(pool, member):
+    other = Pool()
+    try:
+        # A token of another cloud: its node sees the wrong CA, and sends nothing.
+        node = pool.node("foreign").start(other.token())
+        node.said("CA")
+        assert not node.joined()
+        # A node folder of another cloud: the node refuses, and so does the control plane.
+        native = other.node("native").start(other.token())
+        native.said("connected to the control plane")
+        native.stop()
+        copy = pool.node("copy-of-native")
+        shutil.copytree(native.state, copy.state)
+        copy.start()
+        copy.said("certificate|CA")
+        copy.stop()
+        with Stranger(pool.port, native.folder) as stranger:
+            refused(stranger, "certificate")
+    finally:
+        other.close()
+
+
+# ---- certificates
+
+def test_hello_needs_a_certificate_of_its_own(pool, idle):
+    with Stranger(pool.port) as stranger:
+        refused(stranger, "certificate")
+    with Stranger(pool.port, idle.folder) as stranger:
+        refused(stranger, "certificate", node_id="node-0123456789abcdef0")
+    with Stranger(pool.port, idle.folder) as stranger:
+        refused(stranger, "unknown", cloud_id="00000000")
+
+
+def test_certificate_signed_by_oneself_is_refused(pool, idle, tmp_path):
+    subject = subprocess.run(
+        ["openssl", "x509", "-in", idle.folder / "cert.pem", "-noout", "-subject", "-nameopt",
+         "compat"], check=True, capture_output=True, text=True).stdout.split("=", 1)[1].strip()
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:P-256", "-nodes", "-days", "1", "-subj",
+                    subject if subject.startswith("/") else f"/{subject}", "-keyout",
+                    tmp_path / "key.pem", "-out", tmp_path / "cert.pem"],
+                   check=True, capture_output=True)
+    with Stranger(pool.port, tmp_path) as stranger:
+        refused(stranger, "certificate")
+
+
+def test_copied_folder_is_refused_while_its_owner_is_here(pool, member):
+    thief = pool.node("n2-copied")
+    shutil.copytree(member.state, thief.state)
+    (thief.folder / "moln-node.pid").unlink()
+    with Stranger(pool.port, thief.folder) as stranger:
+        assert "another agent" in refused(stranger, "certificate")
+    assert pool.is_connected(member.id())
+    events = pool.cloud.moln("node", "events", "--json")["Events"]
+    assert any(e["Kind"] == "certificate" for e in events)
+
+
+@pytest.mark.parametrize("late_s", [31, -31, 10**9])
+def test_clock_more_than_30_s_off_is_refused(pool, idle, late_s):
+    with Stranger(pool.port, idle.folder) as stranger:
+        assert "30 s" in refused(stranger, "clock", late_s=late_s)
+
+
+def test_clock_less_than_30_s_off_is_welcome(pool, idle):
+    for late_s in (25, -25):
+        with Stranger(pool.port, idle.folder) as stranger:
+            assert stranger.hello(late_s=late_s)[0] == WELCOME
+        wait_for("its end", lambda: not pool.is_connected(idle.id()), 20)
+
+
+# ---- revoking
+
+def test_revoked_node_is_cut_off_within_a_second_and_stays_out(pool):
+    node = pool.node("n4").start(pool.token())
+    node_id = node.id()
+    node.stop()
+    wait_for("its stream to end", lambda: not pool.is_connected(node_id), 20)
+    with Stranger(pool.port, node.folder) as stranger:
+        assert stranger.hello()[0] == WELCOME
+        wait_for("its welcome", lambda: pool.is_connected(node_id), 20)
+        with ThreadPoolExecutor(1) as reader:
+            end = reader.submit(lambda: (stranger.ended_after(), time.monotonic())[1])
+            pool.cloud.moln("node", "revoke", node_id)
+            revoked_at = time.monotonic()
+            assert end.result(30) - revoked_at < 1
+    with Stranger(pool.port, node.folder) as stranger:
+        refused(stranger, "revoked")
+    node.start()
+    node.said("was revoked")
+    assert not pool.is_connected(node_id)

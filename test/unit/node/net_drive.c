@@ -1,0 +1,181 @@
+/* net_drive.c - src/node/net under the hand of another program: one JSON object a line in,
+ * one out. For tests that know nothing of the code they test (test/e2e/test_matrix.py).
+ *
+ * Usage: net_drive CLOUDID, as root. Lines:
+ *   {"op":"want","kind":"group","record":{...}}   a record of link.schema, by its names
+ *   {"op":"drop","kind":"group","id":"sg-1"}
+ *   {"op":"hold"} {"op":"release"}
+ *   {"op":"veth","id":"eni-1","namespace":"/run/netns/x","name":"eth0"}
+ *   {"op":"check"}   compares the kernel with what is wanted: {"ok":true,"drift":0}
+ *   {"op":"sweep"}
+ * Answers: {"ok":true} or {"ok":false,"message":"..."}. At its end it sweeps. */
+#include "base/file.h"
+#include "base/jsonio.h"
+#include "link/link.h"
+#include "node/net/net.h"
+#include <fcntl.h>
+
+static const struct {
+    const char *name;
+    enum link_kind kind;
+} kinds[] = {
+    {"network", LINK_NETWORK},
+    {"subnet", LINK_SUBNET},
+    {"port", LINK_PORT},
+    {"group", LINK_GROUP},
+    {"group_member", LINK_GROUP_MEMBER},
+    {"prefix_list", LINK_PREFIX_LIST},
+    {"route_table", LINK_ROUTE_TABLE},
+    {"acl", LINK_ACL},
+    {"peering", LINK_PEERING},
+    {"nat_gateway", LINK_NAT_GATEWAY},
+    {"dhcp_options", LINK_DHCP_OPTIONS},
+    {"flow_log", LINK_FLOW_LOG},
+    {"uplink", LINK_UPLINK},
+    {"underlay", LINK_UNDERLAY},
+    {"neighbour", LINK_NEIGHBOUR},
+};
+
+static const char *
+text_of(const json_t *in, const char *name)
+{
+    const char *text = json_string_value(json_object_get(in, name));
+    return text ? text : "";
+}
+
+static int
+kind_of(const json_t *in)
+{
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        if (str_eq(kinds[i].name, text_of(in, "kind"))) {
+            return (int)kinds[i].kind;
+        }
+    }
+    return -1;
+}
+
+static bool
+want(struct net *net, const json_t *in, struct err *err)
+{
+    AUTO(arena) struct arena *arena = arena_create();
+    int kind = kind_of(in);
+    const struct desc *desc = kind < 0 ? NULL : link_want_desc((enum link_kind)kind);
+    if (!desc) {
+        return err_set(err, ERR_INVALID, "no such kind");
+    }
+    void *record = arena_alloc(arena, desc->size);
+    memset(record, 0, desc->size);
+    if (!json_read(desc, json_object_get(in, "record"), JSONIO_STRICT, arena, record,
+                   err)) {
+        return false;
+    }
+    switch (kind) {
+    case LINK_NETWORK:
+        return net_want_network(net, record, err);
+    case LINK_SUBNET:
+        return net_want_subnet(net, record, err);
+    case LINK_PORT:
+        return net_want_port(net, record, err);
+    default:
+        return net_want(net, kind, record, err);
+    }
+}
+
+static bool
+drop(struct net *net, const json_t *in, struct err *err)
+{
+    const char *id = text_of(in, "id");
+    int kind = kind_of(in);
+    switch (kind) {
+    case LINK_NETWORK:
+        return net_drop_network(net, id, err);
+    case LINK_SUBNET:
+        return net_drop_subnet(net, id, err);
+    case LINK_PORT:
+        return net_drop_port(net, id, err);
+    default:
+        return net_drop(net, kind, id, err);
+    }
+}
+
+static bool
+veth(struct net *net, const json_t *in, struct err *err)
+{
+    AUTO(fd) int fd = open(text_of(in, "namespace"), O_RDONLY | O_CLOEXEC);
+    return (fd >= 0 || err_sys(err, errno, "open the guest's namespace")) &&
+           net_veth_open(net, text_of(in, "id"), fd, text_of(in, "name"), err);
+}
+
+static bool
+obey(struct net *net, const json_t *in, size_t *drift, struct err *err)
+{
+    const char *op = text_of(in, "op");
+    if (str_eq(op, "want")) {
+        return want(net, in, err);
+    }
+    if (str_eq(op, "drop")) {
+        return drop(net, in, err);
+    }
+    if (str_eq(op, "veth")) {
+        return veth(net, in, err);
+    }
+    if (str_eq(op, "hold")) {
+        net_hold(net);
+        return true;
+    }
+    if (str_eq(op, "release")) {
+        return net_release(net, err);
+    }
+    if (str_eq(op, "check")) {
+        return net_check(net, drift, err);
+    }
+    return str_eq(op, "sweep") ? net_sweep(net, err)
+                               : err_set(err, ERR_INVALID, "what is '%s'?", op);
+}
+
+static void
+serve(struct net *net, uv_loop_t *loop)
+{
+    AUTO(free) char *line = NULL;
+    size_t room = 0;
+    while (getline(&line, &room, stdin) > 0) {
+        AUTO(json) json_t *in = json_loads(line, 0, NULL);
+        struct err err = {0};
+        size_t drift = 0;
+        AUTO(buf) struct buf out = {0};
+        if (in && obey(net, in, &drift, &err)) {
+            buf_printf(&out, "{\"ok\":true,\"drift\":%zu}", drift);
+        } else {
+            buf_puts(&out, "{\"ok\":false,\"message\":");
+            const char *why = in ? err.msg : "not JSON";
+            json_put_string(&out, why, strlen(why));
+            buf_puts(&out, "}");
+        }
+        (void)puts(buf_str(&out));
+        (void)fflush(stdout);
+        (void)uv_run(loop, UV_RUN_NOWAIT);
+    }
+}
+
+int
+main(int argc, char **argv)
+{
+    uv_loop_t loop;
+    struct err err = {0};
+    if (argc != 2 || uv_loop_init(&loop) != 0) {
+        return 2;
+    }
+    struct net_config config = {
+        .loop = &loop, .cloud_id = argv[1], .clock = &clock_system, .rng = &rng_system};
+    struct net *net = net_open(&config, &err);
+    if (!net) {
+        (void)fprintf(stderr, "%s\n", err.msg);
+        return 1;
+    }
+    serve(net, &loop);
+    bool ok = net_sweep(net, &err);
+    net_close(net);
+    (void)uv_run(&loop, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&loop);
+    return ok ? 0 : 1;
+}

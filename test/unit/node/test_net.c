@@ -1,0 +1,171 @@
+/* test_net.c - the network's text and numbers: golden files, without root. */
+#include "base/file.h"
+#include "link/records.h"
+#include "node/net/addr.h"
+#include "node/net/dnsmasq.h"
+#include "node/net/elems.h"
+#include "node/net/policy.h"
+#include "node/net/rules.h"
+#include "test.h"
+#include <linux/netfilter.h>
+
+/* Compares with golden/NAME; with MOLN_GOLDEN=write the file is made anew. */
+static void
+check_golden(const char *name, const char *text)
+{
+    AUTO(free) char *path = xasprintf(GOLDEN "/%s", name);
+    AUTO(free) char *want = NULL;
+    struct err err;
+    const char *mode = getenv("MOLN_GOLDEN");
+    if (mode && str_eq(mode, "write")) {
+        CHECK_OK(file_write(path, text, strlen(text), 0644, &err), &err);
+    }
+    CHECK_OK(file_read(path, MIB, &want, NULL, &err), &err);
+    CHECK_STR(text, want);
+}
+
+TEST(rules_are_the_golden_ones)
+{
+    check_golden("net_rules.nft", rules_text);
+}
+
+TEST(dnsmasq_is_told_the_golden_text)
+{
+    struct dnsmasq_subnet subnets[] = {{.bridge = "mb000000000001"},
+                                       {.bridge = "mb000000000002"}};
+    int mtus[] = {9001};
+    CHECK(addr_parse_cidr4("10.0.0.0/20", &subnets[0].cidr));
+    CHECK(addr_parse_cidr4("10.0.16.0/20", &subnets[1].cidr));
+    AUTO(buf) struct buf text = {0};
+    dnsmasq_config_text("/run/x", "nobody", "us-east-1.compute.internal", subnets, 2,
+                        mtus, 1, &text);
+    check_golden("net_dnsmasq.conf", buf_str(&text));
+    AUTO(buf) struct buf dhcp = {0};
+    AUTO(buf) struct buf dns = {0};
+    struct dnsmasq_host host = {.mac = "02:00:00:00:00:05",
+                                .hostname = "ip-10-0-0-5",
+                                .ipv4 = 0x0a000005,
+                                .mtu = 9001};
+    dnsmasq_host_text(&host, "ec2.internal", &dhcp, &dns);
+    CHECK_STR(buf_str(&dhcp), "02:00:00:00:00:05,set:mtu9001,10.0.0.5,ip-10-0-0-5\n");
+    CHECK_STR(buf_str(&dns), "10.0.0.5 ip-10-0-0-5.ec2.internal ip-10-0-0-5\n");
+}
+
+TEST(addr_refuses_what_could_break_out_of_a_file)
+{
+    CHECK(addr_id_ok("eni-0123456789abcdef0"));
+    CHECK(!addr_id_ok("../x") && !addr_id_ok("") && !addr_id_ok(NULL) &&
+          !addr_id_ok("a b"));
+    CHECK(!addr_id_ok("a\nb") && !addr_id_ok("-a"));
+    CHECK(addr_name_ok("us-east-1.compute.internal", 190));
+    CHECK(!addr_name_ok("a..b", 190) && !addr_name_ok("a.", 190) &&
+          !addr_name_ok("a,b", 190));
+    CHECK(!addr_name_ok("-a", 190) && !addr_name_ok("a-.b", 190) &&
+          !addr_name_ok("a\n", 190));
+    CHECK(!addr_name_ok("abcdef", 5));
+}
+
+TEST(addr_parse_reads_exactly_one_form)
+{
+    struct cidr4 cidr;
+    uint8_t mac[6];
+    CHECK(addr_parse_cidr4("10.1.0.0/16", &cidr));
+    CHECK_EQ(cidr.base, 0x0a010000);
+    CHECK(!addr_parse_cidr4("10.1.0.1/16", &cidr) &&
+          !addr_parse_cidr4("10.1.0.0", &cidr));
+    CHECK(!addr_parse_cidr4("10.1.0.0/33", &cidr) &&
+          !addr_parse_cidr4("10.1.0.0/", &cidr));
+    CHECK(!addr_parse_cidr4("10.1.0.0/+8", &cidr) && !addr_parse_cidr4(NULL, &cidr));
+    CHECK(addr_parse_mac("02:aB:00:00:00:01", mac) && mac[1] == 0xab);
+    CHECK(!addr_parse_mac("01:00:00:00:00:01", mac)); /* A group's. */
+    CHECK(!addr_parse_mac("00:00:00:00:00:00", mac) &&
+          !addr_parse_mac("02:00:00", mac));
+    CHECK(!addr_parse_mac("02-00-00-00-00-01", mac));
+}
+
+TEST(addr_link_name_fits_and_tells_clouds_apart)
+{
+    char a[IFNAMSIZ], b[IFNAMSIZ];
+    addr_link_name("cloud-1", "mt", "eni-1", a);
+    addr_link_name("cloud-2", "mt", "eni-1", b);
+    CHECK_EQ(strlen(a), 14);
+    CHECK(!str_eq(a, b));
+}
+
+/* One of each kind of rule. */
+TEST(policy_writes_the_golden_chains)
+{
+    struct link_group_rule rules[] = {
+        {.protocol = 6, .from_port = 22, .to_port = 22, .cidr = "0.0.0.0/0"},
+        {.protocol = 17, .from_port = 1000, .to_port = 2000, .cidr = "10.0.0.77/8"},
+        {.protocol = 1, .from_port = 8, .to_port = -1, .group_id = "sg-2"},
+        {.protocol = 58, .from_port = -1, .to_port = -1, .cidr = "::/0"},
+        {.protocol = -1, .prefix_list_id = "pl-1", .egress = true},
+        {.protocol = 50, .cidr = "2001:db8::/32", .egress = true},
+    };
+    struct link_group group = {.id = "sg-1", .rules = {rules, ARRAY_LEN(rules)}};
+    const char *cidrs[] = {"10.0.0.0/8", "2001:db8::/32"};
+    struct link_prefix_list list = {.list_id = "pl-1", .cidrs = {cidrs, 2}};
+    struct link_acl_rule acl_rules[] = {
+        {.number = 200, .protocol = -1, .cidr = "0.0.0.0/0"},
+        {.number = 100,
+         .allow = true,
+         .protocol = 6,
+         .from_port = 443,
+         .to_port = 443,
+         .cidr = "0.0.0.0/0"},
+        {.number = 100,
+         .egress = true,
+         .allow = true,
+         .protocol = -1,
+         .cidr = "10.0.0.0/8"},
+    };
+    struct link_acl acl = {.id = "acl-1", .rules = {acl_rules, ARRAY_LEN(acl_rules)}};
+    const char *groups[] = {"sg-1", "sg-2"};
+    struct err err;
+    CHECK_OK(policy_group_ok(&group, &err) && policy_list_ok(&list, &err) &&
+                 policy_acl_ok(&acl, &err),
+             &err);
+    AUTO(buf) struct buf text = {0};
+    policy_group_declare("sg-1", &text);
+    policy_list_declare("pl-1", &text);
+    policy_list_text(&list, &text);
+    policy_group_text(&group, &text);
+    policy_profile_text("p_1", groups, 2, &text);
+    policy_acl_text(&acl, &text);
+    check_golden("net_policy.nft", buf_str(&text));
+}
+
+TEST(policy_refuses_what_could_break_out_of_its_text)
+{
+    struct err err;
+    struct link_group_rule rule = {.protocol = 6, .cidr = "10.0.0.0/8; flush ruleset"};
+    struct link_group group = {.id = "sg-1", .rules = {&rule, 1}};
+    CHECK(!policy_group_ok(&group, &err));
+    rule = (struct link_group_rule){.protocol = -1, .group_id = "sg-2 }"};
+    CHECK(!policy_group_ok(&group, &err));
+    rule = (struct link_group_rule){
+        .protocol = 6, .from_port = 9, .to_port = 8, .cidr = "::/0"};
+    CHECK(!policy_group_ok(&group, &err));
+    rule = (struct link_group_rule){.protocol = 300, .cidr = "::/0"};
+    CHECK(!policy_group_ok(&group, &err));
+    rule = (struct link_group_rule){.protocol = -1, .cidr = "::/0", .group_id = "sg-2"};
+    CHECK(!policy_group_ok(&group, &err));
+    group.id = "sg-1\n";
+    CHECK(!policy_group_ok(&group, &err));
+}
+
+TEST(elem_keys_are_laid_out_as_the_kernel_reads_them)
+{
+    const uint8_t mac[6] = {2, 0, 0, 0, 0, 5};
+    struct elem e = elem_in(NFPROTO_BRIDGE, "bind4");
+    elem_key_link(&e, "mt1");
+    elem_key_mac(&e, mac);
+    elem_key_ipv4(&e, 0x0a000005);
+    static const uint8_t want[28] = {
+        'm', 't', '1', [16] = 2, [21] = 5, [24] = 10, [27] = 5};
+    CHECK_EQ(e.key_len, sizeof want);
+    CHECK(memcmp(e.key, want, sizeof want) == 0);
+    CHECK(elem_is_of(&e, "mt1") && !elem_is_of(&e, "mt2"));
+    CHECK(!elem_is_of(&(struct elem){.key_len = 4}, ""));
+}

@@ -1,0 +1,85 @@
+#!/bin/sh
+# test.sh [long] - 'make test': units under sanitizers, then end to end with real clients
+# and real guests. 'long' adds what takes longer than a quarter of an hour in all: a hundred
+# kills instead of a few, five minutes for each fuzzer, the image debian-12.
+#
+# Each runner's own summary is shown at its end, and all again at the very end. The status
+# is 0 only when every runner ended well.
+set -eu
+cd "$(dirname "$0")/.."
+. tools/common.sh
+need_root test "$@"
+
+# In a chroot whose root is no mount, 'ip netns' and 'unshare' refuse to work: bind it first.
+if ! mountpoint -q /; then
+    exec unshare --mount --propagation unchanged sh -c \
+        'mount --rbind / / && cd -P /.. && exec chroot . "$@"' sh "$ROOT/tools/test.sh" "$@"
+fi
+
+kind=${1:-quick}
+[ "$kind" = test ] && kind=${2:-quick}
+TEST_BUILD=$ROOT/build-test
+begin_ms=$(now_ms)
+said=$(mktemp -d)
+trap 'rm -rf "$said"' EXIT
+
+lists="tools/packages.up tools/packages.test"
+units_limit=600
+clients_limit=1500
+if [ "$kind" = long ]; then
+    lists="$lists tools/packages.test-long"
+    clients_limit=10800
+    export MOLN_LONG=1 MOLN_CHAOS_KILLS="${MOLN_CHAOS_KILLS:-100}"
+fi
+
+# run NAME COMMAND...: shows what it says and keeps it in $said/NAME; its status counts.
+status=0
+run() {
+    name=$1
+    shift
+    {
+        result=0
+        "$@" 2>&1 || result=$?
+        echo $result >"$said/$name.status"
+    } | tee "$said/$name"
+    [ "$(cat "$said/$name.status")" = 0 ] || status=1
+}
+
+install_packages $lists
+make_user
+if [ ! -f "$TEST_BUILD/build.ninja" ]; then
+    step "configuring with sanitizers" meson setup "$TEST_BUILD" -Dtests=true -Dfuzz=true \
+        -Db_sanitize=address,undefined -Db_lundef=false
+fi
+step "building with sanitizers" ninja -C "$TEST_BUILD"
+give_to_caller "$TEST_BUILD"
+
+# Images are built from packages fetched here once.
+begin=$(now_ms)
+export MOLN_CACHE="$TEST_BUILD/cache"
+share/images/micro/build --fetch "$MOLN_CACHE"
+downloads_ms=$((downloads_ms + $(now_ms) - begin))
+
+# A finding ends the program that has it.
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+run units env ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 timeout "$units_limit" \
+    meson test -C "$TEST_BUILD" --no-rebuild --print-errorlogs --timeout-multiplier 3
+
+# Leaks are looked for in units; the programs end by signal here. SIGTERM lets pytest tidy
+# up: clouds that a test made go with it.
+run clients env MOLN_BUILD="$TEST_BUILD" ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
+    timeout --kill-after=120 "$clients_limit" /usr/bin/python3 -m pytest test/e2e test/chaos
+
+[ "$kind" != long ] || run fuzzers tools/fuzz.sh 300
+
+echo
+echo "==> units"
+sed -n '/^Ok: /,/^Timeout: /p' "$said/units"
+echo "==> end to end"
+tail -n 1 "$said/clients"
+if [ "$kind" = long ]; then
+    echo "==> fuzzers"
+    grep '^fuzz ' "$said/fuzzers" || true
+fi
+echo "Took $(seconds $(($(now_ms) - begin_ms))) s; $(seconds $downloads_ms) s of it downloads."
+exit $status
