@@ -8,6 +8,11 @@
 
 #define OUT_MAX (256u << 10)
 
+/* QEMU's pool takes up to 64 threads for requests on files, beside the main one, RCU's and the
+ * four that decompress (util/thread-pool.c, block/qcow2-threads.c): 64 in all was too few on a
+ * slow disk. */
+#define THREADS_MAX 128
+
 struct tool {
     uv_work_t work;
     uv_poll_t poll;
@@ -44,7 +49,7 @@ run(uv_work_t *w)
         .bind_count = t->spec.bind_count,
         .die_with_parent = true,
         .max_files = 64,
-        .max_processes = 64,
+        .max_processes = THREADS_MAX,
         .max_memory_bytes = t->spec.max_memory_bytes,
         .max_cpu_s = t->spec.max_cpu_s,
         .max_file_bytes = t->spec.max_file_bytes,

@@ -217,8 +217,9 @@ join_cgroups(const struct jail_spec *spec, int report_fd)
 static NORETURN void
 child(const struct jail_spec *spec, int parents_end, int report_fd)
 {
+    /* An arena a thread would be 64 MiB of address space each, which limits count. */
     static const char *const env[] = {"PATH=/usr/bin:/usr/sbin", "LANG=C", "HOME=/",
-                                      NULL};
+                                      "MALLOC_ARENA_MAX=2", NULL};
 
     /* Until it is in its cgroup nobody could find it: so it dies with the agent. */
     TRY(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "ask for a signal");
