@@ -50,6 +50,8 @@ struct store {
     struct arena *scratch;   /* The writer's, for rows on their way to the database. */
     pthread_t writer;
     bool writer_runs;
+    void (*wake)(void *ctx); /* Set: there is no writer thread. */
+    void *wake_ctx;
 
     pthread_mutex_t lock; /* Guards all that follows. */
     pthread_cond_t work;

@@ -121,6 +121,8 @@ store_open(const struct store_config *config, struct err *err)
     store->lock_fd = -1;
     store->scratch = arena_create();
     store->clock = config->clock;
+    store->wake = config->wake;
+    store->wake_ctx = config->wake_ctx;
     store->vault.rng = config->rng;
     store->vault.has_key = config->master_key != NULL;
     if (config->master_key) {

@@ -33,7 +33,8 @@ struct row_index {
 struct row_type {
     const char *name; /* Table name. */
     const struct desc *desc;
-    const uint16_t *key; /* Positions of the primary key's fields, ended by UINT16_MAX. */
+    const uint16_t
+        *key; /* Positions of the primary key's fields, ended by UINT16_MAX. */
     const struct row_index *indexes;
     uint16_t index_count;
     uint16_t id; /* Small, dense, for arrays over tables. */
@@ -47,10 +48,15 @@ struct store_config {
     const uint8_t *master_key; /* SEAL_KEY_LEN bytes; DESC_SEALED columns need it. */
     const struct rng *rng;
     const struct clock *clock;
+    /* NULL: the store writes on a thread of its own. Else it has none: 'wake' is called
+     * when a transaction waits, and who runs the world calls store_turn when it likes. */
+    void (*wake)(void *ctx);
+    void *wake_ctx;
 };
 
 /* Opens, creates missing tables and columns, and runs migrations forward. */
 MUST_CHECK struct store *store_open(const struct store_config *config, struct err *err);
+/* After all that waits; without a thread, what waits is dropped, as by a power cut. */
 void store_close(struct store *store);
 AUTO_DEFINE(store, struct store *, store_close)
 
@@ -59,17 +65,22 @@ AUTO_DEFINE(store, struct store *, store_close)
 typedef bool txn_fn(struct txn *txn, void *ctx, struct err *err);
 
 /* Runs 'fn' over one consistent committed state; writes in it fail. */
-MUST_CHECK bool store_read(struct store *store, struct arena *arena, txn_fn *fn, void *ctx,
-                           struct err *err);
+MUST_CHECK bool store_read(struct store *store, struct arena *arena, txn_fn *fn,
+                           void *ctx, struct err *err);
 /* Runs 'fn' and returns when its changes are durable. Transactions that wait at the same
  * time share one sync of the disk. */
 MUST_CHECK bool store_write(struct store *store, struct arena *arena, txn_fn *fn,
                             void *ctx, struct err *err);
 /* The same without waiting: 'done' is called on the store's writer thread. 'arena' must
  * live until then. */
-typedef void store_done_fn(void *ctx, const struct err *err); /* err->code ERR_NONE: ok. */
+typedef void store_done_fn(void *ctx,
+                           const struct err *err); /* err->code ERR_NONE: ok. */
 void store_write_async(struct store *store, struct arena *arena, txn_fn *fn,
                        store_done_fn *done, void *ctx);
+
+/* Without a thread: commits what waits together, at most 'limit' transactions (0: all).
+ * Their 'done' and the watchers are called before it returns. */
+void store_turn(struct store *store, size_t limit);
 
 /* ---- inside a transaction -------------------------------------------------------------- */
 
@@ -81,14 +92,14 @@ bool txn_writable(const struct txn *txn);
 MUST_CHECK bool row_get(struct txn *txn, const struct row_type *type, const void *key,
                         const void **out, struct err *err);
 /* ERR_EXISTS when the key, or a unique index's, is taken. */
-MUST_CHECK bool row_insert(struct txn *txn, const struct row_type *type, const void *row,
-                           struct err *err);
+MUST_CHECK bool row_insert(struct txn *txn, const struct row_type *type,
+                           const void *row, struct err *err);
 /* Inserts or replaces. */
 MUST_CHECK bool row_put(struct txn *txn, const struct row_type *type, const void *row,
                         struct err *err);
 /* Deleting what is not there is success. */
-MUST_CHECK bool row_delete(struct txn *txn, const struct row_type *type, const void *key,
-                           struct err *err);
+MUST_CHECK bool row_delete(struct txn *txn, const struct row_type *type,
+                           const void *key, struct err *err);
 
 /* A number for the content of a row that this transaction handed out (not of a copy): the
  * same number, in any transaction of this process, means the same row with the same
@@ -104,16 +115,18 @@ struct row_query {
     const char *index;  /* NULL: the primary key. */
     const void *prefix; /* A row struct; its first 'prefix_fields' index fields bind. */
     unsigned prefix_fields;
-    const void *after; /* NULL, or a row struct: only rows after it in this index's order
+    const void
+        *after;   /* NULL, or a row struct: only rows after it in this index's order
                         * (index fields, then primary key). */
-    size_t limit;      /* 0: no limit. */
+    size_t limit; /* 0: no limit. */
 };
 MUST_CHECK bool row_list(struct txn *txn, const struct row_type *type,
                          const struct row_query *query, struct row_list *out,
                          struct err *err);
 
 /* A number that rises by one with each call, durable with the txn: 'name' is its counter. */
-MUST_CHECK bool txn_next(struct txn *txn, const char *name, int64_t *out, struct err *err);
+MUST_CHECK bool txn_next(struct txn *txn, const char *name, int64_t *out,
+                         struct err *err);
 
 /* ---- changes --------------------------------------------------------------------------- */
 

@@ -3,7 +3,7 @@
  * Each request's function runs against its own fork of the newest version in memory.
  * What it changed goes to the database in a savepoint of its own, within one
  * transaction for all; after its one sync the last version is published and all are
- * answered. */
+ * answered. A store without a thread does the same when store_turn is called. */
 #include "store/inside.h"
 #include <errno.h>
 
@@ -121,18 +121,18 @@ batch_run(struct store *store, struct request *first, size_t count)
     image_collect(store->image);
 }
 
-/* Takes what waits: all up to a request that must be alone, or that one. NULL: closing.
- */
+/* Takes what waits: at most 'limit', up to a request that must be alone, or that one.
+ * NULL: closing, or, without a thread, nothing waits. */
 static struct request *
-batch_take(struct store *store, size_t *out_count)
+batch_take(struct store *store, size_t limit, size_t *out_count)
 {
     pthread_mutex_lock(&store->lock);
-    while (!store->first && !store->closing) {
+    while (!store->first && !store->closing && store->writer_runs) {
         pthread_cond_wait(&store->work, &store->lock);
     }
     struct request *first = store->first, **end = &store->first;
     size_t count = 0;
-    while (*end && (count == 0 || (!(*end)->alone && !first->alone))) {
+    while (*end && count < limit && (count == 0 || (!(*end)->alone && !first->alone))) {
         end = &(*end)->next;
         count++;
     }
@@ -155,29 +155,54 @@ writer_main(void *ctx)
     struct store *store = ctx;
     size_t count;
     struct request *first;
-    while ((first = batch_take(store, &count)) != NULL) {
+    while ((first = batch_take(store, SIZE_MAX, &count)) != NULL) {
         batch_run(store, first, count);
     }
     return NULL;
+}
+
+void
+store_turn(struct store *store, size_t limit)
+{
+    size_t count;
+    struct request *first = batch_take(store, limit ? limit : SIZE_MAX, &count);
+    if (first) {
+        batch_run(store, first, count);
+    }
 }
 
 bool
 writer_start(struct store *store, struct err *err)
 {
     store->last = &store->first;
+    if (store->wake) {
+        return true;
+    }
+    store->writer_runs = true; /* Before it looks. */
     int rc = pthread_create(&store->writer, NULL, writer_main, store);
     if (rc != 0) {
+        store->writer_runs = false;
         return err_sys(err, rc, "starting the store's writer");
     }
     (void)pthread_setname_np(store->writer, "store-writer");
-    store->writer_runs = true;
     return true;
+}
+
+static void
+drop_waiting(struct store *store)
+{
+    for (struct request *r = store->first, *next; r; r = next) {
+        next = r->next;
+        free(r);
+    }
+    store->first = NULL;
 }
 
 void
 writer_stop(struct store *store)
 {
     if (!store->writer_runs) {
+        drop_waiting(store);
         return;
     }
     pthread_mutex_lock(&store->lock);
@@ -203,10 +228,13 @@ writer_run(struct store *store, struct request *r, struct err *err)
     pthread_cond_init(&r->wakes, NULL);
     pthread_mutex_lock(&store->lock);
     enqueue(store, r);
-    while (!r->finished) {
+    while (!r->finished && store->writer_runs) {
         pthread_cond_wait(&r->wakes, &store->lock);
     }
     pthread_mutex_unlock(&store->lock);
+    while (!r->finished) { /* Without a thread. */
+        store_turn(store, 0);
+    }
     pthread_cond_destroy(&r->wakes);
     if (r->err.code != ERR_NONE) {
         *err = r->err;
@@ -232,4 +260,7 @@ store_write_async(struct store *store, struct arena *arena, txn_fn *fn,
     pthread_mutex_lock(&store->lock);
     enqueue(store, r);
     pthread_mutex_unlock(&store->lock);
+    if (store->wake) {
+        store->wake(store->wake_ctx);
+    }
 }

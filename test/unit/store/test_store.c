@@ -487,3 +487,69 @@ TEST(store_backup_is_a_whole_store)
     CHECK(same_thing(fixture_get(&f, &test_thing_type, &t), &t));
     fixture_fini(&f);
 }
+
+struct turns {
+    int wakes, done;
+};
+
+static void
+on_wake(void *ctx)
+{
+    ((struct turns *)ctx)->wakes++;
+}
+
+static void
+on_turn_done(void *ctx, const struct err *err)
+{
+    ((struct turns *)ctx)->done += err->code == ERR_NONE;
+}
+
+static bool
+put_next(struct txn *txn, void *ctx UNUSED, struct err *err)
+{
+    int64_t next;
+    return txn_next(txn, "turn", &next, err);
+}
+
+static bool
+read_next(struct txn *txn, void *ctx, struct err *err)
+{
+    return txn_next(txn, "turn", ctx, err);
+}
+
+/* Without a thread of its own, a store commits when it is told to. */
+TEST(store_turn_commits_what_waits)
+{
+    struct fixture f;
+    struct err err;
+    struct turns turns = {0};
+    int64_t next = 0;
+    fixture_init(&f);
+    store_close(f.store);
+    struct store_config config = {.url = f.url,
+                                  .types = test_types,
+                                  .type_count = TEST_TYPES,
+                                  .master_key = f.key,
+                                  .rng = &rng_system,
+                                  .clock = &clock_system,
+                                  .wake = on_wake,
+                                  .wake_ctx = &turns};
+    f.store = store_open(&config, &err);
+    CHECK_OK(f.store, &err);
+    for (int i = 0; i < 3; i++) {
+        store_write_async(f.store, f.arena, put_next, on_turn_done, &turns);
+    }
+    CHECK_EQ(turns.wakes, 3);
+    CHECK_EQ(turns.done, 0);
+    store_turn(f.store, 2);
+    CHECK_EQ(turns.done, 2);
+    CHECK_OK(store_write(f.store, f.arena, read_next, &next, &err), &err);
+    CHECK_EQ(turns.done, 3); /* What waited before it went first. */
+    CHECK_EQ(next, 4);
+    store_write_async(f.store, f.arena, put_next, on_turn_done, &turns);
+    fixture_reopen(&f); /* What waits when it is closed is lost. */
+    CHECK_EQ(turns.done, 3);
+    CHECK_OK(store_write(f.store, f.arena, read_next, &next, &err), &err);
+    CHECK_EQ(next, 5);
+    fixture_fini(&f);
+}
