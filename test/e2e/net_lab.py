@@ -16,8 +16,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def find_driver():
     root = os.path.join(os.path.dirname(__file__), "..", "..")
-    for build in ("build-test", "build"):
-        path = os.path.join(root, build, "test", "unit", "node", "net_drive")
+    for build in (os.environ.get("MOLN_BUILD"), "build-test", "build"):
+        path = os.path.join(root, build or "", "test", "unit", "node", "net_drive")
         if os.path.exists(path):
             return path
     raise FileNotFoundError("net_drive is not built: meson setup build-test -Dtests=true")
@@ -140,11 +140,35 @@ class Guest:
         subprocess.run(["ip", "netns", "delete", self.ns], check=False)
 
 
+class KernelGuest:
+    """A namespace whose own stack speaks for the port, as a guest's would."""
+
+    def __init__(self, lab, port_id):
+        self.ns = f"{lab.cloud}-{port_id}"
+        subprocess.run(["ip", "netns", "add", self.ns], check=True)
+        lab.do(op="veth", id=port_id, namespace=f"/run/netns/{self.ns}", name="eth0")
+        self.run("ip", "link", "set", "lo", "up")
+        self.run("ip", "link", "set", "eth0", "up")
+
+    def run(self, *args, check=True, **how):
+        """What a program says that runs in it."""
+        return subprocess.run(["ip", "netns", "exec", self.ns, *args], check=check, text=True,
+                              stdout=subprocess.PIPE, **how).stdout
+
+    def inside(self, function):
+        return inside(self.ns, function)
+
+    def close(self):
+        self.run("ip", "link", "delete", "eth0", check=False)  # The namespace goes later.
+        subprocess.run(["ip", "netns", "delete", self.ns], check=False)
+
+
 class Lab:
     def __init__(self, name, host=None):
         """'host': a namespace that is this lab's host, with its underlay."""
         self.cloud = f"{name}{os.getpid()}"
         self.guests = {}
+        self.kernel_guests = []
         enter = ["nsenter", f"--net=/run/netns/{host}"] if host else []
         self.drive = subprocess.Popen([*enter, find_driver(), self.cloud], stdin=subprocess.PIPE,
                                       stdout=subprocess.PIPE, text=True)
@@ -163,6 +187,11 @@ class Lab:
     def plug(self, port_id, mac):
         self.guests[port_id] = Guest(self, port_id, mac)
         return self.guests[port_id]
+
+    def plug_kernel(self, port_id):
+        made = KernelGuest(self, port_id)
+        self.kernel_guests.append(made)
+        return made
 
     def namespaces(self):
         out = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
@@ -188,7 +217,7 @@ class Lab:
         return bool(select.select(socks, [], [], 0.02)[0])
 
     def close(self):
-        for guest in self.guests.values():
+        for guest in [*self.guests.values(), *self.kernel_guests]:
             guest.close()
         self.drive.stdin.close()
         self.drive.wait(30)

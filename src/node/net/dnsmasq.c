@@ -14,12 +14,13 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#define SETTLE_MS 10          /* Several subnets come at once: one start for all. */
+#define SETTLE_MS 10          /* Several changes come at once: one start for all. */
+#define SETTLE_HOSTS 50       /* A large file is written more rarely: so many, 1 ms. */
 #define ADOPTED_SETTLE_MS 500 /* After a restart the agent names them one by one. */
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 5000
 #define MTUS_MAX 64
-#define CONFIG_MAX (256 * KIB)
+#define FILE_MAX (64 * MIB)
 
 /* Waits for one process; lives until its handle is closed. */
 struct watch {
@@ -30,14 +31,20 @@ struct watch {
 
 struct dnsmasq {
     struct dnsmasq_config config;
-    char *dir, *domain;
+    char *dir;
+    struct dnsmasq_plan plan;
     VEC(struct dnsmasq_subnet) subnets;
-    VEC(int) mtus; /* Other than 1 500, that some host has had. */
+    VEC(int) mtus;     /* Other than 1 500, that some host has had. */
+    struct map *hosts; /* Their lines, by port id. */
+    struct map *known; /* Ports that were plugged. */
     uv_timer_t timer;
     struct watch *watch; /* NULL: no process. */
     pid_t pid;
-    bool adopted; /* Runs since before this agent. */
-    bool reload;  /* A host was dropped since the last signal. */
+    bool adopted;      /* Runs since before this agent. */
+    bool hosts_differ; /* From the file. */
+    bool reload;       /* The file differs from what the process has read. */
+    bool all_known;    /* It ran before this agent: any port may have been. */
+    bool restart;      /* To forget leases. */
     uint64_t retry_ms;
 };
 
@@ -47,8 +54,8 @@ static void on_exit_poll(uv_poll_t *poll, int status, int events);
 /* ---- files -------------------------------------------------------------------------
  */
 
-/* Moved into place whole: dnsmasq looks at a file when it appears. Not synced: a reboot
- * clears all of it. */
+/* Moved into place whole: dnsmasq may read at any time. Not synced: a reboot clears all of
+ * it. */
 static bool
 put_file(const char *dir, const char *path, const struct buf *text, struct err *err)
 {
@@ -71,8 +78,23 @@ put_file(const char *dir, const char *path, const struct buf *text, struct err *
 static void
 config_of(const struct dnsmasq *d, struct buf *out)
 {
-    dnsmasq_config_text(d->dir, d->config.user, d->domain, d->subnets.items,
-                        d->subnets.count, d->mtus.items, d->mtus.count, out);
+    struct dnsmasq_text text = {.dir = d->dir,
+                                .user = d->config.user,
+                                .plan = &d->plan,
+                                .subnets = d->subnets.items,
+                                .subnet_count = d->subnets.count,
+                                .mtus = d->mtus.items,
+                                .mtu_count = d->mtus.count};
+    dnsmasq_config_text(&text, out);
+}
+
+static bool
+file_is(const char *path, const struct buf *text)
+{
+    AUTO(free) char *old = NULL;
+    struct err ignored;
+    return file_read(path, FILE_MAX, &old, NULL, &ignored) &&
+           str_eq(old, buf_str(text));
 }
 
 /* Whether the configuration on disk is the wanted one. */
@@ -80,12 +102,29 @@ static bool
 config_stands(const struct dnsmasq *d)
 {
     AUTO(buf) struct buf text = {0};
-    config_of(d, &text);
     AUTO(free) char *path = xasprintf("%s/dnsmasq.conf", d->dir);
-    AUTO(free) char *old = NULL;
-    struct err ignored;
-    return file_read(path, CONFIG_MAX, &old, NULL, &ignored) &&
-           str_eq(old, buf_str(&text));
+    config_of(d, &text);
+    return file_is(path, &text);
+}
+
+static bool
+write_hosts(struct dnsmasq *d, struct err *err)
+{
+    AUTO(buf) struct buf text = {0};
+    AUTO(free) char *path = xasprintf("%s/hosts", d->dir);
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(d->hosts, &it, &id, &value);) {
+        buf_puts(&text, value);
+    }
+    if (!file_is(path, &text)) {
+        if (!put_file(d->dir, path, &text, err)) {
+            return false;
+        }
+        d->reload = true;
+    }
+    d->hosts_differ = false;
+    return true;
 }
 
 /* ---- process -----------------------------------------------------------------------
@@ -212,7 +251,6 @@ start(struct dnsmasq *d, struct err *err)
         dnsmasq_kill(s.pid);
         return false;
     }
-    d->adopted = false;
     return true;
 }
 
@@ -260,7 +298,14 @@ static void
 on_timer(uv_timer_t *timer)
 {
     struct dnsmasq *d = CONTAINER_OF(timer, struct dnsmasq, timer);
-    if (d->watch && d->subnets.count > 0 && config_stands(d)) {
+    struct err err = {0};
+    d->adopted = false;
+    if (d->hosts_differ && !write_hosts(d, &err)) {
+        log_error("hosts of dnsmasq in %s: %s", d->dir, err.msg);
+        again_later(d);
+        return;
+    }
+    if (d->watch && d->subnets.count > 0 && !d->restart && config_stands(d)) {
         if (d->reload) {
             (void)pidfd_send_signal(d->watch->pidfd, SIGHUP, NULL, 0);
             d->reload = false;
@@ -269,8 +314,7 @@ on_timer(uv_timer_t *timer)
         return;
     }
     stop(d);
-    d->reload = false;
-    struct err err = {0};
+    d->reload = d->restart = false;
     if (d->subnets.count > 0 && !start(d, &err)) {
         log_error("dnsmasq in %s: %s", d->dir, err.msg);
         again_later(d);
@@ -292,10 +336,7 @@ dnsmasq_make_dir(const char *path, struct err *err)
 struct dnsmasq *
 dnsmasq_open(const struct dnsmasq_config *config, struct err *err)
 {
-    AUTO(free) char *dhcp = xasprintf("%s/dhcp", config->dir);
-    AUTO(free) char *dns = xasprintf("%s/dns", config->dir);
-    if (!dnsmasq_make_dir(config->dir, err) || !dnsmasq_make_dir(dhcp, err) ||
-        !dnsmasq_make_dir(dns, err)) {
+    if (!dnsmasq_make_dir(config->dir, err)) {
         return NULL;
     }
     struct dnsmasq *d = xcalloc(1, sizeof *d);
@@ -303,10 +344,14 @@ dnsmasq_open(const struct dnsmasq_config *config, struct err *err)
     d->dir = xstrdup(config->dir);
     d->config.dir = d->dir;
     d->retry_ms = RETRY_MIN_MS;
+    d->hosts = map_create(free);
+    d->known = map_create(NULL);
+    d->hosts_differ = true; /* From whatever an earlier agent wrote. */
     (void)uv_timer_init(config->loop, &d->timer);
     struct err ignored = {0};
     if (config->found > 0) {
         d->adopted = watch_pid(d, config->found, &ignored); /* Gone: started anew. */
+        d->all_known = d->adopted;
     }
     return d;
 }
@@ -316,7 +361,8 @@ on_closed(uv_handle_t *handle)
 {
     struct dnsmasq *d = CONTAINER_OF(handle, struct dnsmasq, timer);
     free(d->dir);
-    free(d->domain);
+    map_destroy(d->hosts);
+    map_destroy(d->known);
     VEC_FREE(&d->subnets);
     VEC_FREE(&d->mtus);
     free(d);
@@ -345,19 +391,24 @@ dnsmasq_destroy(struct dnsmasq *d)
     dnsmasq_close(d);
 }
 
+/* One pass over all that changes within a moment. A pass that is due already is not put off
+ * by more of it, but where a restarted agent still names things one by one. */
 static void
 settle(struct dnsmasq *d)
 {
-    (void)uv_timer_start(&d->timer, on_timer,
-                         d->adopted ? ADOPTED_SETTLE_MS : SETTLE_MS, 0);
+    uint64_t wait_ms = SETTLE_MS + map_count(d->hosts) / SETTLE_HOSTS;
+    if (d->adopted) {
+        (void)uv_timer_start(&d->timer, on_timer, ADOPTED_SETTLE_MS, 0);
+    } else if (!uv_is_active((uv_handle_t *)&d->timer)) {
+        (void)uv_timer_start(&d->timer, on_timer, wait_ms, 0);
+    }
 }
 
 void
-dnsmasq_serve(struct dnsmasq *d, const char *domain,
+dnsmasq_serve(struct dnsmasq *d, const struct dnsmasq_plan *plan,
               const struct dnsmasq_subnet *subnets, size_t count)
 {
-    free(d->domain);
-    d->domain = domain ? xstrdup(domain) : NULL;
+    d->plan = *plan;
     VEC_FREE(&d->subnets);
     for (size_t i = 0; i < count; i++) {
         VEC_PUSH(&d->subnets, subnets[i]);
@@ -376,58 +427,42 @@ note_mtu(struct dnsmasq *d, int mtu)
     }
     if (mtu != 0 && mtu != 1500 && d->mtus.count < MTUS_MAX) {
         VEC_PUSH(&d->mtus, mtu);
-        settle(d);
     }
 }
 
-static char *
-host_path(const struct dnsmasq *d, const char *what, const char *port_id)
+void
+dnsmasq_put_host(struct dnsmasq *d, const struct dnsmasq_host *host)
 {
-    return xasprintf("%s/%s/%s", d->dir, what, port_id);
-}
-
-bool
-dnsmasq_put_host(struct dnsmasq *d, const struct dnsmasq_host *host, struct err *err)
-{
-    AUTO(buf) struct buf dhcp = {0};
-    AUTO(buf) struct buf dns = {0};
+    AUTO(buf) struct buf text = {0};
+    const char *old = map_get(d->hosts, host->port_id);
     note_mtu(d, host->mtu);
-    dnsmasq_host_text(host, d->domain, &dhcp, &dns);
-    AUTO(free) char *dhcp_path = host_path(d, "dhcp", host->port_id);
-    AUTO(free) char *dns_path = host_path(d, "dns", host->port_id);
-    return put_file(d->dir, dns_path, &dns, err) &&
-           put_file(d->dir, dhcp_path, &dhcp, err);
+    dnsmasq_host_text(host, &text);
+    if (!old || !str_eq(old, buf_str(&text))) {
+        map_put(d->hosts, host->port_id, xstrdup(buf_str(&text)));
+        d->hosts_differ = true;
+        settle(d);
+    }
 }
 
 void
 dnsmasq_drop_host(struct dnsmasq *d, const char *port_id)
 {
-    AUTO(free) char *dhcp_path = host_path(d, "dhcp", port_id);
-    AUTO(free) char *dns_path = host_path(d, "dns", port_id);
-    bool had = unlink(dhcp_path) == 0;
-    had = unlink(dns_path) == 0 || had;
-    if (had) {
-        d->reload = true;
-        if (!uv_is_active((uv_handle_t *)&d->timer)) {
-            (void)uv_timer_start(&d->timer, on_timer, SETTLE_MS, 0);
-        }
+    if (map_get(d->hosts, port_id)) {
+        map_del(d->hosts, port_id);
+        d->hosts_differ = true;
+        settle(d);
     }
+    map_del(d->known, port_id);
 }
 
 void
-dnsmasq_keep_hosts(struct dnsmasq *d, dnsmasq_pick_fn *keep, void *ctx)
+dnsmasq_plugged(struct dnsmasq *d, const char *port_id)
 {
-    AUTO(free) char *path = xasprintf("%s/dhcp", d->dir);
-    DIR *dir = opendir(path);
-    if (!dir) {
-        return;
+    if (d->all_known || map_get(d->known, port_id)) {
+        d->restart = true;
+        settle(d);
     }
-    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
-        if (e->d_name[0] != '.' && !keep(ctx, e->d_name)) {
-            dnsmasq_drop_host(d, e->d_name);
-        }
-    }
-    (void)closedir(dir);
+    map_put(d->known, port_id, d);
 }
 
 size_t

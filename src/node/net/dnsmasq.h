@@ -1,10 +1,11 @@
 /* dnsmasq.h - the DHCP and DNS server of one VPC: a dnsmasq of its own.
  *
- * Purpose:  answers DHCP of known MACs only, and private names both ways; forwards nothing.
- * Files:    in a folder that dnsmasq's user can read: dnsmasq.conf, and one file a port in
- *           dhcp/ and in dns/, which dnsmasq takes up by itself when they appear; a
- *           deletion needs a signal. The configuration on disk is always that of the
- *           process that runs: it is written only while none does.
+ * Purpose:  answers DHCP, DHCPv6 and router solicitations of known MACs only, and private
+ *           names both ways; forwards nothing.
+ * Files:    in a folder that dnsmasq's user can read: dnsmasq.conf and hosts, in which each
+ *           port has its lines. A change of ports rewrites hosts once for all that came
+ *           within a moment, and a signal has it read. The configuration on disk is always
+ *           that of the process that runs: it is written only while none does.
  * Process:  started when the configuration is known and again when it changes or dies; it
  *           outlives the agent and is adopted, found by its namespace.
  * Threads:  every call on the thread that runs 'loop'. */
@@ -29,6 +30,34 @@ struct dnsmasq_host {
     int mtu;                     /* 1 500 goes unsaid. */
 };
 
+#define DNSMASQ_SERVERS_MAX 4
+
+/* Servers that DHCP names; text that addr_parse_ipv4 or addr_parse_ipv6 reads, or, of name
+ * servers, DNSMASQ_OWN. Count 0: the network's own. */
+#define DNSMASQ_OWN "AmazonProvidedDNS"
+struct dnsmasq_servers {
+    char items[DNSMASQ_SERVERS_MAX][ADDR_BLOCK_LEN];
+    size_t count;
+};
+
+/* What DHCP says besides addresses: a set of DHCP options. All zero: the network's own. */
+struct dnsmasq_options {
+    char domain[192]; /* Of guests; several between spaces; empty: none. */
+    struct dnsmasq_servers names, time, netbios;
+    int netbios_node_type; /* 0: unsaid. */
+};
+
+#define DNSMASQ_BLOCKS_MAX 32
+
+/* All that it serves but the hosts. */
+struct dnsmasq_plan {
+    char domain[192]; /* Of private names: ip-10-0-0-5.DOMAIN; empty: there are none. */
+    struct cidr4 blocks[DNSMASQ_BLOCKS_MAX]; /* Whose addresses have such names. */
+    size_t block_count;
+    struct dnsmasq_options options;
+    bool dns_off; /* Resolves nothing for anybody. */
+};
+
 struct dnsmasq_config {
     uv_loop_t *loop;
     const char *path, *user; /* Borrowed for the object's life. */
@@ -50,23 +79,30 @@ void dnsmasq_close(struct dnsmasq *d);
 /* Ends the process, removes its files, and forgets. */
 void dnsmasq_destroy(struct dnsmasq *d);
 
-/* What it serves, from now on; the process follows within some milliseconds. 'subnets'
- * is copied. None: it is not started. */
-void dnsmasq_serve(struct dnsmasq *d, const char *domain,
+/* What it serves, from now on; the process follows within some milliseconds. 'plan' and
+ * 'subnets' are copied. No subnets: it is not started. */
+void dnsmasq_serve(struct dnsmasq *d, const struct dnsmasq_plan *plan,
                    const struct dnsmasq_subnet *subnets, size_t count);
-MUST_CHECK bool dnsmasq_put_host(struct dnsmasq *d, const struct dnsmasq_host *host,
-                                 struct err *err);
+/* Likewise within some milliseconds; what could not be written is tried again. */
+void dnsmasq_put_host(struct dnsmasq *d, const struct dnsmasq_host *host);
 void dnsmasq_drop_host(struct dnsmasq *d, const char *port_id);
-/* Drops each host whose port id is not picked. */
-typedef bool dnsmasq_pick_fn(void *ctx, const char *port_id);
-void dnsmasq_keep_hosts(struct dnsmasq *d, dnsmasq_pick_fn *keep, void *ctx);
+/* The port is another machine's now, or its machine's anew: what it leased under another
+ * identity is forgotten, since DHCPv6 keeps an address for the identity that asked first. */
+void dnsmasq_plugged(struct dnsmasq *d, const char *port_id);
 
 /* Pure, for golden tests. */
-void dnsmasq_config_text(const char *dir, const char *user, const char *domain,
-                         const struct dnsmasq_subnet *subnets, size_t count,
-                         const int *mtus, size_t mtu_count, struct buf *out);
-void dnsmasq_host_text(const struct dnsmasq_host *host, const char *domain,
-                       struct buf *out_dhcp, struct buf *out_dns);
+struct dnsmasq_text {
+    const char *dir, *user;
+    const struct dnsmasq_plan *plan;
+    const struct dnsmasq_subnet *subnets;
+    size_t subnet_count;
+    const int *mtus; /* Other than 1 500, that some host has. */
+    size_t mtu_count;
+};
+void dnsmasq_config_text(const struct dnsmasq_text *text, struct buf *out);
+void dnsmasq_host_text(const struct dnsmasq_host *host, struct buf *out);
+/* Whether the servers can stand in the file. */
+bool dnsmasq_servers_ok(const struct dnsmasq_servers *servers, bool of_names);
 
 /* Every dnsmasq on this host by network namespace, in one walk of /proc. */
 struct dnsmasq_found {

@@ -2,7 +2,7 @@
 #include "node/net/dnsmasq.h"
 
 #define LEASE_S 3600
-#define NTP_SERVER "169.254.169.123"
+#define TIME_SERVER "169.254.169.123"
 
 uint32_t
 dnsmasq_router(const struct cidr4 *subnet)
@@ -16,22 +16,134 @@ dnsmasq_resolver(const struct cidr4 *subnet)
     return subnet->base + 2;
 }
 
-static void
-put_subnet(const struct dnsmasq_subnet *s, struct buf *out)
+bool
+dnsmasq_servers_ok(const struct dnsmasq_servers *servers, bool of_names)
 {
-    char base[ADDR_IPV4_LEN], mask[ADDR_IPV4_LEN], router[ADDR_IPV4_LEN],
-        resolver[ADDR_IPV4_LEN];
+    for (size_t i = 0; i < servers->count; i++) {
+        const char *text = servers->items[i];
+        struct in6_addr ipv6;
+        uint32_t ipv4;
+        if (!addr_parse_ipv4(text, &ipv4) && !addr_parse_ipv6(text, &ipv6) &&
+            !(of_names && str_eq(text, DNSMASQ_OWN))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- options --------------------------------------------------------------------------
+ */
+
+/* The servers of one family, each behind a comma; 'own' (NULL: none) for DNSMASQ_OWN. */
+static bool
+put_servers(const struct dnsmasq_servers *list, bool is6, const char *own,
+            struct buf *out)
+{
+    bool any = false;
+    for (size_t i = 0; i < list->count; i++) {
+        const char *text = list->items[i];
+        bool its_own = str_eq(text, DNSMASQ_OWN);
+        if (its_own ? !own : (strchr(text, ':') != NULL) != is6) {
+            continue;
+        }
+        buf_printf(out, is6 ? ",[%s]" : ",%s", its_own ? own : text);
+        any = true;
+    }
+    return any;
+}
+
+/* One line, where there is a server to name in it. */
+static void
+put_option(const char *option, const struct dnsmasq_servers *list, bool is6,
+           struct buf *out)
+{
+    AUTO(buf) struct buf servers = {0};
+    if (put_servers(list, is6, NULL, &servers)) {
+        buf_printf(out, "dhcp-option=%s%s\n", option, buf_str(&servers));
+    }
+}
+
+/* The name servers of one subnet's guests. An option without a value is not sent; else
+ * dnsmasq would name itself, at addresses where it must not answer. */
+static void
+put_resolvers(const struct dnsmasq_subnet *s, const struct dnsmasq_plan *plan,
+              struct buf *out)
+{
+    const struct dnsmasq_servers *names = &plan->options.names;
+    char own[ADDR_IPV4_LEN];
+    addr_ipv4_text(dnsmasq_resolver(&s->cidr), own);
+    buf_printf(out, "dhcp-option=tag:%s,option:dns-server", s->bridge);
+    if (names->count == 0 && !plan->dns_off) {
+        buf_printf(out, ",%s", own);
+    } else {
+        (void)put_servers(names, false, plan->dns_off ? NULL : own, out);
+    }
+    buf_puts(out, "\n");
+}
+
+static void
+put_options(const struct dnsmasq_plan *plan, struct buf *out)
+{
+    const struct dnsmasq_options *o = &plan->options;
+    if (o->time.count == 0) {
+        buf_puts(out, "dhcp-option=option:ntp-server," TIME_SERVER "\n");
+    }
+    put_option("option:ntp-server", &o->time, false, out);
+    put_option("option6:ntp-server", &o->time, true, out);
+    put_option("option:netbios-ns", &o->netbios, false, out);
+    if (o->netbios_node_type > 0) {
+        buf_printf(out, "dhcp-option=option:netbios-nodetype,%d\n",
+                   o->netbios_node_type);
+    }
+    if (!str_empty(o->domain)) {
+        AUTO(free) char *list = xstrdup(o->domain);
+        for (char *p = list; (p = strchr(p, ' ')) != NULL;) {
+            *p = ','; /* Which DHCPv6 has for several. */
+        }
+        buf_printf(out,
+                   "dhcp-option=option:domain-name,%s\n"
+                   "dhcp-option=option6:domain-search,%s\n",
+                   o->domain, list);
+    }
+    AUTO(buf) struct buf servers6 = {0};
+    (void)put_servers(&o->names, true, NULL, &servers6);
+    buf_printf(out, "dhcp-option=option6:dns-server%s\n", buf_str(&servers6));
+}
+
+/* ---- the whole ------------------------------------------------------------------------
+ */
+
+/* Every address of the VPC has its name, whichever node its port is on, both ways. */
+static void
+put_names(const struct dnsmasq_plan *plan, struct buf *out)
+{
+    char base[ADDR_IPV4_LEN];
+    if (str_empty(plan->domain)) {
+        return;
+    }
+    buf_printf(out, "domain=%s\nlocal=/%s/\n", plan->domain, plan->domain);
+    for (size_t i = 0; i < plan->block_count; i++) {
+        addr_ipv4_text(plan->blocks[i].base, base);
+        buf_printf(out, "synth-domain=%s,%s/%d,ip-\n", plan->domain, base,
+                   plan->blocks[i].prefix);
+    }
+}
+
+static void
+put_subnet(const struct dnsmasq_subnet *s, const struct dnsmasq_plan *plan,
+           struct buf *out)
+{
+    char base[ADDR_IPV4_LEN], mask[ADDR_IPV4_LEN], router[ADDR_IPV4_LEN];
     addr_ipv4_text(s->cidr.base, base);
     addr_ipv4_text(addr_mask4(s->cidr.prefix), mask);
     addr_ipv4_text(dnsmasq_router(&s->cidr), router);
-    addr_ipv4_text(dnsmasq_resolver(&s->cidr), resolver);
     buf_printf(out, "interface=%s\n", s->bridge);
     buf_printf(out, "dhcp-range=set:%s,%s,static,%s,%d\n", s->bridge, base, mask,
                LEASE_S);
     buf_printf(out, "dhcp-option=tag:%s,option:router,%s\n", s->bridge, router);
-    buf_printf(out, "dhcp-option=tag:%s,option:dns-server,%s\n", s->bridge, resolver);
-    if (s->cidr6.prefix >
-        0) { /* Router advertisements say: ask DHCPv6 for an address. */
+    put_resolvers(s, plan, out);
+    if (s->cidr6.prefix > 0) {
+        /* Router advertisements say: ask DHCPv6 for an address. */
         char base6[ADDR_BLOCK_LEN];
         addr_ipv6_text(&s->cidr6.ipv6, base6);
         buf_printf(out, "dhcp-range=set:%s,%s,static,%d,%d\n", s->bridge, base6,
@@ -41,15 +153,15 @@ put_subnet(const struct dnsmasq_subnet *s, struct buf *out)
 }
 
 void
-dnsmasq_config_text(const char *dir, const char *user, const char *domain,
-                    const struct dnsmasq_subnet *subnets, size_t count, const int *mtus,
-                    size_t mtu_count, struct buf *out)
+dnsmasq_config_text(const struct dnsmasq_text *text, struct buf *out)
 {
     buf_printf(out,
                "user=%s\n"
                "pid-file\n"
                "log-facility=/dev/null\n"
                "quiet-dhcp\n"
+               "quiet-dhcp6\n"
+               "quiet-ra\n"
                "bind-dynamic\n"
                "interface=lo\n"
                "no-resolv\n"
@@ -61,48 +173,35 @@ dnsmasq_config_text(const char *dir, const char *user, const char *domain,
                "dhcp-authoritative\n"
                "dhcp-lease-max=65536\n"
                "dhcp-ignore=tag:!known\n"
-               "dhcp-hostsdir=%s/dhcp\n"
-               "hostsdir=%s/dns\n"
-               "local-ttl=60\n"
-               "dhcp-option=option:ntp-server," NTP_SERVER "\n",
-               user, dir, dir);
-    if (!str_empty(domain)) {
-        buf_printf(out, "domain=%s\nlocal=/%s/\n", domain, domain);
+               "dhcp-ignore-names\n"
+               "dhcp-hostsfile=%s/hosts\n"
+               "local-ttl=60\n",
+               text->user, text->dir);
+    buf_puts(out, text->plan->dns_off ? "port=0\n" : "");
+    put_names(text->plan, out);
+    put_options(text->plan, out);
+    for (size_t i = 0; i < text->subnet_count; i++) {
+        put_subnet(&text->subnets[i], text->plan, out);
     }
-    for (size_t i = 0; i < count; i++) {
-        put_subnet(&subnets[i], out);
-    }
-    for (size_t i = 0; i < mtu_count; i++) { /* A host's file sets the tag. */
-        buf_printf(out, "dhcp-option-force=tag:mtu%d,option:mtu,%d\n", mtus[i],
-                   mtus[i]);
+    for (size_t i = 0; i < text->mtu_count; i++) { /* A host's line sets the tag. */
+        buf_printf(out, "dhcp-option-force=tag:mtu%d,option:mtu,%d\n", text->mtus[i],
+                   text->mtus[i]);
     }
 }
 
+/* A line for each family: a name belongs to IPv4 alone. */
 void
-dnsmasq_host_text(const struct dnsmasq_host *host, const char *domain,
-                  struct buf *out_dhcp, struct buf *out_dns)
+dnsmasq_host_text(const struct dnsmasq_host *host, struct buf *out)
 {
     char ip[ADDR_IPV4_LEN], ip6[ADDR_BLOCK_LEN];
     addr_ipv4_text(host->ipv4, ip);
-    buf_puts(out_dhcp, host->mac);
+    buf_puts(out, host->mac);
     if (host->mtu != 0 && host->mtu != 1500) {
-        buf_printf(out_dhcp, ",set:mtu%d", host->mtu);
+        buf_printf(out, ",set:mtu%d", host->mtu);
     }
+    buf_printf(out, ",%s,%s\n", ip, host->hostname);
     if (host->ipv6) {
         addr_ipv6_text(host->ipv6, ip6);
-        buf_printf(out_dhcp, ",[%s]", ip6);
-    }
-    buf_printf(out_dhcp, ",%s,%s\n", ip, host->hostname);
-    if (str_empty(domain)) {
-        buf_printf(out_dns, "%s %s\n", ip, host->hostname);
-    } else {
-        buf_printf(out_dns, "%s %s.%s %s\n", ip, host->hostname, domain,
-                   host->hostname);
-    }
-    if (host->ipv6 && !str_empty(domain)) {
-        buf_printf(out_dns, "%s %s.%s %s\n", ip6, host->hostname, domain,
-                   host->hostname);
-    } else if (host->ipv6) {
-        buf_printf(out_dns, "%s %s\n", ip6, host->hostname);
+        buf_printf(out, "%s,[%s]\n", host->mac, ip6);
     }
 }

@@ -3,6 +3,7 @@
 #include "base/map.h"
 #include "node/net/links_impl.h"
 #include <arpa/inet.h>
+#include <linux/if_addr.h>
 #include <linux/netlink.h>
 #include <net/if.h>
 #include <netlink/addr.h>
@@ -158,13 +159,15 @@ links_enslave(struct links *links, int index, int bridge, int mtu, struct err *e
 }
 
 static bool
-add_address(struct links *links, int index, struct nl_addr *local, struct err *err)
+add_address(struct links *links, int index, struct nl_addr *local, unsigned flags,
+            struct err *err)
 {
     AUTO(rtaddr) struct rtnl_addr *addr = rtnl_addr_alloc();
     if (!addr || !local) {
         return err_set(err, ERR_SYSTEM, "add address: out of memory");
     }
     rtnl_addr_set_ifindex(addr, index);
+    rtnl_addr_set_flags(addr, flags);
     int rc = rtnl_addr_set_local(addr, local);
     if (rc == 0) {
         rc = rtnl_addr_add(links->sock, addr, NLM_F_CREATE | NLM_F_REPLACE);
@@ -177,7 +180,7 @@ links_address(struct links *links, int index, uint32_t ipv4, int prefix,
               struct err *err)
 {
     AUTO(nladdr) struct nl_addr *local = links_addr4(ipv4, prefix);
-    return add_address(links, index, local, err);
+    return add_address(links, index, local, 0, err);
 }
 
 bool
@@ -185,7 +188,7 @@ links_address6(struct links *links, int index, const struct in6_addr *ipv6, int 
                struct err *err)
 {
     AUTO(nladdr) struct nl_addr *local = links_addr6(ipv6, prefix);
-    return add_address(links, index, local, err);
+    return add_address(links, index, local, IFA_F_NODAD, err);
 }
 
 static bool

@@ -31,6 +31,7 @@ MUST_CHECK bool links_neighbour(struct links *links, int index, uint32_t ipv4,
                                 const uint8_t mac[6], struct err *err);
 MUST_CHECK bool links_drop_neighbour(struct links *links, int index, uint32_t ipv4,
                                      struct err *err);
+/* Usable at once, also on a link without carrier: nobody is asked whether he has it. */
 MUST_CHECK bool links_address6(struct links *links, int index,
                                const struct in6_addr *ipv6, int prefix,
                                struct err *err);

@@ -37,6 +37,7 @@ net_open(const struct net_config *config, struct err *err)
     net->ports = map_create(NULL);
     net->callers = map_create(NULL);
     net->remotes = map_create(free);
+    net->options = map_create(free);
     gateway_open(net);
     net->found_count = dnsmasq_scan(&net->found);
     AUTO(free) char *folder = xasprintf("%s/net", net->run_dir);
@@ -67,6 +68,7 @@ net_close(struct net *net)
     gateway_close(net);
     links_close(net->underlay);
     map_destroy(net->remotes);
+    map_destroy(net->options);
     map_destroy(net->callers);
     map_destroy(net->ports);
     map_destroy(net->subnets);
@@ -165,36 +167,45 @@ network_make(struct net *net, struct network *network, struct err *err)
     return network->dns != NULL;
 }
 
-/* Their names end in the network's domain. */
+/* What never leaves by a gateway, be there a subnet for it or not; whether it changed. */
 static bool
-announce_ports(struct net *net, struct network *network, struct err *err)
-{
-    const char *id;
-    void *value;
-    for (size_t it = 0; map_next(net->ports, &it, &id, &value);) {
-        struct port *port = value;
-        if (port->subnet->network == network && !port_announce(port, err)) {
-            return err_wrap(err, "network %s", network->id);
-        }
-    }
-    return true;
-}
-
-/* What never leaves by a gateway, be there a subnet for it or not. */
-static void
 network_cidrs(struct network *network, const struct link_network *want)
 {
-    network->cidr_count = 0;
+    struct addr_block cidrs[NETWORK_CIDRS_MAX] = {0};
+    size_t count = 0;
     for (size_t i = 0; i < want->cidrs.count + want->cidrs6.count; i++) {
         const char *text = i < want->cidrs.count
                                ? want->cidrs.items[i]
                                : want->cidrs6.items[i - want->cidrs.count];
-        if (network->cidr_count < NETWORK_CIDRS_MAX &&
-            addr_parse_block(text, &network->cidrs[network->cidr_count])) {
-            network->cidr_count++;
+        if (count < NETWORK_CIDRS_MAX && addr_parse_block(text, &cidrs[count])) {
+            count++;
         }
     }
-    network->routes_dirty = true;
+    bool same = count == network->cidr_count &&
+                memcmp(cidrs, network->cidrs, sizeof cidrs) == 0;
+    memcpy(network->cidrs, cidrs, sizeof cidrs);
+    network->cidr_count = count;
+    network->routes_dirty = network->routes_dirty || !same;
+    return !same;
+}
+
+/* Whether what its guests are told has changed. */
+static bool
+network_settings(struct network *network, const struct link_network *want)
+{
+    const char *options =
+        addr_id_ok(want->dhcp_options_id) ? want->dhcp_options_id : "";
+    const char *domain = want->domain ? want->domain : "";
+    bool same = network->domain && str_eq(network->domain, domain) &&
+                str_eq(network->options_id, options) &&
+                network->dns_off == want->dns_off &&
+                network->names_off == want->names_off;
+    free(network->domain);
+    network->domain = xstrdup(domain);
+    (void)snprintf(network->options_id, sizeof network->options_id, "%.47s", options);
+    network->dns_off = want->dns_off;
+    network->names_off = want->names_off;
+    return !same;
 }
 
 bool
@@ -208,18 +219,14 @@ net_want_network(struct net *net, const struct link_network *want, struct err *e
     }
     struct network *network = map_get(net->networks, want->id);
     if (network) {
-        network_cidrs(network, want);
-        if (!str_eq(network->domain, want->domain)) {
-            free(network->domain);
-            network->domain = want->domain ? xstrdup(want->domain) : NULL;
+        bool moved = network_cidrs(network, want);
+        if (network_settings(network, want) || moved) {
             network_serve(net, network);
-            return announce_ports(net, network, err);
         }
         return true;
     }
     network = xcalloc(1, sizeof *network);
     network->id = xstrdup(want->id);
-    network->domain = want->domain ? xstrdup(want->domain) : NULL;
     network->ns_fd = -1;
     network->policy = policy_create();
     network->numbers = map_create(NULL);
@@ -232,30 +239,13 @@ net_want_network(struct net *net, const struct link_network *want, struct err *e
         elems_hold(network->elems);
     }
     map_put(net->networks, network->id, network);
-    network_cidrs(network, want);
+    (void)network_cidrs(network, want);
+    (void)network_settings(network, want);
     network_serve(net, network);
     if (net->watcher.network_up) {
         net->watcher.network_up(net->watcher.ctx, network->id);
     }
     return true;
-}
-
-void
-network_serve(struct net *net, struct network *network)
-{
-    VEC(struct dnsmasq_subnet) list = {0};
-    const char *id;
-    void *value;
-    for (size_t it = 0; map_next(net->subnets, &it, &id, &value);) {
-        const struct subnet *subnet = value;
-        if (subnet->network == network) {
-            struct dnsmasq_subnet one = {.cidr = subnet->cidr, .cidr6 = subnet->cidr6};
-            memcpy(one.bridge, subnet->bridge, sizeof one.bridge);
-            VEC_PUSH(&list, one);
-        }
-    }
-    dnsmasq_serve(network->dns, network->domain, list.items, list.count);
-    VEC_FREE(&list);
 }
 
 bool
@@ -364,14 +354,21 @@ subnet_acl(struct subnet *subnet, const struct link_subnet *want)
 }
 
 static bool
-subnet_ipv6(const struct subnet *subnet, struct err *err)
+subnet_ipv6(const struct net *net, const struct subnet *subnet, struct err *err)
 {
     if (subnet->cidr6.prefix == 0) {
         return true;
     }
-    struct in6_addr router = subnet->cidr6.ipv6;
+    struct in6_addr router = subnet->cidr6.ipv6, local;
+    uint8_t mac[6];
     router.s6_addr[15] |= 1;
+    addr_router_mac(net->cloud_id, subnet->id, mac);
+    /* The kernel gives a link-local address only once a tap is up, and dnsmasq answers
+     * solicitations only from one. */
+    addr_link_local(mac, &local);
     return setup_ipv6(subnet->network->ns_fd, subnet->bridge, err) &&
+           links_address6(subnet->network->links, subnet->bridge_index, &local, 64,
+                          err) &&
            links_address6(subnet->network->links, subnet->bridge_index, &router,
                           subnet->cidr6.prefix, err);
 }
@@ -392,7 +389,7 @@ subnet_make(struct net *net, struct subnet *subnet, struct err *err)
            links_address(network->links, subnet->bridge_index,
                          dnsmasq_router(&subnet->cidr), subnet->cidr.prefix, err) &&
            links_address(network->links, subnet->bridge_index, resolver, 32, err) &&
-           subnet_ipv6(subnet, err);
+           subnet_ipv6(net, subnet, err);
 }
 
 bool

@@ -22,6 +22,8 @@ struct nat_pair {
 
 struct network {
     char *id, *domain;
+    char options_id[48]; /* Its set of DHCP options; empty: none. */
+    bool dns_off, names_off;
     char ns_name[ADDR_NS_LEN];
     int ns_fd;
     struct links *links;
@@ -77,6 +79,7 @@ struct net {
     char *cloud_id, *run_dir, *dnsmasq_path, *dnsmasq_user;
     struct map *networks, *subnets, *ports; /* By id. */
     struct map *tables, *nats, *peerings;   /* gateway.c's, by id. */
+    struct map *options;                    /* serve.c's, by id. */
     struct map *remotes;                    /* remote.c's, by id. */
     struct overlay overlay;                 /* local 0: no underlay. */
     struct links *underlay;                 /* In the agent's own namespace. */
@@ -101,14 +104,18 @@ bool port_may(const struct port *port, const struct elem *elem);
 size_t port_elems(const struct port *port, struct elem *out);
 #define SUBNET_ELEMS 4
 void subnet_elems(const struct subnet *subnet, struct elem out[SUBNET_ELEMS]);
-/* Tells dnsmasq of the port: DHCP and name. */
-MUST_CHECK bool port_announce(const struct port *port, struct err *err);
+/* Tells dnsmasq of the port. */
+void port_announce(const struct port *port);
 /* Removes a namespace of the cloud with everything in it. */
 MUST_CHECK bool sweep_namespace(struct net *net, const char *ns_name, struct err *err);
 /* The folder of a network's files, from its namespace's name; malloc'ed. */
 char *network_dir(const struct net *net, const char *ns_name);
-/* Tells dnsmasq which subnets there are. */
+/* serve.c: tells dnsmasq which subnets there are, and what their guests are told. */
 void network_serve(struct net *net, struct network *network);
+MUST_CHECK bool serve_want_options(struct net *net, const void *record,
+                                   struct err *err);
+MUST_CHECK bool serve_drop_options(struct net *net, int kind, const char *id,
+                                   struct err *err);
 /* Its policy and routes into the kernel, unless that is held back. */
 MUST_CHECK bool network_flush(struct net *net, struct network *network,
                               struct err *err);

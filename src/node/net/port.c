@@ -478,11 +478,12 @@ give_rights(struct net *net, const struct port *port, struct err *err)
             return false;
         }
     }
-    return port_announce(port, err);
+    port_announce(port);
+    return true;
 }
 
-bool
-port_announce(const struct port *port, struct err *err)
+void
+port_announce(const struct port *port)
 {
     struct dnsmasq_host host = {
         .port_id = port->info.id,
@@ -492,7 +493,7 @@ port_announce(const struct port *port, struct err *err)
         .ipv6 = port->address6_count > 0 ? &port->addresses6[0] : NULL,
         .mtu = port->info.mtu,
     };
-    return dnsmasq_put_host(port->subnet->network->dns, &host, err);
+    dnsmasq_put_host(port->subnet->network->dns, &host);
 }
 
 static bool
@@ -671,6 +672,14 @@ net_drop_port(struct net *net, const char *id, struct err *err)
     return true;
 }
 
+static void
+note_plugged(const struct port *port)
+{
+    if (port->address6_count > 0) {
+        dnsmasq_plugged(port->subnet->network->dns, port->info.id);
+    }
+}
+
 bool
 net_tap_open(struct net *net, const char *port_id, int *out_fd, struct err *err)
 {
@@ -693,6 +702,7 @@ net_tap_open(struct net *net, const char *port_id, int *out_fd, struct err *err)
         !port_shape(net, port, index, err)) {
         return err_wrap(err, "port %s", port_id);
     }
+    note_plugged(port);
     *out_fd = take_fd(&fd);
     return true;
 }
@@ -717,5 +727,6 @@ net_veth_open(struct net *net, const char *port_id, int guest_ns_fd,
         !port_shape(net, port, index, err)) {
         return err_wrap(err, "port %s", port_id);
     }
+    note_plugged(port);
     return true;
 }

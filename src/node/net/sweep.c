@@ -67,14 +67,6 @@ elem_unwanted(void *ctx, const struct elem *elem)
 }
 
 static bool
-port_is_wanted(void *ctx, const char *port_id)
-{
-    struct prune *p = ctx;
-    const struct port *port = map_get(p->net->ports, port_id);
-    return port && port->subnet->network == p->network;
-}
-
-static bool
 prune_network(struct net *net, struct network *network, struct err *err)
 {
     AUTO(map) struct map *names = map_create(NULL);
@@ -98,7 +90,6 @@ prune_network(struct net *net, struct network *network, struct err *err)
         }
     }
     struct prune p = {.net = net, .network = network, .names = names};
-    dnsmasq_keep_hosts(network->dns, port_is_wanted, &p);
     return elems_del_where(network->elems, elem_unwanted, &p, err) &&
            links_drop_where(network->links, link_unwanted, &p, err);
 }
@@ -165,6 +156,8 @@ forget_all(struct net *net)
     gateway_open(net);
     map_destroy(net->remotes);
     net->remotes = map_create(free);
+    map_destroy(net->options);
+    net->options = map_create(free);
     struct map **all[] = {&net->ports, &net->subnets, &net->networks, &net->callers};
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         map_destroy(*all[i]);

@@ -94,17 +94,19 @@ drop_acl(struct network *network, const char *id, struct err *err)
 
 static const struct kind {
     bool (*want)(struct net *net, const void *record, struct err *err);
-    each_fn *drop;
+    each_fn *drop_each; /* In each network; or... */
+    bool (*drop)(struct net *net, int kind, const char *id, struct err *err);
 } kinds[LINK_KINDS] = {
-    [LINK_GROUP] = {want_group, drop_group},
-    [LINK_GROUP_MEMBER] = {want_member, drop_member},
-    [LINK_PREFIX_LIST] = {want_list, drop_list},
-    [LINK_ACL] = {want_acl, drop_acl},
-    [LINK_UNDERLAY] = {remote_want_underlay, NULL},
-    [LINK_NEIGHBOUR] = {remote_want, NULL},
-    [LINK_ROUTE_TABLE] = {gateway_want_table, NULL},
-    [LINK_NAT_GATEWAY] = {gateway_want_nat, NULL},
-    [LINK_PEERING] = {gateway_want_peering, NULL},
+    [LINK_GROUP] = {want_group, drop_group, NULL},
+    [LINK_GROUP_MEMBER] = {want_member, drop_member, NULL},
+    [LINK_PREFIX_LIST] = {want_list, drop_list, NULL},
+    [LINK_ACL] = {want_acl, drop_acl, NULL},
+    [LINK_UNDERLAY] = {remote_want_underlay, NULL, remote_drop},
+    [LINK_NEIGHBOUR] = {remote_want, NULL, remote_drop},
+    [LINK_ROUTE_TABLE] = {gateway_want_table, NULL, gateway_drop},
+    [LINK_NAT_GATEWAY] = {gateway_want_nat, NULL, gateway_drop},
+    [LINK_PEERING] = {gateway_want_peering, NULL, gateway_drop},
+    [LINK_DHCP_OPTIONS] = {serve_want_options, NULL, serve_drop_options},
 };
 
 bool
@@ -124,13 +126,8 @@ net_drop(struct net *net, int kind, const char *id, struct err *err)
         return err_set(err, ERR_INVALID, "records of kind %d are not the network's",
                        kind);
     }
-    if (kind == LINK_UNDERLAY || kind == LINK_NEIGHBOUR) {
-        return remote_drop(net, kind, id, err);
-    }
-    if (!kinds[kind].drop) {
-        return gateway_drop(net, kind, id, err);
-    }
-    return drop_in_each(net, id, kinds[kind].drop, err);
+    return kinds[kind].drop ? kinds[kind].drop(net, kind, id, err)
+                            : drop_in_each(net, id, kinds[kind].drop_each, err);
 }
 
 void

@@ -14,6 +14,7 @@
 #include "link/link.h"
 #include "node/net/net.h"
 #include <fcntl.h>
+#include <poll.h>
 
 static const struct {
     const char *name;
@@ -133,12 +134,23 @@ obey(struct net *net, const json_t *in, size_t *drift, struct err *err)
                                : err_set(err, ERR_INVALID, "what is '%s'?", op);
 }
 
+/* Goes on with what the network does by itself until there is a line. One at a time: who
+ * asks waits for the answer. */
+static void
+await_line(uv_loop_t *loop)
+{
+    struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+    while (poll(&in, 1, 5) == 0) {
+        (void)uv_run(loop, UV_RUN_NOWAIT);
+    }
+}
+
 static void
 serve(struct net *net, uv_loop_t *loop)
 {
     AUTO(free) char *line = NULL;
     size_t room = 0;
-    while (getline(&line, &room, stdin) > 0) {
+    for (await_line(loop); getline(&line, &room, stdin) > 0; await_line(loop)) {
         AUTO(json) json_t *in = json_loads(line, 0, NULL);
         struct err err = {0};
         size_t drift = 0;
@@ -153,7 +165,6 @@ serve(struct net *net, uv_loop_t *loop)
         }
         (void)puts(buf_str(&out));
         (void)fflush(stdout);
-        (void)uv_run(loop, UV_RUN_NOWAIT);
     }
 }
 

@@ -36,19 +36,59 @@ TEST(dnsmasq_is_told_the_golden_text)
     int mtus[] = {9001};
     CHECK(addr_parse_cidr4("10.0.0.0/20", &subnets[0].cidr));
     CHECK(addr_parse_cidr4("10.0.16.0/20", &subnets[1].cidr));
+    CHECK(addr_parse_block("2001:db8::/64", &subnets[1].cidr6));
+    struct dnsmasq_plan plan = {.domain = "us-east-1.compute.internal",
+                                .blocks = {{0x0a000000, 16}},
+                                .block_count = 1,
+                                .options.domain = "us-east-1.compute.internal"};
+    struct dnsmasq_text said = {.dir = "/run/x",
+                                .user = "nobody",
+                                .plan = &plan,
+                                .subnets = subnets,
+                                .subnet_count = 2,
+                                .mtus = mtus,
+                                .mtu_count = 1};
     AUTO(buf) struct buf text = {0};
-    dnsmasq_config_text("/run/x", "nobody", "us-east-1.compute.internal", subnets, 2,
-                        mtus, 1, &text);
+    dnsmasq_config_text(&said, &text);
     check_golden("net_dnsmasq.conf", buf_str(&text));
-    AUTO(buf) struct buf dhcp = {0};
-    AUTO(buf) struct buf dns = {0};
+    AUTO(buf) struct buf line = {0};
+    struct in6_addr ipv6;
+    CHECK(addr_parse_ipv6("2001:db8::5", &ipv6));
     struct dnsmasq_host host = {.mac = "02:00:00:00:00:05",
                                 .hostname = "ip-10-0-0-5",
                                 .ipv4 = 0x0a000005,
+                                .ipv6 = &ipv6,
                                 .mtu = 9001};
-    dnsmasq_host_text(&host, "ec2.internal", &dhcp, &dns);
-    CHECK_STR(buf_str(&dhcp), "02:00:00:00:00:05,set:mtu9001,10.0.0.5,ip-10-0-0-5\n");
-    CHECK_STR(buf_str(&dns), "10.0.0.5 ip-10-0-0-5.ec2.internal ip-10-0-0-5\n");
+    dnsmasq_host_text(&host, &line);
+    CHECK_STR(buf_str(&line), "02:00:00:00:00:05,set:mtu9001,10.0.0.5,ip-10-0-0-5\n"
+                              "02:00:00:00:00:05,[2001:db8::5]\n");
+}
+
+/* A set of options replaces the network's own; what it does not name is not sent. */
+TEST(dnsmasq_is_told_the_golden_options)
+{
+    struct dnsmasq_subnet subnet = {.bridge = "mb000000000001"};
+    struct dnsmasq_plan plan = {
+        .options = {.domain = "corp.example other.example",
+                    .names = {{"10.0.0.53", DNSMASQ_OWN, "2001:db8::53"}, 3},
+                    .time = {{"10.0.0.123", "2001:db8::123"}, 2},
+                    .netbios = {{"10.0.0.44"}, 1},
+                    .netbios_node_type = 2}};
+    struct dnsmasq_text said = {.dir = "/run/x",
+                                .user = "nobody",
+                                .plan = &plan,
+                                .subnets = &subnet,
+                                .subnet_count = 1};
+    CHECK(addr_parse_cidr4("10.0.0.0/20", &subnet.cidr));
+    AUTO(buf) struct buf text = {0};
+    dnsmasq_config_text(&said, &text);
+    plan.dns_off = true; /* Then the network's own server is not named. */
+    dnsmasq_config_text(&said, &text);
+    check_golden("net_dnsmasq_options.conf", buf_str(&text));
+    struct dnsmasq_servers bad = {{"10.0.0.1,10.0.0.2"}, 1};
+    CHECK(!dnsmasq_servers_ok(&bad, true));
+    bad = (struct dnsmasq_servers){{DNSMASQ_OWN}, 1};
+    CHECK(dnsmasq_servers_ok(&bad, true) && !dnsmasq_servers_ok(&bad, false));
 }
 
 TEST(addr_refuses_what_could_break_out_of_a_file)
