@@ -1,5 +1,7 @@
 #include "cli/api.h"
 
+#include "base/timefmt.h"
+
 /* A list that goes on for ever ends here. */
 #define MAX_PAGES 1000
 
@@ -172,6 +174,15 @@ json_int(json_t *json, const char *path)
     json_t *at = json_at(json, path);
     return json_is_real(at) ? (int64_t)json_real_value(at)
                             : (int64_t)json_integer_value(at);
+}
+
+const char *
+json_when(struct arena *arena, json_t *json, const char *path)
+{
+    char at[TIME_TEXT_LEN];
+    double seconds = json_number_value(json_at(json, path));
+    time_iso((int64_t)(seconds * (double)NS_PER_S), at);
+    return arena_strdup(arena, at);
 }
 
 bool

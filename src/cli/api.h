@@ -43,6 +43,8 @@ json_t *json_at(json_t *json, const char *path);
 const char *json_text(struct arena *arena, json_t *json, const char *path);
 int64_t json_int(json_t *json, const char *path);
 bool json_bool(json_t *json, const char *path);
+/* The time at 'path', seconds in JSON, as "2026-01-31T12:00:00.000Z", in 'arena'. */
+const char *json_when(struct arena *arena, json_t *json, const char *path);
 /* The value of tag 'key' in "Tags"; "" where there is none. */
 const char *json_tag(json_t *json, const char *key);
 /* Prints as aws does: four spaces, order kept. */

@@ -1,4 +1,4 @@
-/* moln status, env, aws, doctor, backup, restore, completion, help, version. */
+/* moln status, audit, env, aws, doctor, backup, restore, completion, help, version. */
 #include "cli/api.h"
 #include "cli/backup.h"
 #include "cli/command.h"
@@ -47,6 +47,60 @@ run_status(struct cli *cli, const struct args *args, struct err *err)
     } else {
         print_status(cli, answer);
     }
+    return true;
+}
+
+/* ---- audit ----------------------------------------------------------------------- */
+
+static const char *const audit_titles[] = {
+    "AT", "ACCOUNT", "KEY", "FROM", "OPERATION", "TIMES", "RESULT", "DETAIL", NULL};
+
+static void
+put_record(struct cli *cli, struct grid *grid, json_t *r)
+{
+    int64_t count = json_int(r, "Count");
+    const char *error = json_text(cli->arena, r, "ErrorCode");
+    grid_put(grid, json_when(cli->arena, r, "At"));
+    grid_put(grid, json_text(cli->arena, r, "AccountId"));
+    grid_put(grid, json_text(cli->arena, r, "AccessKeyId"));
+    grid_put(grid, json_text(cli->arena, r, "SourceIp"));
+    grid_printf(grid, "%s:%s", json_text(cli->arena, r, "Service"),
+                json_text(cli->arena, r, "Operation"));
+    grid_printf(grid, "%" PRId64, count ? count : 1);
+    grid_put(grid, *error ? error : "ok");
+    grid_put(grid, json_text(cli->arena, r, "Detail"));
+}
+
+static bool
+run_audit(struct cli *cli, const struct args *args, struct err *err)
+{
+    static const struct {
+        const char *option, *member;
+    } asked[] = {{"account", "AccountId"}, {"from", "FromDay"}, {"to", "ToDay"}};
+    AUTO(json) json_t *in = json_object();
+    AUTO(json) json_t *answer = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(asked); i++) {
+        if (args_has(args, asked[i].option)) {
+            json_object_set_new(in, asked[i].member,
+                                json_string(args_get(args, asked[i].option)));
+        }
+    }
+    if (!api_operator_all(cli, "ListAuditRecords", in, "Records", &answer, err)) {
+        return false;
+    }
+    if (cli->json) {
+        json_print(answer);
+        return true;
+    }
+    AUTO(grid) struct grid grid;
+    grid_init(&grid, audit_titles);
+    size_t i;
+    json_t *record;
+    json_array_foreach(json_object_get(answer, "Records"), i, record)
+    {
+        put_record(cli, &grid, record);
+    }
+    grid_print(&grid, stdout);
     return true;
 }
 
@@ -184,6 +238,12 @@ run_version(struct cli *cli, const struct args *args, struct err *err)
     return true;
 }
 
+static const struct option audit_options[] = {
+    {"account", 0, "ID", "only this account's; 'operator' for operators' calls"},
+    {"from", 0, "DAY", "from this day on, 2026-01-31 (today)"},
+    {"to", 0, "DAY", "up to this day (today)"},
+    {NULL, 0, NULL, NULL},
+};
 static const struct option restore_options[] = {
     {"force", 0, NULL, "replace the rows that are there"},
     {NULL, 0, NULL, NULL},
@@ -196,6 +256,13 @@ static const struct option help_options[] = {
 const struct command cloud_commands[] = {
     {"status", "", "the cloud at a glance (operators)", NULL, NULL, 0, 0, WORD_NONE,
      false, run_status},
+    {"audit", "[--account ID] [--from DAY] [--to DAY]",
+     "list the calls that were made: who, what, from where (operators)",
+     "Every call is recorded, refused ones too; reads alike share a line.\n"
+     "\n"
+     "  moln audit --from 2026-01-30 --account 123456789012\n"
+     "  moln audit --json | jq '.Records[] | select(.ErrorCode)'\n",
+     audit_options, 0, 0, WORD_NONE, false, run_audit},
     {"env", "", "print shell variables for AWS's tools",
      "Sets AWS_ENDPOINT_URL, the keys and the region, and a function 'aws' that passes "
      "the\n"

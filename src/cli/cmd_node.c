@@ -1,5 +1,4 @@
 /* moln node ...: hosts, tickets for more of them, what they told. */
-#include "base/timefmt.h"
 #include "cli/api.h"
 #include "cli/command.h"
 #include "cli/grid.h"
@@ -169,10 +168,7 @@ run_events(struct cli *cli, const struct args *args, struct err *err)
     json_t *event;
     json_array_foreach(json_object_get(answer, "Events"), i, event)
     {
-        char at[TIME_TEXT_LEN];
-        double s = json_number_value(json_object_get(event, "At"));
-        time_iso((int64_t)(s * (double)NS_PER_S), at);
-        grid_put(&grid, at);
+        grid_put(&grid, json_when(cli->arena, event, "At"));
         grid_put(&grid, json_text(cli->arena, event, "NodeId"));
         grid_put(&grid, json_text(cli->arena, event, "Level"));
         grid_put(&grid, json_text(cli->arena, event, "Kind"));

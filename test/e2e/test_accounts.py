@@ -260,6 +260,12 @@ def test_every_call_is_recorded_with_how_it_ended(api, account):
     assert json.loads(quota["Detail"]) == {"AccountId": account.id, "QuotaInstances": 7}
     failed = [r for r in operators if r["Operation"] == "DisableAccount"][-1]
     assert failed["ErrorCode"] == "ResourceNotFoundException"
+
+    table = api.cloud.moln("audit", "--account", account.id).stdout.splitlines()
+    assert [line.split()[4:7:2] for line in table[1:]] == [
+        [f"ec2:{name}", error or "ok"] for name, error in ended], table
+    refused = api.cloud.moln("audit", "--from", "yesterday", check=False)
+    assert refused.returncode and "FromDay" in refused.stderr, refused.stderr
     assert "000000000001" in failed["Detail"]
     assert account.keys.secret not in json.dumps(records(api))
 
