@@ -9,7 +9,7 @@ import time
 import pytest
 
 from cloud import wait_for
-from net_lab import Lab
+from net_lab import Lab, inside
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0,
                                 reason="needs root")
@@ -159,6 +159,101 @@ def test_dhcpv6_answers_only_ports_with_an_address(lab):
              mac="02:00:00:00:01:0a", hostname="ip-10-0-1-10", check_source=True,
              ipv6=["2001:db8:0:1::77"])
     assert wait_for("the new address", lambda: one.inside(lease6)[0] == "2001:db8:0:1::77", 5)
+
+
+# ---- ways out
+
+def with_address6(one):
+    one.run("ip", "addr", "add", f"{one.ip6}/128", "dev", "eth0", "nodad")
+    wait_for("a router", lambda: "default" in one.run("ip", "-6", "route"), 10)
+
+
+def udp6(where, address, port=0):
+    """A socket in a guest, or in the namespace of that name."""
+    def make():
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        sock.bind((address, port))
+        sock.settimeout(0.5)
+        return sock
+    return inside(where, make) if isinstance(where, str) else where.inside(make)
+
+
+def came(sock, body):
+    """Who sent it; None: it did not come."""
+    try:
+        while True:
+            data, where = sock.recvfrom(100)
+            if data == body:
+                return where[:2]
+    except TimeoutError:
+        return None
+
+
+def routes(lab, vpc, n, *entries):
+    lab.want("route_table", id=f"rtb-{vpc}-{n}", network_id=f"vpc-{vpc}",
+             routes=[dict(zip(("cidr", "target", "target_id"), e)) for e in entries])
+
+
+def test_gateways_and_peerings_speak_ipv6(lab):
+    made = {}
+    for v in (1, 2):
+        lab.want("network", id=f"vpc-{v}", cidrs=[f"10.{v}.0.0/16"],
+                 cidrs6=[f"2001:db8:{v}::/56"])
+        lab.want("group", id=f"sg-{v}", network_id=f"vpc-{v}", rules=ANY)
+        for n in (1, 2):
+            routes(lab, v, n)
+            lab.want("subnet", id=f"subnet-{v}-{n}", network_id=f"vpc-{v}", acl_off=True,
+                     cidr=f"10.{v}.{n}.0/24", cidr6=f"2001:db8:{v}:{n}::/64",
+                     route_table_id=f"rtb-{v}-{n}")
+            if (v, n) == (2, 2):
+                continue
+            port = f"eni-{v}-{n}"
+            lab.want("port", id=port, subnet_id=f"subnet-{v}-{n}", ipv4=f"10.{v}.{n}.10",
+                     mac=f"02:00:00:00:{v:02x}:{n:02x}", group_ids=[f"sg-{v}"],
+                     ipv6=[f"2001:db8:{v}:{n}::a"], check_source=(v, n) != (1, 1))
+            made[v, n] = lab.plug_kernel(port)
+            made[v, n].ip6 = f"2001:db8:{v}:{n}::a"
+    for one in made.values():
+        with_address6(one)
+    public, private, peer = (udp6(made[k], made[k].ip6, 7) for k in ((1, 1), (1, 2), (2, 1)))
+    a, b, c = (made[k].ip6 for k in ((1, 1), (1, 2), (2, 1)))
+    # Nothing leaves by itself; then by the route's target.
+    public.sendto(b"no route", (c, 7))
+    assert came(peer, b"no route") is None
+    routes(lab, 1, 1, ("::/0", "igw", "igw-1"), ("2001:db8:2::/56", "peering", "pcx-1"))
+    routes(lab, 1, 2, ("::/0", "egress_only", "eigw-1"))
+    lab.want("peering", id="pcx-1", network_a="vpc-1", network_b="vpc-2")
+    routes(lab, 2, 1, ("2001:db8:1::/56", "peering", "pcx-1"))
+    out = udp6(f"moln-{lab.cloud}-external", "fd64:64::1", 5000)
+    for sock, address in ((public, a), (private, b)):
+        sock.sendto(b"out", ("fd64:64::1", 5000))
+        assert came(out, b"out") == (address, 7)  # By its own address.
+        out.sendto(b"back", (address, 7))
+        assert came(sock, b"back") == ("fd64:64::1", 5000)
+    # Unasked: where the table leads to an internet gateway, and not behind an egress-only one.
+    stranger = udp6(f"moln-{lab.cloud}-external", "fd64:64::1", 5001)
+    stranger.sendto(b"unasked", (a, 7))
+    stranger.sendto(b"unasked", (b, 7))
+    assert came(public, b"unasked") == ("fd64:64::1", 5001)
+    assert came(private, b"unasked") is None
+    # With the source check off a guest may forward, but not send out under a foreign name.
+    made[1, 1].run("ip", "addr", "add", "2001:db8:ffff::1/128", "dev", "eth0", "nodad")
+    udp6(made[1, 1], "2001:db8:ffff::1", 7).sendto(b"forged", ("fd64:64::1", 5000))
+    assert came(out, b"forged") is None
+    public.sendto(b"hello peer", (c, 7))
+    assert came(peer, b"hello peer") == (a, 7)
+    peer.sendto(b"hello back", (a, 7))
+    assert came(public, b"hello back") == (c, 7)
+    private.sendto(b"no route", (c, 7))
+    assert came(peer, b"no route") is None
+    # The other VPC has no gateway: the peer's is not its own.
+    peer.sendto(b"through", ("fd64:64::1", 5000))
+    assert came(out, b"through") is None
+    assert lab.do(op="check")["drift"] == 0
+    routes(lab, 1, 1, ("2001:db8:2::/56", "peering", "pcx-1"))
+    stranger.sendto(b"too late", (a, 7))
+    assert came(public, b"too late") is None
+    assert lab.do(op="check")["drift"] == 0
 
 
 # ---- DHCP and names, by busybox

@@ -23,6 +23,7 @@ static const struct {
     {NFPROTO_INET, "eip_in"},      {NFPROTO_INET, "eip_out"},
     {NFPROTO_INET, "eip_sources"}, {NFPROTO_INET, "nats"},
     {NFPROTO_INET, "acl_out"},     {NFPROTO_INET, "acl_in"},
+    {NFPROTO_INET, "open6"},
 };
 
 struct wanted {

@@ -101,7 +101,8 @@ outside_make(struct net *net, struct err *err)
     }
     return links_find(net->outside, "lo", &lo, err) &&
            links_up(net->outside, lo, err) &&
-           links_address(net->outside, lo, GATEWAY4, 32, err);
+           links_address(net->outside, lo, GATEWAY4, 32, err) &&
+           gateway6_outside(net, lo, err);
 }
 
 struct way {
@@ -126,13 +127,31 @@ way_make(struct net *net, struct network *network, struct way *w, struct err *er
            links_find(net->outside, w->outer, &w->outer_index, err) &&
            links_up(network->links, w->inner_index, err) &&
            links_up(net->outside, w->outer_index, err) &&
-           links_neighbour(network->links, w->inner_index, GATEWAY4, w->outer_mac, err);
+           links_neighbour(network->links, w->inner_index, GATEWAY4, w->outer_mac,
+                           err) &&
+           gateway6_link(network->ns_fd, network->links, w->inner, w->inner_index,
+                         w->outer_mac, err) &&
+           gateway6_link(net->outside_fd, net->outside, w->outer, w->outer_index,
+                         w->inner_mac, err) &&
+           gateway6_lead_in(net, network, w->outer_index, err);
 }
 
 static struct route_entry
 entry_link(const struct addr_block *to, int index)
 {
     return (struct route_entry){.to = *to, .kind = ROUTE_LINK, .index = index};
+}
+
+static struct route_entry
+entry_via6(const struct addr_block *to, int index, const char *target)
+{
+    struct route_entry out = {.to = *to, .kind = ROUTE_VIA, .index = index};
+    out.via.prefix = 128;
+    out.via.is6 = true;
+    if (!gateway6_hop(target, &out.via.ipv6)) {
+        out.kind = ROUTE_BLACKHOLE;
+    }
+    return out;
 }
 
 static struct route_entry
@@ -224,7 +243,6 @@ plan_route(struct plan *p, const struct link_route *r, const struct addr_block *
     const struct subnet *s =
         r->subnet_id ? map_get(p->net->subnets, r->subnet_id) : NULL;
     struct route_entry none = {.to = *to, .kind = ROUTE_BLACKHOLE};
-    uint32_t ip;
     int index;
     if (str_eq(r->target, "eni") && s && s->network == p->network) {
         struct route_entry via = {
@@ -235,18 +253,17 @@ plan_route(struct plan *p, const struct link_route *r, const struct addr_block *
                             : addr_parse_ipv4(r->address, &via.via.ipv4);
         return good ? via : none;
     }
-    if (to->is6) {
-        return none; /* The ways out speak IPv4. */
+    bool out =
+        str_eq(r->target, "igw") || (to->is6 && str_eq(r->target, "egress_only"));
+    if (out && p->has_way) {
+        return to->is6 ? entry_via6(to, p->way.inner_index, r->target)
+                       : entry_via(to, p->way.inner_index, GATEWAY4);
     }
-    if (str_eq(r->target, "igw") && p->has_way) {
-        return entry_via(to, p->way.inner_index, GATEWAY4);
-    }
-    if (str_eq(r->target, "nat") && nat && p->has_way) {
+    if (str_eq(r->target, "nat") && !to->is6 && nat && p->has_way) {
         return entry_via(to, p->way.inner_index, nat->pair.private);
     }
     if (str_eq(r->target, "peering") && (index = peer_index(p, r->target_id)) > 0) {
-        ip = PEER4;
-        return entry_via(to, index, ip);
+        return to->is6 ? entry_via6(to, index, r->target) : entry_via(to, index, PEER4);
     }
     return none;
 }
@@ -299,7 +316,8 @@ wants_way(const struct net *net, const struct network *network)
         for (size_t i = 0; str_eq(t->network_id, network->id) && i < t->routes.count;
              i++) {
             const char *target = t->routes.items[i].target;
-            if (str_eq(target, "igw") || str_eq(target, "nat")) {
+            if (str_eq(target, "igw") || str_eq(target, "nat") ||
+                str_eq(target, "egress_only")) {
                 return true;
             }
         }
@@ -392,7 +410,7 @@ gateway_flush(struct net *net, struct network *network, struct err *err)
         ok = !str_eq(table->network_id, network->id) || table_apply(&p, table, err);
     }
     VEC_FREE(&p.list);
-    ok = ok && rules_set(net, network, err);
+    ok = ok && rules_set(net, network, err) && gateway6_open(net, network, err);
     network->routes_dirty = !ok;
     return ok || err_wrap(err, "routes of %s", network->id);
 }
@@ -412,6 +430,7 @@ gateway_each_elem(const struct net *net, const struct network *network,
             fn(ctx, &e);
         }
     }
+    gateway6_each_elem(net, network, fn, ctx);
 }
 
 /* ---- wants ----------------------------------------------------------------------------
@@ -442,6 +461,13 @@ gateway_want_table(struct net *net, const void *record, struct err *err)
     map_put(net->tables, want->id, t);
     network->routes_dirty = true;
     return network_flush(net, network, err);
+}
+
+const struct link_route_table *
+gateway_table(const struct net *net, const char *id)
+{
+    const struct table *t = map_get(net->tables, id);
+    return t ? t->record : NULL;
 }
 
 bool
@@ -483,7 +509,9 @@ peering_make(struct net *net, const char *id, const struct peering *p,
     for (int i = 0; i < 2; i++) {
         if (!links_find(sides[i]->links, p->links[i], &index, err) ||
             !links_up(sides[i]->links, index, err) ||
-            !links_neighbour(sides[i]->links, index, PEER4, macs[1 - i], err)) {
+            !links_neighbour(sides[i]->links, index, PEER4, macs[1 - i], err) ||
+            !gateway6_link(sides[i]->ns_fd, sides[i]->links, p->links[i], index,
+                           macs[1 - i], err)) {
             return false;
         }
     }

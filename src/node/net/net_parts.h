@@ -45,6 +45,7 @@ struct subnet {
     struct cidr4 cidr;
     struct addr_block cidr6; /* Prefix 0: none. */
     uint32_t vni;            /* 0: on this node only. */
+    bool open6;              /* The outside reaches its IPv6 addresses unasked. */
     char vxlan[IFNAMSIZ];
     int vxlan_index;                    /* 0: no device yet. */
     char route_table[48];               /* Its id; empty: none. */
@@ -146,4 +147,22 @@ bool gateway_keeps(const struct net *net, const struct network *network,
 /* The NAT gateways' elements. */
 void gateway_each_elem(const struct net *net, const struct network *network,
                        policy_elem_fn *fn, void *ctx);
+/* NULL: it was not told of. */
+const struct link_route_table *gateway_table(const struct net *net, const char *id);
+/* gateway6.c: IPv6 on those ways. The gateway's address outside. */
+#define GATEWAY6 "fd64:64::1"
+/* The next hop that stands for a route's target. */
+bool gateway6_hop(const char *target, struct in6_addr *out);
+/* A link out of a network, or of the outside to it, speaks IPv6 with its far end. */
+MUST_CHECK bool gateway6_link(int ns_fd, struct links *links, const char *name,
+                              int index, const uint8_t far_mac[6], struct err *err);
+/* From the outside, the network's blocks lead into it. */
+MUST_CHECK bool gateway6_lead_in(struct net *net, const struct network *network,
+                                 int outer_index, struct err *err);
+MUST_CHECK bool gateway6_outside(struct net *net, int lo, struct err *err);
+/* Which of its subnets the outside may reach unasked. */
+MUST_CHECK bool gateway6_open(struct net *net, struct network *network,
+                              struct err *err);
+void gateway6_each_elem(const struct net *net, const struct network *network,
+                        policy_elem_fn *fn, void *ctx);
 bool network_has_ports(const struct net *net, const struct network *network);

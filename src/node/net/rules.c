@@ -10,6 +10,7 @@
  * off), nexthops4/6 (bridge and next hop: port), leaving_of and arriving_at (port: chain of
  * its groups), acl_out and acl_in (bridge: chain of its ACL), hops (connections that a port
  * with checks off has let through: such a port sees one connection on several ways),
+ * open6 (bridges that the outside reaches by IPv6 unasked),
  * eip_in, eip_out, eip_sources (1:1 NAT), nats (next hop of a NAT gateway: its address).
  *
  * Every frame from a tap passes: bridge prerouting (may it say so?), inet prerouting
@@ -49,6 +50,7 @@ const char rules_text[] =
     "    map nexthops6 { type ifname . ipv6_addr : mark; }\n"
     "    map leaving_of { type mark : verdict; }\n"
     "    map arriving_at { type mark : verdict; }\n"
+    "    set open6 { type ifname; }\n"
     "    map acl_out { type ifname : verdict; }\n"
     "    map acl_in { type ifname : verdict; }\n"
     "    set eip_sources { type ipv4_addr; }\n"
@@ -224,9 +226,12 @@ const char rules_text[] =
     "        oifname \"mb*\" oifname vmap @acl_in\n"
     "        iifname \"mu*\" oifname != \"mb*\" drop\n"
     "        iifname \"mp*\" oifname != \"mb*\" drop\n"
+    "        iifname \"mu*\" ip6 version 6 ct state != { established, related } "
+    "oifname != @open6 drop\n"
     "        oifname \"mu*\" ct state invalid drop\n"
     "        oifname \"mu*\" rt ip nexthop " RULES_GATEWAY4 " ip saddr != @eip_sources "
     "drop\n"
+    "        oifname \"mu*\" ip6 version 6 fib saddr oifname != \"mb*\" drop\n"
     "        oifname { \"mu*\", \"mp*\" } meta mark set 2 return\n"
     "        ip version 4 meta mark set oifname . rt ip nexthop map @nexthops4 return\n"
     "        ip6 version 6 meta mark set oifname . rt ip6 nexthop map @nexthops6 "

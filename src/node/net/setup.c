@@ -114,9 +114,15 @@ setup_namespace(int ns_fd, struct links **out_links, struct elems **out_elems,
 static bool
 router_here(void *ctx, struct err *err)
 {
-    static const char path[] = "/proc/sys/net/ipv4/ip_forward";
-    AUTO(fd) int fd = open(path, O_WRONLY | O_CLOEXEC);
-    return (fd >= 0 && write(fd, "1", 1) == 1) || err_sys(err, errno, "set %s", path);
+    static const char *const paths[] = {"/proc/sys/net/ipv4/ip_forward",
+                                        "/proc/sys/net/ipv6/conf/all/forwarding"};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        AUTO(fd) int fd = open(paths[i], O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, "1", 1) != 1) {
+            return err_sys(err, errno, "set %s", paths[i]);
+        }
+    }
+    return true;
 }
 
 bool
