@@ -101,6 +101,46 @@ def layer4_v4(proto, sport, dport, pseudo, body):
     return layer4(proto, sport, dport, b"", body)
 
 
+def ip(*args):
+    subprocess.run(["ip", *args], check=True)
+
+
+class Underlay:
+    """Namespaces that are hosts: the first carries the bridge that joins them. Host n, from 1,
+    has the address 192.168.77.n. Labs are made on the first 'labs' of them."""
+
+    def __init__(self, name, hosts, labs):
+        self.names = [f"{name}{n}-{os.getpid()}" for n in range(1, hosts + 1)]
+        self.labs = []
+        try:
+            self._join()
+            self.labs = [Lab(f"{name}{n}", self.names[n]) for n in range(labs)]
+        except BaseException:
+            self.close()
+            raise
+
+    def _join(self):
+        first = self.names[0]
+        for name in self.names:
+            ip("netns", "add", name)
+            ip("-n", name, "link", "set", "lo", "up")
+        ip("-n", first, "link", "add", "br0", "type", "bridge")
+        ip("-n", first, "link", "set", "br0", "up")
+        ip("-n", first, "addr", "add", "192.168.77.1/24", "dev", "br0")
+        for n, name in enumerate(self.names[1:], 2):
+            ip("-n", name, "link", "add", "under", "type", "veth", "peer", "name", f"u{n}",
+               "netns", first)
+            ip("-n", first, "link", "set", f"u{n}", "master", "br0", "up")
+            ip("-n", name, "addr", "add", f"192.168.77.{n}/24", "dev", "under")
+            ip("-n", name, "link", "set", "under", "up")
+
+    def close(self):
+        for lab in self.labs:
+            lab.close()
+        for name in self.names:
+            subprocess.run(["ip", "netns", "delete", name], check=False)
+
+
 class Guest:
     """A namespace with one veth end and a raw socket on it; its own stack says nothing."""
 

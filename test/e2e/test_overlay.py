@@ -1,46 +1,22 @@
 """One VPC on two hosts: namespaces joined by a pair of links that is the underlay. Guests are
 namespaces with raw sockets."""
 import os
-import subprocess
 import time
 
 import pytest
 
-from net_lab import Lab, frame, inside
+from net_lab import Underlay, frame, inside
 from test_gateways import heard
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0,
                                 reason="needs root")
 
 
-def ip(*args):
-    subprocess.run(["ip", *args], check=True)
-
-
 @pytest.fixture
 def hosts():
-    names = [f"uh{n}-{os.getpid()}" for n in (1, 2, 3)]
-    made = []
-    try:
-        for name in names:
-            ip("netns", "add", name)
-            ip("-n", name, "link", "set", "lo", "up")
-        ip("-n", names[0], "link", "add", "br0", "type", "bridge")
-        ip("-n", names[0], "link", "set", "br0", "up")
-        ip("-n", names[0], "addr", "add", "192.168.77.1/24", "dev", "br0")
-        for n in (1, 2):
-            ip("-n", names[n], "link", "add", "under", "type", "veth", "peer", "name",
-               f"u{n}", "netns", names[0])
-            ip("-n", names[0], "link", "set", f"u{n}", "master", "br0", "up")
-            ip("-n", names[n], "addr", "add", f"192.168.77.{n + 1}/24", "dev", "under")
-            ip("-n", names[n], "link", "set", "under", "up")
-        made = [Lab(f"ov{n}", names[n]) for n in (0, 1)]
-        yield made, names
-    finally:
-        for lab in made:
-            lab.close()
-        for name in names:
-            subprocess.run(["ip", "netns", "delete", name], check=False)
+    made = Underlay("ov", hosts=3, labs=2)
+    yield made.labs, made.names
+    made.close()
 
 
 def setup_host(lab, n, peers):

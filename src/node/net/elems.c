@@ -458,6 +458,30 @@ list_set(struct elems *elems, struct listing *l)
     return 0;
 }
 
+struct each {
+    elems_fn *fn;
+    void *ctx;
+};
+
+/* Collects nothing: a set may be large. */
+static bool
+each_item(void *ctx, const struct elem *e)
+{
+    const struct each *each = ctx;
+    each->fn(each->ctx, e);
+    return false;
+}
+
+bool
+elems_each(struct elems *elems, const struct elem *like, elems_fn *fn, void *ctx,
+           struct err *err)
+{
+    struct each each = {fn, ctx};
+    struct listing l = {.like = *like, .unwanted = each_item, .ctx = &each};
+    int rc = list_set(elems, &l);
+    return rc == 0 || err_sys(err, -rc, "list packet rules' set %s", like->set);
+}
+
 bool
 elems_del_where(struct elems *elems, elems_pick_fn *unwanted, void *ctx,
                 struct err *err)

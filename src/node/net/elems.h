@@ -56,6 +56,10 @@ MUST_CHECK bool elems_flush(struct elems *elems, struct err *err);
 /* What is not there is no failure. */
 MUST_CHECK bool elems_del(struct elems *elems, const struct elem *list, size_t count,
                           struct err *err);
+/* Calls 'fn' with each element that the set of 'like' has. */
+typedef void elems_fn(void *ctx, const struct elem *elem);
+MUST_CHECK bool elems_each(struct elems *elems, const struct elem *like, elems_fn *fn,
+                           void *ctx, struct err *err);
 /* Removes each element of the sets keyed by tap for which 'unwanted' is true. */
 typedef bool elems_pick_fn(void *ctx, const struct elem *elem);
 MUST_CHECK bool elems_del_where(struct elems *elems, elems_pick_fn *unwanted, void *ctx,

@@ -415,6 +415,20 @@ gateway_flush(struct net *net, struct network *network, struct err *err)
     return ok || err_wrap(err, "routes of %s", network->id);
 }
 
+bool
+gateway_speaks_as(const struct net *net, const struct network *network, uint32_t public)
+{
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(net->nats, &it, &id, &value);) {
+        const struct nat *nat = value;
+        if (str_eq(nat->network_id, network->id) && nat->pair.public == public) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void
 gateway_each_elem(const struct net *net, const struct network *network,
                   policy_elem_fn *fn, void *ctx)

@@ -144,6 +144,9 @@ MUST_CHECK bool gateway_drop(struct net *net, int kind, const char *id,
 /* Whether a link in the network is one of its wanted ways out. */
 bool gateway_keeps(const struct net *net, const struct network *network,
                    const char *link);
+/* Whether one of the network's NAT gateways has this address outside. */
+bool gateway_speaks_as(const struct net *net, const struct network *network,
+                       uint32_t public);
 /* The NAT gateways' elements. */
 void gateway_each_elem(const struct net *net, const struct network *network,
                        policy_elem_fn *fn, void *ctx);

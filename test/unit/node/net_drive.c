@@ -6,12 +6,16 @@
  *   {"op":"drop","kind":"group","id":"sg-1"}
  *   {"op":"hold"} {"op":"release"}
  *   {"op":"veth","id":"eni-1","namespace":"/run/netns/x","name":"eth0"}
+ *   {"op":"export","id":"eni-1"}   its connections: {"ok":true,"bytes":HEX,"moved":1,"left":0}
+ *   {"op":"import","id":"eni-1","bytes":HEX}
  *   {"op":"check"}   compares the kernel with what is wanted: {"ok":true,"drift":0}
  *   {"op":"sweep"}
  * Answers: {"ok":true} or {"ok":false,"message":"..."}. At its end it sweeps. */
+#include "base/crypto.h"
 #include "base/file.h"
 #include "base/jsonio.h"
 #include "link/link.h"
+#include "node/net/conntrack.h"
 #include "node/net/net.h"
 #include <fcntl.h>
 #include <poll.h>
@@ -107,8 +111,41 @@ veth(struct net *net, const json_t *in, struct err *err)
            net_veth_open(net, text_of(in, "id"), fd, text_of(in, "name"), err);
 }
 
+/* 'answer' takes further members. */
 static bool
-obey(struct net *net, const json_t *in, size_t *drift, struct err *err)
+export_flows(struct net *net, const json_t *in, struct buf *answer, struct err *err)
+{
+    AUTO(buf) struct buf bytes = {0};
+    struct conntrack_count count;
+    if (!conntrack_export(net, text_of(in, "id"), &bytes, &count, err)) {
+        return false;
+    }
+    AUTO(free) char *hex = xmalloc(2 * bytes.len + 1);
+    hex_encode(bytes.data, bytes.len, hex);
+    buf_printf(answer, ",\"moved\":%zu,\"left\":%zu,\"bytes\":\"%s\"", count.moved,
+               count.left, hex);
+    return true;
+}
+
+static bool
+import_flows(struct net *net, const json_t *in, struct buf *answer, struct err *err)
+{
+    const char *hex = text_of(in, "bytes");
+    size_t len = strlen(hex);
+    AUTO(free) uint8_t *bytes = xmalloc(len / 2 + 1);
+    struct conntrack_count count;
+    if (!hex_decode(hex, len, bytes)) {
+        return err_set(err, ERR_INVALID, "not hex");
+    }
+    if (!conntrack_import(net, text_of(in, "id"), bytes, len / 2, &count, err)) {
+        return false;
+    }
+    buf_printf(answer, ",\"moved\":%zu,\"left\":%zu", count.moved, count.left);
+    return true;
+}
+
+static bool
+obey(struct net *net, const json_t *in, struct buf *answer, struct err *err)
 {
     const char *op = text_of(in, "op");
     if (str_eq(op, "want")) {
@@ -128,7 +165,16 @@ obey(struct net *net, const json_t *in, size_t *drift, struct err *err)
         return net_release(net, err);
     }
     if (str_eq(op, "check")) {
-        return net_check(net, drift, err);
+        size_t drift = 0;
+        bool ok = net_check(net, &drift, err);
+        buf_printf(answer, ",\"drift\":%zu", drift);
+        return ok;
+    }
+    if (str_eq(op, "export")) {
+        return export_flows(net, in, answer, err);
+    }
+    if (str_eq(op, "import")) {
+        return import_flows(net, in, answer, err);
     }
     return str_eq(op, "sweep") ? net_sweep(net, err)
                                : err_set(err, ERR_INVALID, "what is '%s'?", op);
@@ -153,10 +199,9 @@ serve(struct net *net, uv_loop_t *loop)
     for (await_line(loop); getline(&line, &room, stdin) > 0; await_line(loop)) {
         AUTO(json) json_t *in = json_loads(line, 0, NULL);
         struct err err = {0};
-        size_t drift = 0;
-        AUTO(buf) struct buf out = {0};
-        if (in && obey(net, in, &drift, &err)) {
-            buf_printf(&out, "{\"ok\":true,\"drift\":%zu}", drift);
+        AUTO(buf) struct buf out = {0}, answer = {0};
+        if (in && obey(net, in, &answer, &err)) {
+            buf_printf(&out, "{\"ok\":true%s}", buf_str(&answer));
         } else {
             buf_puts(&out, "{\"ok\":false,\"message\":");
             const char *why = in ? err.msg : "not JSON";

@@ -1,0 +1,300 @@
+"""A port's connections go with it from one host to another: through groups that by then let
+nothing in, behind its public address, and behind a NAT gateway. Three hosts are namespaces
+joined by an underlay; guests are namespaces with a network stack of their own."""
+import os
+import random
+import socket
+import subprocess
+import time
+
+import pytest
+
+from net_lab import Underlay, inside, ip
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+EGRESS = {"protocol": -1, "cidr": "0.0.0.0/0", "egress": True}
+PUBLIC, NAT = "203.0.113.10", "203.0.113.99"
+OUTSIDE = "100.64.0.1"
+
+
+class Stack:
+    """A guest with a stack. It stays what it is when its port moves."""
+
+    def __init__(self, name, mac, address, router):
+        self.id, self.mac, self.ip, self.router = f"eni-{name}", mac, address, router
+        self.ns = f"ct-{name}-{os.getpid()}"
+        ip("netns", "add", self.ns)
+        ip("-n", self.ns, "link", "set", "lo", "up")
+
+    def plug(self, lab):
+        lab.do(op="veth", id=self.id, namespace=f"/run/netns/{self.ns}", name="eth0")
+        ip("-n", self.ns, "addr", "add", f"{self.ip}/24", "dev", "eth0")
+        ip("-n", self.ns, "link", "set", "eth0", "up")
+        ip("-n", self.ns, "route", "add", "default", "via", self.router)
+
+    def socket(self, kind, port=0, listen=False):
+        def make():
+            sock = socket.socket(socket.AF_INET, kind)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((self.ip, port))
+            sock.settimeout(5)
+            if listen:
+                sock.listen()
+            return sock
+        return inside(self.ns, make)
+
+    def close(self):
+        subprocess.run(["ip", "netns", "delete", self.ns], check=False)
+
+
+class World:
+    """Guest p moves from host 1 to host 3; x stays on host 2; q on host 1 has p's NAT gateway
+    and its port numbers."""
+
+    def __init__(self):
+        self.under = Underlay("ct", hosts=3, labs=3)
+        self.labs = self.under.labs
+        self.guests = []
+        for n, lab in enumerate(self.labs, 1):
+            lab.want("underlay", id="underlay", address=f"192.168.77.{n}",
+                     peers=[f"192.168.77.{m}" for m in (1, 2, 3) if m != n])
+            lab.want("network", id="vpc-1", domain="test.internal", cidrs=["10.0.0.0/16"])
+            lab.want("nat_gateway", id="nat-1", network_id="vpc-1", public_ipv4=NAT,
+                     private_ipv4="10.0.1.4", subnet_id="subnet-1")
+            lab.want("route_table", id="rtb-1", network_id="vpc-1",
+                     routes=[{"cidr": "0.0.0.0/0", "target": "igw", "target_id": "igw-1"}])
+            lab.want("route_table", id="rtb-2", network_id="vpc-1",
+                     routes=[{"cidr": "0.0.0.0/0", "target": "nat", "target_id": "nat-1"}])
+            for s in (1, 2):
+                lab.want("subnet", id=f"subnet-{s}", network_id="vpc-1",
+                         cidr=f"10.0.{s}.0/24", acl_off=True, vni=4000 + s,
+                         route_table_id=f"rtb-{s}")
+        self.groups([{"protocol": -1, "cidr": "0.0.0.0/0"}, EGRESS])
+
+    def groups(self, rules):
+        """The group of p and q; x's lets everything through."""
+        for lab in self.labs:
+            lab.want("group", id="sg-p", network_id="vpc-1", rules=rules)
+            lab.want("group", id="sg-x", network_id="vpc-1",
+                     rules=[{"protocol": -1, "cidr": "0.0.0.0/0"}, EGRESS])
+
+    def guest(self, name, subnet, last):
+        made = Stack(name, f"02:00:00:00:{subnet:02x}:{last:02x}", f"10.0.{subnet}.{last}",
+                     f"10.0.{subnet}.1")
+        made.subnet = subnet
+        self.guests.append(made)
+        return made
+
+    def place(self, guest, host, public=None, check=True):
+        """Wanted on one host; the others are told where it is."""
+        group = "sg-x" if guest.id == "eni-x" else "sg-p"
+        self.labs[host - 1].want(
+            "port", id=guest.id, subnet_id=f"subnet-{guest.subnet}", mac=guest.mac,
+            ipv4=guest.ip, check_source=check, group_ids=[group],
+            publics=[{"private": guest.ip, "public": public}] if public else [])
+        for n, lab in enumerate(self.labs, 1):
+            if n != host:
+                lab.want("neighbour", id=guest.id, subnet_id=f"subnet-{guest.subnet}",
+                         mac=guest.mac, addresses=[guest.ip],
+                         node_address=f"192.168.77.{host}")
+
+    def leave(self, guest, host):
+        """What the host knew of the port as a neighbour's goes when the port comes."""
+        self.labs[host - 1].do(op="drop", kind="port", id=guest.id)
+
+    def outside(self, host, port):
+        def make():
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.bind((OUTSIDE, port))
+            sock.settimeout(2)
+            return sock
+        return inside(f"moln-{self.labs[host - 1].cloud}-external", make)
+
+    def close(self):
+        for guest in self.guests:
+            guest.close()
+        self.under.close()
+
+
+@pytest.fixture
+def world():
+    made = World()
+    yield made
+    made.close()
+
+
+def answered(sock, peer, body):
+    """'body' from sock arrives at peer, in time."""
+    sock.sendall(body)
+    got = b""
+    while len(got) < len(body):
+        got += peer.recv(len(body) - len(got))
+    return got == body
+
+
+def silent(sock, seconds=0.5):
+    sock.settimeout(seconds)
+    try:
+        return sock.recv(100) == b""
+    except TimeoutError:
+        return True
+    finally:
+        sock.settimeout(5)
+
+
+def connect(a, b, port):
+    """A TCP connection from guest a to guest b: both ends."""
+    door = b.socket(socket.SOCK_STREAM, port, listen=True)
+    call = a.socket(socket.SOCK_STREAM)
+    for _ in range(20):  # The links may take a moment to come up.
+        try:
+            call.connect((b.ip, port))
+            break
+        except TimeoutError:
+            continue
+    got, _ = door.accept()
+    got.settimeout(5)
+    door.close()
+    return call, got
+
+
+def move(world, guest, public=None, check=True):
+    """From host 1 to host 3; gives what the export said. Nothing is imported yet."""
+    export = world.labs[0].do(op="export", id=guest.id)
+    world.labs[2].do(op="drop", kind="neighbour", id=guest.id)
+    world.leave(guest, 1)
+    world.place(guest, 3, public, check)
+    guest.plug(world.labs[2])
+    return export
+
+
+@pytest.mark.parametrize("check", [True, False], ids=["", "without source check"])
+def test_open_connections_survive_a_move_into_closed_groups(world, check):
+    p, x = world.guest("p", 1, 10), world.guest("x", 1, 20)
+    world.place(p, 1, PUBLIC, check)
+    world.place(x, 2)
+    p.plug(world.labs[0])
+    x.plug(world.labs[1])
+    out, out_far = connect(p, x, 7000)
+    called, caller = connect(x, p, 7001)[::-1]
+    talk, far = p.socket(socket.SOCK_DGRAM, 4000), world.outside(1, 5000)
+    talk.sendto(b"hello", (OUTSIDE, 5000))
+    assert far.recvfrom(100) == (b"hello", (PUBLIC, 4000))
+    far.sendto(b"back", (PUBLIC, 4000))
+    assert talk.recv(100) == b"back"
+    assert answered(out, out_far, b"one") and answered(caller, called, b"two")
+    world.groups([])  # From here on only what is tracked passes, either way.
+    assert answered(out, out_far, b"three") and answered(caller, called, b"four")
+
+    export = move(world, p, PUBLIC, check)
+    assert export["moved"] >= 3 and export["left"] == 0
+    out_far.sendall(b"lost at first")
+    caller.sendall(b"this too")
+    assert silent(out) and silent(called)
+    done = world.labs[2].do(op="import", id=p.id, bytes=export["bytes"])
+    assert (done["moved"], done["left"]) == (export["moved"], 0)
+    assert out.recv(100) == b"lost at first" and called.recv(100) == b"this too"
+    assert answered(out, out_far, b"five" * 20000) and answered(called, caller, b"six" * 20000)
+    here = world.outside(3, 5000)  # The same outside, as the new host reaches it.
+    here.sendto(b"again", (PUBLIC, 4000))
+    assert talk.recv(100) == b"again"
+    talk.sendto(b"and out", (OUTSIDE, 5000))
+    assert here.recvfrom(100) == (b"and out", (PUBLIC, 4000))
+    here.sendto(b"a stranger", (PUBLIC, 4001))
+    assert silent(talk)
+    fresh = x.socket(socket.SOCK_STREAM)
+    fresh.settimeout(0.5)
+    with pytest.raises(TimeoutError):  # A new one is judged as ever.
+        fresh.connect((p.ip, 7001))
+    twice = world.labs[2].do(op="import", id=p.id, bytes=export["bytes"])
+    assert twice["moved"] == export["moved"]
+    assert answered(out, out_far, b"seven") and answered(called, caller, b"eight")
+    assert world.labs[2].do(op="check")["drift"] == 0
+
+
+def test_a_nat_gateways_ports_go_along(world):
+    p, q = world.guest("p", 2, 10), world.guest("q", 2, 11)
+    for guest in (q, p):
+        world.place(guest, 1)
+        guest.plug(world.labs[0])
+    talks = [g.socket(socket.SOCK_DGRAM, 4000) for g in (q, p)]
+    far = world.outside(1, 5000)
+    time.sleep(1.2)
+    seen = []
+    for talk in talks:  # Both from port 4000: the second one gets another.
+        talk.sendto(b"hello", (OUTSIDE, 5000))
+        seen.append(far.recvfrom(100)[1])
+        far.sendto(b"back", seen[-1])
+        assert talk.recv(100) == b"back"
+    assert seen[0][0] == seen[1][0] == NAT and seen[0][1] != seen[1][1]
+    world.groups([])
+    export = move(world, p)
+    done = world.labs[2].do(op="import", id=p.id, bytes=export["bytes"])
+    assert (export["moved"], done["moved"]) == (1, 1)
+    here = world.outside(3, 5000)
+    for _ in range(5):
+        here.sendto(b"again", seen[1])
+        if not silent(talks[1], 0.4):
+            break
+    else:
+        raise AssertionError("nothing came by the moved translation")
+    talks[1].sendto(b"and out", (OUTSIDE, 5000))
+    assert here.recvfrom(100) == (b"and out", seen[1])
+    here.sendto(b"not its", seen[0])
+    assert silent(talks[1], 0.3)
+
+
+def test_what_is_not_the_ports_is_not_imported(world):
+    p, x = world.guest("p", 1, 10), world.guest("x", 1, 20)
+    world.place(p, 1, PUBLIC)
+    world.place(x, 2)
+    p.plug(world.labs[0])
+    x.plug(world.labs[1])
+    ends = connect(p, x, 7000)
+    talk, far = p.socket(socket.SOCK_DGRAM, 4000), world.outside(1, 5000)
+    talk.sendto(b"hello", (OUTSIDE, 5000))
+    far.recvfrom(100)
+    data = world.labs[0].do(op="export", id=p.id)["bytes"]
+    third = world.labs[2]
+    other = world.guest("o", 1, 30)
+    world.place(other, 3)
+    before = tracked(third)
+    got = third.do(op="import", id=other.id, bytes=data)  # Another port's.
+    assert got["moved"] == 0 and got["left"] == 2 and tracked(third) == before
+    third.do(op="drop", kind="neighbour", id=p.id)
+    world.place(p, 3)  # No public address here: its translation does not come.
+    got = third.do(op="import", id=p.id, bytes=data)
+    assert (got["moved"], got["left"]) == (1, 1)
+    # x on this very host: its own groups judge, and no stranger's list of connections.
+    third.do(op="drop", kind="neighbour", id=x.id)
+    world.place(x, 3)
+    assert third.do(op="import", id=p.id, bytes=data)["moved"] == 0
+    for bad in ("00", data[:-2], data + "00", "ffff" + data, "0002080a", "00"*6):
+        with pytest.raises(RuntimeError):
+            third.do(op="import", id=p.id, bytes=bad)
+    with pytest.raises(RuntimeError, match="not here"):
+        third.do(op="import", id="eni-none", bytes=data)
+    with pytest.raises(RuntimeError, match="not here"):
+        third.do(op="export", id="eni-none")
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    for _ in range(400):  # Whatever arrives, it answers, and tracks nothing of others.
+        wild = bytearray.fromhex(data)
+        for _ in range(chance.randint(1, 4)):
+            wild[chance.randrange(len(wild))] = chance.randrange(256)
+        try:
+            third.do(op="import", id=p.id, bytes=wild.hex())
+        except RuntimeError:
+            pass
+    for line in tracked(third):
+        assert f"={p.ip} " in line, line
+    for sock in ends:
+        sock.close()
+
+
+def tracked(lab):
+    """The connections of the lab's network, as the kernel prints them."""
+    return inside(lab.namespaces()[0],
+                  lambda: open("/proc/thread-self/net/nf_conntrack").read().splitlines())
