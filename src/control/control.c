@@ -76,6 +76,7 @@ control_pass(void *ctx, struct txn *txn, const char *key, struct err *err)
     struct pass pass = {
         .txn = txn,
         .config = control->config.cloud,
+        .pool = control->config.pool,
         .rng = control->config.rng,
         .blobs = control->config.blobs,
         .now_ns = clock_real(control->config.clock),

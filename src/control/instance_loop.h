@@ -13,8 +13,11 @@
 #include "store/rows.h"
 #include "store/store.h"
 
+struct pool;
+
 struct pass {
     struct txn *txn;
+    struct pool *pool; /* Where machines are placed; NULL: placement reads all nodes. */
     const struct cloud_config *config;
     const struct rng *rng;
     struct blob_store *blobs; /* To see whether a file came; NULL: taken on trust. */

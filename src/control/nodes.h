@@ -21,6 +21,7 @@ struct nodes_config {
     const struct clock *clock;
     const struct rng *rng;
     const struct cloud_config *cloud;
+    struct pool *pool;     /* NULL: placement reads all nodes. */
     const char *unix_path; /* STATE/link.sock */
     const char *tcp_host;  /* NULL: no TCP. */
     int tcp_port;

@@ -53,6 +53,10 @@ struct cloud_config {
     int64_t default_quota_vcpus, default_quota_instances, default_quota_disk_gib;
     double cpu_overcommit; /* vCPUs promised per host processor. */
     double memory_overcommit;
+    /* The same for hosts of one class; 0: as above. */
+    double kvm_cpu_overcommit, kvm_memory_overcommit;
+    double tcg_cpu_overcommit, tcg_memory_overcommit;
+    bool placement_spread; /* Hosts with the most room first; false: with the least. */
     /* Added to a machine's memory when it is placed; 0: what its node lets its emulator
      * use (link/overhead.h). */
     int64_t emulator_overhead_bytes;

@@ -1,101 +1,249 @@
+/* placement.c - see placement.h. */
 #include "core/placement.h"
 
-static int64_t
-ceiling(int64_t set, int64_t measured, double ratio)
+/* A processor measured a little slower than promised is as good: a measurement on a busy
+ * host says that of its twin. */
+#define SPEED_TOLERANCE_PERCENT 15
+
+static const char *const no_texts[PLACEMENT_NOS] = {
+    [PLACEMENT_FITS] = "would take it",
+    [PLACEMENT_AWAY] = "away",
+    [PLACEMENT_REVOKED] = "revoked",
+    [PLACEMENT_QUARANTINED] = "quarantined (moln node accept)",
+    [PLACEMENT_CORDONED] = "cordoned",
+    [PLACEMENT_UNFIT] = "under pressure",
+    [PLACEMENT_POOL_FULL] = "without room for disks",
+    [PLACEMENT_OTHER] = "not asked for",
+    [PLACEMENT_OWNED] = "another account's alone",
+    [PLACEMENT_SHARED] = "shared with other accounts",
+    [PLACEMENT_FEATURE] = "lack hardware or a label that the type requires",
+    [PLACEMENT_SLOW] = "slower than the type promises",
+    [PLACEMENT_GROUP] = "kept apart by the placement group",
+    [PLACEMENT_SEGMENT] = "outside the placement group's network segment",
+    [PLACEMENT_VCPUS] = "lack vCPUs",
+    [PLACEMENT_MEMORY] = "lack memory",
+};
+
+const char *
+placement_no_text(enum placement_no no)
 {
-    return set > 0 ? set : (int64_t)((double)measured * (ratio > 0 ? ratio : 1));
+    return no_texts[no];
+}
+
+bool
+placement_words_have(struct placement_words words, const char *word)
+{
+    for (size_t i = 0; !str_empty(word) && i < words.count; i++) {
+        if (str_eq(words.items[i], word)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- hosts ----------------------------------------------------------------------- */
+
+struct placement_rules
+placement_rules_of(const struct cloud_config *config)
+{
+    const struct placement_ratio all = {config->cpu_overcommit,
+                                        config->memory_overcommit};
+    struct placement_rules rules = {{all, all}};
+    for (int i = 0; i < PLACEMENT_CLASSES; i++) {
+        double cpu = i == PLACEMENT_KVM ? config->kvm_cpu_overcommit
+                                        : config->tcg_cpu_overcommit;
+        double memory = i == PLACEMENT_KVM ? config->kvm_memory_overcommit
+                                           : config->tcg_memory_overcommit;
+        rules.of[i].cpu = cpu > 0 ? cpu : all.cpu;
+        rules.of[i].memory = memory > 0 ? memory : all.memory;
+    }
+    return rules;
+}
+
+static enum placement_class
+class_of(const struct row_node_seen *seen)
+{
+    return seen && str_eq(seen->accel, "kvm") ? PLACEMENT_KVM : PLACEMENT_TCG;
+}
+
+static int64_t
+times(int64_t measured, double ratio)
+{
+    return (int64_t)((double)measured * (ratio > 0 ? ratio : 1));
+}
+
+static int64_t
+within(int64_t promise, int64_t ceiling)
+{
+    return ceiling > 0 ? MIN(promise, ceiling) : promise;
 }
 
 struct claim
-placement_ceiling(const struct placement_node *node,
+placement_ceiling(const struct placement_rows *rows,
                   const struct placement_rules *rules)
 {
-    const struct row_node_seen *seen = node->seen;
-    if (!seen || !seen->connected || node->node->cordoned ||
-        !str_eq(node->node->state, "active")) {
+    const struct row_node_seen *seen = rows->seen;
+    if (!seen) {
         return (struct claim){0};
     }
+    const struct placement_ratio *ratio = &rules->of[class_of(seen)];
+    int64_t memory = times(seen->memory_bytes, ratio->memory);
     return (struct claim){
-        .vcpus = ceiling(node->node->ceiling_vcpus, seen->vcpus, rules->cpu_overcommit),
-        .memory_bytes = ceiling(node->node->ceiling_memory_bytes, seen->memory_bytes,
-                                rules->memory_overcommit),
+        .vcpus = within(times(seen->vcpus, ratio->cpu), rows->node->ceiling_vcpus),
+        /* Promised memory can always be had: beyond what is there stands swap. */
+        .memory_bytes = within(MIN(memory, seen->memory_bytes + seen->swap_bytes),
+                               rows->node->ceiling_memory_bytes),
         .disk_bytes = seen->pool_bytes,
     };
 }
 
-struct claim
-placement_claim(const struct placement_node *node, const struct placement_ask *ask)
+static enum placement_no
+closed_for(const struct placement_rows *rows)
 {
-    bool kvm = node->seen && str_eq(node->seen->accel, "kvm");
+    const struct row_node *node = rows->node;
+    const struct row_node_seen *seen = rows->seen;
+    if (!str_eq(node->state, "active")) {
+        return PLACEMENT_REVOKED;
+    }
+    if (!seen || !seen->connected) {
+        return PLACEMENT_AWAY;
+    }
+    if (!str_empty(node->quarantine)) {
+        return PLACEMENT_QUARANTINED;
+    }
+    if (node->cordoned) {
+        return PLACEMENT_CORDONED;
+    }
+    if (!str_empty(seen->unfit)) {
+        return PLACEMENT_UNFIT;
+    }
+    /* Overlays hold what guests wrote: what is promised may pass what lies there, but a
+     * pool with no room left for any of it takes nothing new. */
+    bool full = seen->pool_bytes > 0 && seen->pool_free_bytes <= 0;
+    return full ? PLACEMENT_POOL_FULL : PLACEMENT_FITS;
+}
+
+struct placement_host
+placement_host_of(const struct placement_rows *rows,
+                  const struct placement_rules *rules)
+{
+    const struct row_node *node = rows->node;
+    const struct row_node_seen *seen = rows->seen;
+    const struct row_node_claim *claim = rows->claim;
+    struct placement_host host = {
+        .id = node->id,
+        .region = node->region,
+        .zone = node->zone,
+        .rack = node->rack,
+        .segment = node->segment,
+        .features = {node->features.items, node->features.count},
+        .class = class_of(seen),
+        .speed = seen ? seen->speed : 0,
+        .cost = node->cost,
+        .processors = seen ? seen->vcpus : 0,
+        .ceiling = placement_ceiling(rows, rules),
+        .closed = closed_for(rows),
+    };
+    if (claim) {
+        host.owner = claim->owner;
+        host.host_id = claim->host_id;
+        host.claimed = (struct claim){.vcpus = claim->vcpus,
+                                      .memory_bytes = claim->memory_bytes,
+                                      .disk_bytes = claim->disk_bytes,
+                                      .machines = claim->machines};
+    }
+    return host;
+}
+
+/* ---- one host, one machine ------------------------------------------------------- */
+
+struct claim
+placement_claim(enum placement_class class, const struct placement_ask *ask)
+{
     struct claim claim = ask->claim;
-    claim.memory_bytes += kvm ? ask->overhead_kvm_bytes : ask->overhead_emulated_bytes;
+    claim.memory_bytes += ask->overhead_bytes[class];
     return claim;
 }
 
-/* The part of 'all' that stays free once 'want' is promised too; negative: no room. A
- * resource that is not asked for never stands in the way. */
-static double
-free_part(int64_t all, int64_t claimed, int64_t want)
+static enum placement_no
+tenancy_why(const struct placement_host *host, const struct placement_ask *ask)
 {
-    if (want <= 0) {
-        return 1;
-    }
-    if (all <= 0) {
-        return -1;
-    }
-    return (double)(all - claimed - want) / (double)all;
-}
-
-/* The scarcest resource's free part, or a negative number when the node does not do. */
-static double
-score(const struct placement_node *n, const struct placement_rules *rules,
-      const struct placement_ask *ask)
-{
-    if (!str_eq(n->node->region, ask->region) ||
-        (ask->zone && !str_eq(n->node->zone, ask->zone)) ||
-        (ask->only_node && !str_eq(n->node->id, ask->only_node))) {
-        return -1;
-    }
-    struct claim all = placement_ceiling(n, rules);
-    if (all.vcpus == 0 && all.memory_bytes == 0) {
-        return -1;
-    }
-    struct claim want = placement_claim(n, ask);
-    double vcpus = free_part(all.vcpus, n->claimed.vcpus, want.vcpus);
-    double memory =
-        free_part(all.memory_bytes, n->claimed.memory_bytes, want.memory_bytes);
-    /* Overlays hold what guests wrote: what is promised may pass what lies there, but a
-     * pool with no room left for any of it takes nothing new. */
-    bool full = n->seen->pool_bytes > 0 && n->seen->pool_free_bytes <= 0;
-    double disk = want.disk_bytes > 0 && full ? -1 : 1;
-    return MIN(disk, MIN(vcpus, memory));
-}
-
-int
-placement_pick(const struct placement_node *nodes, size_t count,
-               const struct placement_rules *rules, const struct placement_ask *ask)
-{
-    int best = -1;
-    double best_score = -1;
-    for (size_t i = 0; i < count; i++) {
-        double s = score(&nodes[i], rules, ask);
-        if (s < 0 || s < best_score) {
-            continue;
+    bool mine = !str_empty(host->owner) && str_eq(host->owner, ask->account);
+    switch (ask->tenancy) {
+    case PLACEMENT_HOST:
+        return mine && !str_empty(host->host_id) &&
+                       (!ask->host_id || str_eq(ask->host_id, host->host_id))
+                   ? PLACEMENT_FITS
+                   : PLACEMENT_OWNED;
+    case PLACEMENT_DEDICATED:
+        if (!str_empty(host->host_id) || (!mine && !str_empty(host->owner))) {
+            return PLACEMENT_OWNED;
         }
-        if (best < 0 || s > best_score ||
-            strcmp(nodes[i].node->id, nodes[best].node->id) < 0) {
-            best = (int)i;
-            best_score = s;
+        return mine || host->claimed.machines == 0 ? PLACEMENT_FITS : PLACEMENT_SHARED;
+    default:
+        return str_empty(host->owner) ? PLACEMENT_FITS : PLACEMENT_OWNED;
+    }
+}
+
+static bool
+has_features(const struct placement_host *host, struct placement_words wanted)
+{
+    for (size_t i = 0; i < wanted.count; i++) {
+        if (!placement_words_have(host->features, wanted.items[i])) {
+            return false;
         }
     }
-    return best;
+    return true;
 }
 
-void
-placement_take(struct placement_node *node, const struct claim *claim)
+static bool
+is_slow(const struct placement_host *host, int64_t promised)
 {
-    node->claimed.vcpus += claim->vcpus;
-    node->claimed.memory_bytes += claim->memory_bytes;
-    node->claimed.disk_bytes += claim->disk_bytes;
-    node->claimed.machines += claim->machines;
+    return host->class == PLACEMENT_KVM && host->speed > 0 &&
+           host->speed * (100 + SPEED_TOLERANCE_PERCENT) < promised * 100;
+}
+
+/* A resource that is not asked for never stands in the way. */
+static bool
+lacks(int64_t ceiling, int64_t claimed, int64_t want)
+{
+    return want > 0 && claimed + want > ceiling;
+}
+
+enum placement_no
+placement_why(const struct placement_host *host, const struct placement_ask *ask)
+{
+    if (host->closed != PLACEMENT_FITS) {
+        return host->closed;
+    }
+    if (!str_eq(host->region, ask->region) ||
+        (ask->zone && !str_eq(host->zone, ask->zone)) ||
+        (ask->among.count > 0 && !placement_words_have(ask->among, host->id))) {
+        return PLACEMENT_OTHER;
+    }
+    enum placement_no tenancy = tenancy_why(host, ask);
+    if (tenancy != PLACEMENT_FITS) {
+        return tenancy;
+    }
+    if (!has_features(host, ask->features)) {
+        return PLACEMENT_FEATURE;
+    }
+    if (is_slow(host, ask->speed)) {
+        return PLACEMENT_SLOW;
+    }
+    if (placement_words_have(ask->avoid, host->id) ||
+        placement_words_have(ask->avoid, host->rack)) {
+        return PLACEMENT_GROUP;
+    }
+    if (!str_empty(ask->segment) && !str_eq(ask->segment, host->segment)) {
+        return PLACEMENT_SEGMENT;
+    }
+    struct claim want = placement_claim(host->class, ask);
+    if (lacks(host->ceiling.vcpus, host->claimed.vcpus, want.vcpus)) {
+        return PLACEMENT_VCPUS;
+    }
+    return lacks(host->ceiling.memory_bytes, host->claimed.memory_bytes,
+                 want.memory_bytes)
+               ? PLACEMENT_MEMORY
+               : PLACEMENT_FITS;
 }

@@ -1,40 +1,121 @@
-/* placement.h - which node gets a machine.
+/* placement.h - whether one host may take one machine, and why not.
  *
- * Purpose:  filter (zone, connected, not cordoned, room), then score (spread: the most
- * room left in the scarcest resource wins), deterministic: ties go to the lower id.
- * Place:    core/; pure: the caller loads the nodes and writes the claims.
+ * Purpose:  what placement knows of a host and of a machine that needs a place, and the
+ *           one rule that joins them: placement_why(). The index (placement_index.h) only
+ *           finds, among many hosts, good ones to put the question to.
+ * Place:    core/; pure: pool.h brings the rows and writes nothing either.
+ * Memory:   texts are borrowed.
  * Threads:  any. */
 #pragma once
+#include "core/config.h"
 #include "core/instance_rows.h"
 
-/* One host, as placement sees it. Any row may be NULL but 'node'. */
-struct placement_node {
-    const struct row_node *node;
-    const struct row_node_seen *seen;
-    struct claim claimed; /* Promised so far; placement_take() adds to it. */
+/* What a processor means on a host. */
+enum placement_class {
+    PLACEMENT_TCG, /* Emulated: a share of a processor, no promise of speed. */
+    PLACEMENT_KVM,
+    PLACEMENT_CLASSES,
+};
+
+/* Why a host does not take a machine; the first that holds, in this order. */
+enum placement_no {
+    PLACEMENT_FITS,
+    PLACEMENT_AWAY, /* Its stream is closed, or it never spoke. */
+    PLACEMENT_REVOKED,
+    PLACEMENT_QUARANTINED, /* It changed, and nobody has accepted that. */
+    PLACEMENT_CORDONED,
+    PLACEMENT_UNFIT,     /* It says itself that it takes nothing: pressure. */
+    PLACEMENT_POOL_FULL, /* Not a byte left where disks lie. */
+    PLACEMENT_OTHER,     /* Not one of those that were asked for. */
+    PLACEMENT_OWNED,     /* Another account has it alone, or it is a dedicated host. */
+    PLACEMENT_SHARED,    /* Other accounts' machines are on it. */
+    PLACEMENT_FEATURE,   /* Lacks hardware, or a label, that the type requires. */
+    PLACEMENT_SLOW,      /* Its processors are slower than the type promises. */
+    PLACEMENT_GROUP,     /* The placement group keeps it away from there. */
+    PLACEMENT_SEGMENT,   /* Not in the group's part of the network. */
+    PLACEMENT_VCPUS,
+    PLACEMENT_MEMORY,
+    PLACEMENT_NOS,
+};
+
+/* "lack memory", after a number of hosts. */
+const char *placement_no_text(enum placement_no no);
+
+/* Texts, as rows and configurations hold them. */
+struct placement_words {
+    const char *const *items;
+    size_t count;
+};
+bool placement_words_have(struct placement_words words, const char *word);
+
+/* Promises for each thing that is there, of one class; 0: 1. */
+struct placement_ratio {
+    double cpu, memory;
 };
 
 struct placement_rules {
-    double cpu_overcommit, memory_overcommit;
+    struct placement_ratio of[PLACEMENT_CLASSES];
+};
+struct placement_rules placement_rules_of(const struct cloud_config *config);
+
+/* One host's rows. Any may be NULL but 'node'. */
+struct placement_rows {
+    const struct row_node *node;
+    const struct row_node_seen *seen;
+    const struct row_node_claim *claim;
 };
 
-struct placement_ask {
-    const char *region, *zone; /* 'zone' NULL: any zone of the region. */
-    const char *only_node; /* NULL, or the one node it must be (its disk lies there). */
-    struct claim claim;    /* Of the guest itself. */
-    /* What its emulator takes beside that, where processors run it and where not. */
-    int64_t overhead_kvm_bytes, overhead_emulated_bytes;
+/* One host, as placement sees it. */
+struct placement_host {
+    const char *id, *region, *zone;
+    const char *rack;    /* What fails with it; empty: nothing else. */
+    const char *segment; /* Part of the network in which all reach each other well. */
+    const char *owner;   /* Account that has it alone; empty: all share it. */
+    const char *host_id; /* Allocated as a dedicated host, h-...; empty: no. */
+    struct placement_words features; /* Hardware and labels. */
+    enum placement_class class;
+    int64_t speed;      /* Of one processor; 1000: the reference. 0: not measured. */
+    int64_t cost;       /* What the operator says it costs; cheap ones fill first. */
+    int64_t processors; /* Promises up to here share no processor. */
+    struct claim ceiling, claimed;
+    enum placement_no
+        closed; /* Takes nothing, for this reason; PLACEMENT_FITS: open. */
 };
+struct placement_host placement_host_of(const struct placement_rows *rows,
+                                        const struct placement_rules *rules);
 
-/* What the machine takes of 'node', its emulator included. */
-struct claim placement_claim(const struct placement_node *node,
-                             const struct placement_ask *ask);
-
-/* What a node may promise in all; zero when it may promise nothing. */
-struct claim placement_ceiling(const struct placement_node *node,
+/* What a host may promise in all, open or not. vCPUs: the processors it measured, times
+ * the ratio of its class; memory likewise, what is promised beyond the real bytes being
+ * covered by swap; both within the operator's ceiling. */
+struct claim placement_ceiling(const struct placement_rows *rows,
                                const struct placement_rules *rules);
-/* The index of the best node, or -1: no room anywhere. */
-int placement_pick(const struct placement_node *nodes, size_t count,
-                   const struct placement_rules *rules,
-                   const struct placement_ask *ask);
-void placement_take(struct placement_node *node, const struct claim *claim);
+
+enum placement_tenancy {
+    PLACEMENT_DEFAULT,   /* Beside anybody. */
+    PLACEMENT_DEDICATED, /* On hosts that hold nothing but this account's machines. */
+    PLACEMENT_HOST,      /* On a dedicated host of this account's. */
+};
+
+/* One machine that needs a place. */
+struct placement_ask {
+    const char *region, *zone;     /* 'zone' NULL: any zone of the region. */
+    const char *account;           /* NULL: the cloud's own. */
+    struct placement_words among;  /* Node ids; none: all. */
+    struct placement_words prefer; /* Node ids to be tried first. */
+    struct placement_words avoid;  /* Node ids and racks. */
+    const char *segment;           /* NULL: any. */
+    enum placement_tenancy tenancy;
+    const char *host_id; /* PLACEMENT_HOST: that one; NULL: any of 'among'. */
+    struct placement_words features; /* Required. */
+    int64_t speed;                   /* Promised; counts where processors are real. */
+    struct claim claim;              /* Of the guest itself. */
+    /* What its emulator takes beside that, by class. */
+    int64_t overhead_bytes[PLACEMENT_CLASSES];
+};
+
+/* What the machine takes of a host of 'class', its emulator included. */
+struct claim placement_claim(enum placement_class class,
+                             const struct placement_ask *ask);
+/* Whether 'host' takes it: the only place that says so. */
+enum placement_no placement_why(const struct placement_host *host,
+                                const struct placement_ask *ask);

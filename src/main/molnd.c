@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "control/control.h"
+#include "core/pool.h"
 #include "main/bootstrap.h"
 #include "main/settings.h"
 #include "main/state.h"
@@ -22,6 +23,7 @@ struct molnd {
     uv_loop_t loop;
     struct store *store;
     struct blob_store *blobs;
+    struct pool *pool;
     struct control *control;
     struct gateway *gateway;
     uv_signal_t signals[2];
@@ -134,6 +136,7 @@ start_control(struct molnd *m, struct err *err)
         .clock = &clock_system,
         .rng = &rng_system,
         .cloud = cloud,
+        .pool = m->pool,
         .unix_path = state_path(&m->state, "link.sock"),
         .region = m->settings.region,
         .zone = m->settings.zone,
@@ -166,6 +169,7 @@ start_gateway(struct molnd *m, struct err *err)
         .clock = &clock_system,
         .rng = &rng_system,
         .cloud = &m->settings.cloud,
+        .pool = m->pool,
         .blobs = m->blobs,
         .ops = {.live = on_live, .open_stream = on_stream, .ctx = m},
         .rates = {.read_rate = m->settings.read_rate,
@@ -226,6 +230,7 @@ molnd_start(struct molnd *m, struct err *err)
                     m->boot.tenant_secret, err) ||
         !write_keys(m, m->state.operator_fd, m->boot.operator_id,
                     m->boot.operator_secret, err) ||
+        !(m->pool = pool_create(m->store, &m->settings.cloud, err)) ||
         !start_control(m, err) || !start_gateway(m, err)) {
         return false;
     }
@@ -263,6 +268,7 @@ main(int argc, char **argv)
     }
     uv_run(&m.loop, UV_RUN_DEFAULT);
     gateway_destroy(m.gateway);
+    pool_destroy(m.pool);
     store_close(m.store);
     blob_store_close(m.blobs);
     uv_loop_close(&m.loop);

@@ -289,6 +289,35 @@ choose_zone(struct settings *s, const char *wanted, struct err *err)
     return err_set(err, ERR_INVALID, "local_zone: there is no zone '%s'", wanted);
 }
 
+/* Hosts of one class may be promised more often, or less. */
+static bool
+read_placement(const struct molnd_settings *file, struct cloud_config *cloud,
+               struct err *err)
+{
+    cloud->cpu_overcommit = file->cpu_overcommit > 0 ? file->cpu_overcommit : 16;
+    cloud->memory_overcommit =
+        file->memory_overcommit > 0 ? file->memory_overcommit : 1;
+    for (size_t i = 0; i < file->overcommit.count; i++) {
+        const struct molnd_overcommit *o = &file->overcommit.items[i];
+        bool kvm = str_eq(o->class, "kvm");
+        if (!kvm && !str_eq(o->class, "emulated")) {
+            return err_set(err, ERR_INVALID,
+                           "overcommit: '%s' is neither kvm nor emulated", o->class);
+        }
+        if (o->cpu < 0 || o->memory < 0) {
+            return err_set(err, ERR_INVALID, "overcommit: a ratio is below zero");
+        }
+        *(kvm ? &cloud->kvm_cpu_overcommit : &cloud->tcg_cpu_overcommit) = o->cpu;
+        *(kvm ? &cloud->kvm_memory_overcommit : &cloud->tcg_memory_overcommit) =
+            o->memory;
+    }
+    cloud->placement_spread = str_eq(file->placement, "spread");
+    return str_empty(file->placement) || cloud->placement_spread ||
+           str_eq(file->placement, "pack") ||
+           err_set(err, ERR_INVALID, "placement: '%s' is neither pack nor spread",
+                   file->placement);
+}
+
 bool
 settings_read(struct arena *arena, int argc, char **argv, struct settings *s,
               bool *out_done, struct err *err)
@@ -318,13 +347,11 @@ settings_read(struct arena *arena, int argc, char **argv, struct settings *s,
     cloud->default_quota_vcpus = or_default(file.quota_vcpus, 128);
     cloud->default_quota_instances = or_default(file.quota_instances, 500);
     cloud->default_quota_disk_gib = or_default(file.quota_disk_gib, 10240);
-    cloud->cpu_overcommit = file.cpu_overcommit > 0 ? file.cpu_overcommit : 16;
-    cloud->memory_overcommit = file.memory_overcommit > 0 ? file.memory_overcommit : 1;
     cloud->emulator_overhead_bytes =
         or_default(file.emulator_overhead_mib, 0) * (int64_t)MIB;
     s->read_rate = (unsigned)file.read_rate;
     s->write_rate = (unsigned)file.write_rate;
-    return true;
+    return read_placement(&file, cloud, err);
 }
 
 bool

@@ -14,6 +14,7 @@
 
 struct fragments;    /* service/fragments.h */
 struct cloud_config; /* core/config.h: regions, zones, catalogue, limits. */
+struct pool;         /* core/pool.h: where machines are placed. */
 
 /* What a handler may ask the gateway to do after its transaction has committed: rule 2's
  * two live reads. */
@@ -30,17 +31,19 @@ struct call {
     struct arena *arena;
     struct txn *txn;
     const struct cloud_config *config;
+    struct pool *pool; /* NULL: placement reads all nodes. */
     const struct rng *rng;
-    int64_t now_ns;         /* Real time of the request's arrival: the same in a rerun. */
-    const char *account;    /* 12 digits; of operators: "operator". */
-    const char *key_id;     /* AKIA... */
-    const char *user_arn;   /* arn:aws:iam::123456789012:root */
-    const char *region;     /* From the signature's scope; one that we serve. */
+    int64_t now_ns;       /* Real time of the request's arrival: the same in a rerun. */
+    const char *account;  /* 12 digits; of operators: "operator". */
+    const char *key_id;   /* AKIA... */
+    const char *user_arn; /* arn:aws:iam::123456789012:root */
+    const char *region;   /* From the signature's scope; one that we serve. */
     const char *source_ip;
-    const char *request_id; /* uuid */
-    const char *operation;  /* "RunInstances" */
+    const char *request_id;      /* uuid */
+    const char *operation;       /* "RunInstances" */
     struct fragments *fragments; /* NULL: the answer is not XML. */
-    struct live_ask *live;  /* Set by a handler that needs one; NULL otherwise. */
+    struct live_ask *live;       /* Set by a handler that needs one; NULL otherwise. */
+    const char *detail; /* Set by a handler: for the audit, not for the caller. */
 };
 
 typedef bool handler_fn(struct call *call, const void *in, void *out, struct err *err);

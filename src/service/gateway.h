@@ -16,6 +16,7 @@
 
 struct blob_store;
 struct cloud_config;
+struct pool;
 struct gateway;
 
 /* What main needs to know to connect a client's socket with an instance. */
@@ -54,6 +55,7 @@ struct gateway_config {
     const struct clock *clock;
     const struct rng *rng;
     const struct cloud_config *cloud;
+    struct pool *pool;        /* NULL: placement reads all nodes. */
     struct blob_store *blobs; /* NULL: uploads are refused. */
     struct gateway_ops ops;
     struct gateway_rates rates;

@@ -40,6 +40,7 @@ fill_call(struct visit *visit, struct txn *txn)
         .arena = visit->request->arena,
         .txn = txn,
         .config = config->cloud,
+        .pool = config->pool,
         .rng = config->rng,
         .now_ns = visit->now_ns,
         .account = visit->who.account,
@@ -64,6 +65,7 @@ run_in_txn(struct txn *txn, void *ctx, struct err *err)
     if (!op->run(&visit->call, visit->in, visit->out, err)) {
         return false;
     }
+    visit->detail = visit->call.detail ? visit->call.detail : visit->detail;
     return !op->writes || audit_write(txn, visit, err);
 }
 
@@ -76,6 +78,7 @@ visit_run(struct visit *visit)
                   ? store_write(store, arena, run_in_txn, visit, &visit->err)
                   : store_read(store, arena, run_in_txn, visit, &visit->err);
     visit->call.txn = NULL;
+    visit->detail = visit->call.detail ? visit->call.detail : visit->detail;
     visit->recorded = ok && visit->operation->writes;
     if (visit->recorded && visit->service->protocol == PROTOCOL_JSON) {
         keys_forget(visit->gateway->keys); /* Operators change keys and accounts. */

@@ -14,8 +14,7 @@ static const char *const taggable[] = {"instance", "volume", "network-interface"
 struct places {
     size_t count;
     const struct row_subnet *subnet;
-    const char **nodes;
-    int64_t *memory_bytes; /* That each machine takes of its node. */
+    struct pool_pick *picks;
     uint32_t *addresses;
     int64_t next_host; /* Of the subnet, afterwards. */
 };
@@ -89,60 +88,60 @@ apply_quotas(struct call *call, const struct launch *l, int64_t *count, struct e
     return true;
 }
 
-/* Fills 'nodes' with as many places in 'zone' as there are, up to 'want', and 'memory'
- * with the bytes that a machine takes there. */
-static size_t
-fill_zone(struct call *call, const struct launch *l, const struct placement_nodes *all,
-          const char *zone, size_t want, const char **nodes, int64_t *memory)
+/* The subnets, those in the emptiest zone first. */
+static const struct row_subnet **
+by_load(struct call *call, const struct launch *l)
 {
-    struct placement_node *copy =
-        arena_memdup(call->arena, all->items, all->count * sizeof *copy);
-    struct placement_ask ask = {
-        .region = call->region,
-        .zone = zone,
-        .claim = {.disk_bytes = l->disk.size_gib * (int64_t)GIB},
-    };
-    size_t count = 0;
-    placement_ask_machine(call, machine_vcpus(l), l->type->memory_bytes, &ask);
-    while (count < want) {
-        int picked = placement_pick(copy, all->count, &all->rules, &ask);
-        if (picked < 0) {
-            break;
+    size_t count = l->net.subnet_count;
+    const struct row_subnet **out =
+        ARENA_ARRAY(call->arena, count, const struct row_subnet *);
+    double *loads = ARENA_ARRAY(call->arena, count, double);
+    for (size_t i = 0; i < count; i++) {
+        double load = pool_load(call->pool, l->net.subnets[i]->zone);
+        size_t at = i;
+        for (; at > 0 && loads[at - 1] > load; at--) {
+            loads[at] = loads[at - 1];
+            out[at] = out[at - 1];
         }
-        struct claim claim = placement_claim(&copy[picked], &ask);
-        placement_take(&copy[picked], &claim);
-        memory[count] = claim.memory_bytes;
-        nodes[count++] = copy[picked].node->id;
+        loads[at] = load;
+        out[at] = l->net.subnets[i];
     }
-    return count;
+    return out;
 }
 
-/* All instances of a request share a zone: the one that holds the most of them. */
+/* All instances of a request share a zone: the emptiest that holds all of them, or else
+ * the one that holds the most. */
 static bool
 choose_nodes(struct call *call, const struct launch *l, int64_t want,
              struct places *out, struct err *err)
 {
-    struct placement_nodes all;
-    if (!placement_nodes_load(call, call->region, NULL, &all, err)) {
-        return false;
-    }
+    const struct row_subnet **subnets = by_load(call, l);
+    struct placement_ask ask = {
+        .region = call->region,
+        .account = call->account,
+        .claim = {.disk_bytes = l->disk.size_gib * (int64_t)GIB},
+    };
+    placement_ask_machine(call, machine_vcpus(l), l->type->memory_bytes, &ask);
     for (size_t i = 0; i < l->net.subnet_count && out->count < (size_t)want; i++) {
-        const char **nodes = ARENA_ARRAY(call->arena, (size_t)want, const char *);
-        int64_t *memory = ARENA_ARRAY(call->arena, (size_t)want, int64_t);
-        size_t count = fill_zone(call, l, &all, l->net.subnets[i]->zone, (size_t)want,
-                                 nodes, memory);
+        struct pool_pick *picks =
+            ARENA_ARRAY(call->arena, (size_t)want, struct pool_pick);
+        size_t count;
+        ask.zone = subnets[i]->zone;
+        if (!pool_place(call->pool, call->txn, call->config, &ask, false, (size_t)want,
+                        picks, &count, err)) {
+            return false;
+        }
         if (count > out->count || i == 0) {
             out->count = count;
-            out->nodes = nodes;
-            out->memory_bytes = memory;
-            out->subnet = l->net.subnets[i];
+            out->picks = picks;
+            out->subnet = subnets[i];
         }
     }
-    if (out->count < (size_t)l->in->min_count) {
-        return err_capacity(err, l->type->name,
-                            l->net.subnet_count == 1 ? out->subnet->zone : NULL);
+    if (out->count >= (size_t)l->in->min_count) {
+        return true;
     }
-    return true;
+    ask.zone = l->net.subnet_count == 1 ? out->subnet->zone : NULL;
+    return err_capacity(call, &ask, l->type->name, ask.zone, err);
 }
 
 static bool
@@ -323,7 +322,7 @@ make_volume(struct call *call, const struct launch *l, const struct places *p,
         .device = d->device,
         .attached_at = call->now_ns,
         .delete_on_termination = d->delete_on_termination,
-        .node_id = p->nodes[index],
+        .node_id = p->picks[index].node_id,
         .created_at = call->now_ns,
         .generation = 1,
     };
@@ -413,7 +412,7 @@ make_instance(struct call *call, const struct launch *l, const struct places *p,
         .want_since = call->now_ns,
         .generation = 1,
         .want_generation = 1,
-        .node_id = p->nodes[index],
+        .node_id = p->picks[index].node_id,
         .subnet_id = p->subnet->id,
         .vpc_id = p->subnet->vpc_id,
         .root_volume_id = m->volume_id,
@@ -426,7 +425,7 @@ make_instance(struct call *call, const struct launch *l, const struct places *p,
     inst.eni_ids.items = enis;
     inst.eni_ids.count = cards;
     describe_instance(call, l, &inst);
-    inst.claim_memory_bytes = p->memory_bytes[index];
+    inst.claim_memory_bytes = p->picks[index].memory_bytes;
     return instance_add(call->txn, &inst, NULL, err) &&
            tag_specs_put(call, l->in->tag_specifications.items,
                          l->in->tag_specifications.count, "instance", m->instance_id,

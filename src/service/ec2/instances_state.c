@@ -73,11 +73,8 @@ start_one(struct call *call, const struct row_instance *inst, struct err *err)
 {
     struct quotas quotas;
     struct usage usage;
-    struct placement_nodes nodes;
-    const char *only = str_empty(inst->node_id) ? NULL : inst->node_id;
     if (!quotas_load(call, &quotas, err) ||
-        !account_usage_get(call->txn, call->account, call->region, &usage, err) ||
-        !placement_nodes_load(call, call->region, only, &nodes, err)) {
+        !account_usage_get(call->txn, call->account, call->region, &usage, err)) {
         return false;
     }
     if (usage.vcpus + inst->vcpus > quotas.vcpus) {
@@ -85,14 +82,23 @@ start_one(struct call *call, const struct row_instance *inst, struct err *err)
     }
     struct row_instance next = *inst;
     struct placement_ask ask = {
-        .region = call->region, .zone = inst->zone, .only_node = only};
+        .region = call->region,
+        .zone = inst->zone,
+        .account = call->account,
+        .among = {&inst->node_id, str_empty(inst->node_id) ? 0 : 1},
+    };
+    struct pool_pick pick;
+    size_t found;
     placement_ask_machine(call, inst->vcpus, inst->memory_bytes, &ask);
-    int picked = placement_pick(nodes.items, nodes.count, &nodes.rules, &ask);
-    if (picked < 0) {
-        return err_capacity(err, inst->type, inst->zone);
+    if (!pool_place(call->pool, call->txn, call->config, &ask, false, 1, &pick, &found,
+                    err)) {
+        return false;
     }
-    next.node_id = nodes.items[picked].node->id;
-    next.claim_memory_bytes = placement_claim(&nodes.items[picked], &ask).memory_bytes;
+    if (found == 0) {
+        return err_capacity(call, &ask, inst->type, inst->zone, err);
+    }
+    next.node_id = pick.node_id;
+    next.claim_memory_bytes = pick.memory_bytes;
     const struct row_instance *now = &next;
     const struct instance_want want = {.state = "running"};
     return instance_claim(call->txn, now, &now, err) &&

@@ -1,24 +1,16 @@
-/* placement_load.h - a region's nodes as placement needs them, out of the rows.
+/* placement_load.h - what EC2 asks of placement, and its words when there is no place.
  *
  * Place:    service/ec2; for the handlers that place (RunInstances, StartInstances).
  * Memory:   the call's arena. */
 #pragma once
-#include "core/placement.h"
+#include "core/pool.h"
 #include "service/call.h"
 
-struct placement_nodes {
-    struct placement_node *items;
-    size_t count;
-    struct placement_rules rules;
-};
-
-/* The active nodes of 'region'; of 'only_node' alone where it is not NULL. */
-MUST_CHECK bool placement_nodes_load(struct call *call, const char *region,
-                                     const char *only_node, struct placement_nodes *out,
-                                     struct err *err);
 /* Fills the ask's claim on vCPUs and memory, with the emulator's overhead: what a node's
  * cgroup will let it use, or what the operator set. */
 void placement_ask_machine(struct call *call, int64_t vcpus, int64_t memory_bytes,
                            struct placement_ask *ask);
-/* InsufficientInstanceCapacity, in AWS's words; 'zone' NULL: it was open. */
-bool err_capacity(struct err *err, const char *type, const char *zone);
+/* InsufficientInstanceCapacity, in AWS's words; 'zone' NULL: it was open. A tenant is not
+ * told what others use: why the hosts do not take the machine goes into the audit. */
+bool err_capacity(struct call *call, const struct placement_ask *ask, const char *type,
+                  const char *zone, struct err *err);

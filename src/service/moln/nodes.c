@@ -10,8 +10,9 @@
 static struct moln_node
 node_out(const struct node_view *view)
 {
-    const struct row_node *node = view->place.node;
-    const struct row_node_seen *seen = view->place.seen;
+    const struct row_node *node = view->rows.node;
+    const struct row_node_seen *seen = view->rows.seen;
+    const struct claim *ceiling = &view->host.ceiling, *claimed = &view->host.claimed;
     struct moln_node out = {
         .node_id = node->id,
         .name = node->name,
@@ -22,12 +23,12 @@ node_out(const struct node_view *view)
         HAS(cordoned, node->cordoned),
         HAS(local, node->local),
         HAS_TIME(joined_at, node->joined_at),
-        HAS(capacity_vcpus, view->ceiling.vcpus),
-        HAS(capacity_memory_bytes, view->ceiling.memory_bytes),
-        HAS(claimed_vcpus, view->place.claimed.vcpus),
-        HAS(claimed_memory_bytes, view->place.claimed.memory_bytes),
-        HAS(claimed_disk_bytes, view->place.claimed.disk_bytes),
-        HAS(machines, view->place.claimed.machines),
+        HAS(capacity_vcpus, ceiling->vcpus),
+        HAS(capacity_memory_bytes, ceiling->memory_bytes),
+        HAS(claimed_vcpus, claimed->vcpus),
+        HAS(claimed_memory_bytes, claimed->memory_bytes),
+        HAS(claimed_disk_bytes, claimed->disk_bytes),
+        HAS(machines, claimed->machines),
         HAS(ceiling_vcpus, node->ceiling_vcpus),
         HAS(ceiling_memory_bytes, node->ceiling_memory_bytes),
     };

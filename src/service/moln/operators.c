@@ -110,25 +110,12 @@ bool
 node_view_load(struct call *call, const struct row_node *node, struct node_view *out,
                struct err *err)
 {
-    const struct row_node_seen seen_key = {.id = node->id};
-    const struct row_node_claim claim_key = {.id = node->id};
-    const void *seen, *claim;
-    if (!row_get(call->txn, &row_node_seen_type, &seen_key, &seen, err) ||
-        !row_get(call->txn, &row_node_claim_type, &claim_key, &claim, err)) {
+    struct placement_rows rows;
+    if (!pool_rows(call->txn, node->id, &rows, err)) {
         return false;
     }
-    struct node_view view = {.place = {.node = node, .seen = seen}};
-    const struct row_node_claim *promised = claim;
-    if (promised) {
-        view.place.claimed = (struct claim){.vcpus = promised->vcpus,
-                                            .memory_bytes = promised->memory_bytes,
-                                            .disk_bytes = promised->disk_bytes,
-                                            .machines = promised->machines};
-    }
-    const struct placement_rules rules = {
-        .cpu_overcommit = call->config->cpu_overcommit,
-        .memory_overcommit = call->config->memory_overcommit};
-    view.ceiling = placement_ceiling(&view.place, &rules);
-    *out = view;
+    rows.node = node;
+    const struct placement_rules rules = placement_rules_of(call->config);
+    *out = (struct node_view){rows, placement_host_of(&rows, &rules)};
     return true;
 }

@@ -6,7 +6,7 @@
 #pragma once
 #include "core/config.h"
 #include "core/id.h"
-#include "core/placement.h"
+#include "core/pool.h"
 #include "service/call.h"
 #include "service/moln/api.h"
 #include "store/rows.h"
@@ -50,8 +50,8 @@ MUST_CHECK bool row_all(struct call *call, const struct row_type *type,
 
 /* A node with what it said, what was promised of it and what may be. */
 struct node_view {
-    struct placement_node place;
-    struct claim ceiling;
+    struct placement_rows rows;
+    struct placement_host host;
 };
 
 MUST_CHECK bool node_view_load(struct call *call, const struct row_node *node,

@@ -5,14 +5,17 @@
 static void
 node_count(const struct node_view *view, struct moln_region_status *to)
 {
-    const struct row_node_seen *seen = view->place.seen;
+    const struct row_node_seen *seen = view->rows.seen;
+    const struct claim *claimed = &view->host.claimed;
     to->nodes++;
     to->nodes_connected += seen && seen->connected;
-    to->capacity_vcpus += view->ceiling.vcpus;
-    to->claimed_vcpus += view->place.claimed.vcpus;
-    to->capacity_memory_bytes += view->ceiling.memory_bytes;
-    to->claimed_memory_bytes += view->place.claimed.memory_bytes;
-    to->machines += view->place.claimed.machines;
+    if (view->host.closed == PLACEMENT_FITS) {
+        to->capacity_vcpus += view->host.ceiling.vcpus;
+        to->capacity_memory_bytes += view->host.ceiling.memory_bytes;
+    }
+    to->claimed_vcpus += claimed->vcpus;
+    to->claimed_memory_bytes += claimed->memory_bytes;
+    to->machines += claimed->machines;
     to->pool_bytes += seen ? seen->pool_bytes : 0;
     to->pool_free_bytes += seen ? seen->pool_free_bytes : 0;
 }
@@ -68,8 +71,8 @@ nodes_count(struct call *call, struct moln_get_status_response *out,
             return false;
         }
         node_count(&view, whole);
-        if (view.place.seen) {
-            out->accelerator = accel_of(out->accelerator, view.place.seen->accel);
+        if (view.rows.seen) {
+            out->accelerator = accel_of(out->accelerator, view.rows.seen->accel);
         }
         for (size_t k = 0; k < out->regions.count; k++) {
             if (str_eq(out->regions.items[k].region, node->region)) {
