@@ -265,7 +265,7 @@ def test_every_call_is_recorded_with_how_it_ended(api, account):
     assert [line.split()[4:7:2] for line in table[1:]] == [
         [f"ec2:{name}", error or "ok"] for name, error in ended], table
     refused = api.cloud.moln("audit", "--from", "yesterday", check=False)
-    assert refused.returncode and "FromDay" in refused.stderr, refused.stderr
+    assert refused.returncode and "fromDay" in refused.stderr, refused.stderr
     assert "000000000001" in failed["Detail"]
     assert account.keys.secret not in json.dumps(records(api))
 
