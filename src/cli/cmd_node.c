@@ -24,11 +24,12 @@ put_node(struct cli *cli, struct grid *grid, json_t *n)
     grid_printf(grid, "%s / %s", free_memory, memory);
     grid_put(grid, pool);
     grid_put(grid, json_text(cli->arena, n, "Accelerator"));
+    grid_put(grid, json_text(cli->arena, n, "UnderlayAddress"));
 }
 
-static const char *const node_titles[] = {"NODE",   "NAME",  "ZONE",   "STATE",
-                                          "GUESTS", "VCPUS", "MEMORY", "POOL FREE",
-                                          "ACCEL",  NULL};
+static const char *const node_titles[] = {"NODE",   "NAME",     "ZONE",   "STATE",
+                                          "GUESTS", "VCPUS",    "MEMORY", "POOL FREE",
+                                          "ACCEL",  "UNDERLAY", NULL};
 
 static bool
 run_ls(struct cli *cli, const struct args *args, struct err *err)

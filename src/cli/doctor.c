@@ -1,5 +1,7 @@
 #include "cli/doctor.h"
 #include "base/file.h"
+#include "base/hostnet.h"
+#include "base/jsonio.h"
 #include "cli/grid.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -284,6 +286,31 @@ check_sockets(struct doctor *d)
     }
 }
 
+/* Where this host meets others of its cloud, as its agent was told. */
+static void
+check_underlay(struct doctor *d)
+{
+    AUTO(free) char *path = xasprintf("%s/node/node.json", d->cli->state);
+    AUTO(free) char *text = NULL;
+    struct err err = {0};
+    struct hostnet found;
+    if (!file_read(path, 64 * KIB, &text, NULL, &err)) {
+        return; /* No node yet, or one that is not ours to look at. */
+    }
+    AUTO(json) json_t *node = json_loads(text, 0, NULL);
+    const char *address = json_string_value(json_object_get(node, "underlay"));
+    if (str_empty(address)) {
+        return;
+    }
+    if (!hostnet_find(address, &found, &err)) {
+        say(d, WARN, "underlay", "%s", err.msg);
+        return;
+    }
+    const char *doubt = hostnet_doubt(&found);
+    say(d, doubt ? WARN : GOOD, "underlay", "%s on %s%s%s", address, found.link,
+        doubt ? ": " : "", doubt ? doubt : "");
+}
+
 static void
 check_cloud(struct doctor *d)
 {
@@ -308,6 +335,7 @@ doctor_run(struct cli *cli)
     check_disk(&d);
     check_clock(&d);
     check_sockets(&d);
+    check_underlay(&d);
     check_cloud(&d);
     printf("%s\n",
            d.ok ? "Nothing needed is missing." : "Something needed is missing.");

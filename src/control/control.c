@@ -3,6 +3,7 @@
 
 #include "control/janitor.h"
 #include "control/jobs.h"
+#include "control/nat_loop.h"
 #include "control/network_loop.h"
 #include "control/queue.h"
 #include "store/rows.h"
@@ -47,10 +48,15 @@ static const struct {
     const char *name;
     pass_fn *run;
 } passes[] = {
+    {"group", group_pass},
     {"instance", instance_pass},
     {"interface", interface_pass},
     {"nats", nats_pass},
-    {"networks", networks_pass},
+    {"network", network_pass},
+    {"node", node_pass},
+    {"place", place_pass},
+    {"prefix-list", prefix_list_pass},
+    {"rule", rule_pass},
     {"volume", volume_pass},
     {"job", job_pass},
     {"waiting-jobs", waiting_jobs_pass},
@@ -91,53 +97,33 @@ control_pass(void *ctx, struct txn *txn, const char *key, struct err *err)
 
 /* ---- waking ---------------------------------------------------------------------- */
 
-/* Tables whose change a VPC's nodes must hear of; each has its account as first key. */
-static bool
-is_of_networks(const struct row_type *type)
-{
-    const struct row_type *const types[] = {
-        &row_vpc_type,
-        &row_subnet_type,
-        &row_eni_type,
-        &row_route_table_type,
-        &row_route_type,
-        &row_internet_gateway_type,
-        &row_egress_gateway_type,
-        &row_nat_gateway_type,
-        &row_network_acl_type,
-        &row_network_acl_entry_type,
-        &row_security_group_type,
-        &row_security_group_rule_type,
-        &row_vpc_peering_type,
-        &row_dhcp_options_type,
-        &row_prefix_list_type,
-        &row_flow_log_type,
-        &row_instance_type,
-    };
-    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
-        if (types[i] == type) {
-            return true;
-        }
-    }
-    return false;
-}
+/* Rows of tenants whose change wakes a pass of their own; each has account and id as its
+ * key. What else is part of a VPC touches the VPC's own row when it changes. */
+static const struct {
+    const struct row_type *type;
+    const char *pass;
+} own_passes[] = {
+    {&row_eni_type, "interface"},
+    {&row_eni_gone_type, "interface"},
+    {&row_import_task_type, "job"},
+    {&row_instance_type, "instance"},
+    {&row_prefix_list_type, "prefix-list"},
+    {&row_security_group_rule_type, "rule"},
+    {&row_security_group_type, "group"},
+    {&row_volume_type, "volume"},
+    {&row_vpc_type, "network"},
+};
 
 static void
-on_network_change(struct control *control, const struct row_type *type, const void *key)
+wake_own_pass(struct control *control, const struct row_type *type, const void *key)
 {
-    if (is_of_networks(type)) {
-        const char *const *account = desc_at(&type->desc->fields[type->key[0]], key);
-        wake(control, "networks", *account, "");
-    }
-    if (type == &row_eni_type) {
-        const struct row_eni *eni = key;
-        wake(control, "interface", eni->account, eni->id);
-    }
-    bool of_nat = type == &row_nat_gateway_type ||
-                  (type == &row_node_want_type &&
-                   ((const struct row_node_want *)key)->kind == LINK_NAT_GATEWAY);
-    if (of_nat) {
-        wake(control, "nats", "", "");
+    for (size_t i = 0; i < ARRAY_LEN(own_passes); i++) {
+        if (own_passes[i].type == type) {
+            const struct desc_field *fields = type->desc->fields;
+            wake(control, own_passes[i].pass,
+                 *(const char *const *)desc_at(&fields[type->key[0]], key),
+                 *(const char *const *)desc_at(&fields[type->key[1]], key));
+        }
     }
 }
 
@@ -146,27 +132,29 @@ static void
 on_change(void *ctx, const struct row_type *type, const void *key)
 {
     struct control *control = ctx;
-    on_network_change(control, type, key);
+    wake_own_pass(control, type, key);
     if (type == &row_node_want_type) {
-        nodes_changed(control->nodes, ((const struct row_node_want *)key)->node_id);
+        const struct row_node_want *row = key;
+        nodes_changed(control->nodes, row->node_id);
+        if (row->kind == LINK_NAT_GATEWAY) {
+            wake(control, "nats", "", "");
+        }
+    } else if (type == &row_nat_gateway_type) {
+        wake(control, "nats", "", "");
     } else if (type == &row_node_type) {
-        nodes_changed(control->nodes, ((const struct row_node *)key)->id);
+        const struct row_node *row = key;
+        nodes_changed(control->nodes, row->id);
+        wake(control, "node", "", row->id);
+    } else if (type == &row_vpc_node_type) {
+        const struct row_vpc_node *row = key;
+        wake(control, "place", row->vpc_id, row->node_id);
     } else if (type == &row_node_seen_type) {
         wake(control, "waiting-jobs", "", "");
-    } else if (type == &row_instance_type) {
-        const struct row_instance *row = key;
-        wake(control, "instance", row->account, row->id);
-    } else if (type == &row_volume_type) {
-        const struct row_volume *row = key;
-        wake(control, "volume", row->account, row->id);
     } else if (type == &row_tag_type) {
         const struct row_tag *row = key;
         if (str_starts(row->resource_id, "i-")) {
             wake(control, "instance", row->account, row->resource_id);
         }
-    } else if (type == &row_import_task_type) {
-        const struct row_import_task *row = key;
-        wake(control, "job", row->account, row->id);
     } else if (type == &row_image_type) {
         wake(control, "job", "", ((const struct row_image *)key)->id);
     }
@@ -179,8 +167,9 @@ wake_all(struct txn *txn, void *ctx, struct err *err)
     struct control *control = ctx;
     struct row_query query = {0};
     const struct row_type *const types[] = {
-        &row_instance_type, &row_volume_type, &row_import_task_type,
-        &row_image_type,    &row_vpc_type,    &row_nat_gateway_type};
+        &row_instance_type, &row_volume_type,   &row_import_task_type,
+        &row_image_type,    &row_vpc_type,      &row_nat_gateway_type,
+        &row_node_type,     &row_vpc_node_type, &row_eni_gone_type};
     for (size_t t = 0; t < ARRAY_LEN(types); t++) {
         struct row_list list;
         if (!row_list(txn, types[t], &query, &list, err)) {

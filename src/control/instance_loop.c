@@ -4,7 +4,9 @@
 #include "base/log.h"
 #include "base/tlv.h"
 #include "control/metadata_tree.h"
+#include "control/network_interface.h"
 #include "control/network_loop.h"
+#include "control/network_places.h"
 #include "control/network_records.h"
 #include "control/wants.h"
 #include "core/instance_rows.h"
@@ -123,9 +125,13 @@ want_port(const struct scene *s, const struct row_eni *eni, struct err *err)
         .ipv6 = {eni->ipv6.items, eni->ipv6.count},
         .group_ids = {eni->group_ids.items, eni->group_ids.count},
     };
+    const struct row_node_want *there;
     return network_want_base(s->pass, i->node_id, s->vpc, subnet, err) &&
            port_publics(txn, eni, &record, err) &&
-           want_put(txn, i->node_id, LINK_PORT, record.id, i->account, &record, err);
+           want_get(txn, i->node_id, LINK_PORT, record.id, &there, err) &&
+           want_put(txn, i->node_id, LINK_PORT, record.id, i->account, &record, err) &&
+           ((there && !there->deleted) ||
+            interface_tell(s->pass, eni->account, eni->id, err));
 }
 
 static bool

@@ -275,29 +275,37 @@ group_record(struct txn *txn, const struct row_security_group *group,
 }
 
 void
+eni_addresses(struct arena *arena, const struct row_eni *eni, const char ***out,
+              size_t *out_count)
+{
+    const char **list =
+        ARENA_ARRAY(arena, 1 + eni->more_ipv4.count + eni->ipv6.count, const char *);
+    size_t count = 0;
+    list[count++] = eni->ipv4;
+    for (size_t i = 0; i < eni->more_ipv4.count; i++) {
+        list[count++] = eni->more_ipv4.items[i];
+    }
+    for (size_t i = 0; i < eni->ipv6.count; i++) {
+        list[count++] = eni->ipv6.items[i];
+    }
+    *out = list;
+    *out_count = count;
+}
+
+void
 member_record(struct txn *txn, const char *network_id, const char *group_id,
               const struct row_eni *eni, struct link_group_member *out)
 {
     struct arena *arena = txn_arena(txn);
     bool own = str_eq(eni->vpc_id, network_id);
-    size_t count = 0;
     *out = (struct link_group_member){
-        .id = own ? arena_printf(arena, "%s.%s", group_id, eni->id)
-                  : arena_printf(arena, "%s.%s.%s", group_id, eni->id, network_id),
+        .id = own ? arena_printf(arena, "%s.%s", eni->id, group_id)
+                  : arena_printf(arena, "%s.%s.%s", eni->id, group_id, network_id),
         .network_id = network_id,
         .group_id = group_id,
         .generation = 1,
     };
-    out->addresses.items =
-        ARENA_ARRAY(arena, 1 + eni->more_ipv4.count + eni->ipv6.count, const char *);
-    out->addresses.items[count++] = eni->ipv4;
-    for (size_t i = 0; i < eni->more_ipv4.count; i++) {
-        out->addresses.items[count++] = eni->more_ipv4.items[i];
-    }
-    for (size_t i = 0; i < eni->ipv6.count; i++) {
-        out->addresses.items[count++] = eni->ipv6.items[i];
-    }
-    out->addresses.count = count;
+    eni_addresses(arena, eni, &out->addresses.items, &out->addresses.count);
 }
 
 /* ---- lists, DHCP, public addresses ---- */

@@ -19,6 +19,9 @@ MUST_CHECK bool acl_record(struct txn *txn, const struct row_network_acl *acl,
                            struct link_acl *out, struct err *err);
 MUST_CHECK bool group_record(struct txn *txn, const struct row_security_group *group,
                              struct link_group *out, struct err *err);
+/* The interface's private addresses, the primary one first. */
+void eni_addresses(struct arena *arena, const struct row_eni *eni, const char ***out,
+                   size_t *out_count);
 /* 'network_id' is the network whose rules speak of the group. */
 void member_record(struct txn *txn, const char *network_id, const char *group_id,
                    const struct row_eni *eni, struct link_group_member *out);

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "control/jobs.h"
 #include "control/wants.h"
+#include "core/address.h"
 
 /* Writes only what differs, so that a report repeated costs no commit. */
 static bool
@@ -56,7 +57,8 @@ report_machine(const struct pass *pass, const struct row_node_want *want,
     /* A copy may wait for this machine to be off. */
     const struct row_instance *instance;
     struct row_instance key = {.account = want->account, .id = want->id};
-    return row_get(pass->txn, &row_instance_type, &key, (const void **)&instance, err) &&
+    return row_get(pass->txn, &row_instance_type, &key, (const void **)&instance,
+                   err) &&
            (!instance || str_empty(instance->held_by) ||
             job_pass(pass, want->account, instance->held_by, err));
 }
@@ -133,25 +135,57 @@ plain_name(const char *text)
     return text[len] == '\0' && len <= 64;
 }
 
-/* A host may be renamed; what it calls itself is for people only. */
+/* An address that another node has names no host: frames for one of the two would reach the
+ * other. */
 static bool
-name_node(const struct pass *pass, const char *node_id, const char *hostname,
-          struct err *err)
+underlay_is_free(const struct pass *pass, const struct row_node *node,
+                 const char *address, bool *out, struct err *err)
+{
+    const struct row_node prefix = {.underlay = address};
+    const struct row_query query = {
+        .index = "by_underlay", .prefix = &prefix, .prefix_fields = 1};
+    struct row_list list;
+    *out = true;
+    if (!row_list(pass->txn, &row_node_type, &query, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        const struct row_node *other = list.rows[i];
+        *out &= str_eq(other->id, node->id) || !str_eq(other->state, "active");
+    }
+    return true;
+}
+
+/* What of a report is kept in the node's own row: it changes seldom. A host may be renamed;
+ * what it calls itself is for people only. */
+static bool
+describe_node(const struct pass *pass, const char *node_id,
+              const struct link_node_seen *r, struct err *err)
 {
     const struct row_node *old;
     struct row_node key = {.id = node_id};
-    if (str_empty(hostname) || !plain_name(hostname)) {
-        return true;
-    }
+    bool is_free = true;
+    uint32_t ip;
     if (!row_get(pass->txn, &row_node_type, &key, (const void **)&old, err)) {
         return false;
     }
-    if (!old || str_eq(old->name, hostname)) {
+    if (!old) {
         return true;
     }
     struct row_node row = *old;
-    row.name = hostname;
-    return row_put(pass->txn, &row_node_type, &row, err);
+    if (!str_empty(r->hostname) && plain_name(r->hostname)) {
+        row.name = r->hostname;
+    }
+    row.underlay = ipv4_parse(r->underlay ? r->underlay : "", &ip) ? r->underlay : NULL;
+    if (row.underlay && !underlay_is_free(pass, old, row.underlay, &is_free, err)) {
+        return false;
+    }
+    if (!is_free) {
+        log_warn("node %s: its underlay address %s is another node's", node_id,
+                 row.underlay);
+        row.underlay = NULL;
+    }
+    return put_if_new(pass->txn, &row_node_type, &row, err);
 }
 
 static bool
@@ -179,7 +213,7 @@ report_node(const struct pass *pass, const char *node_id,
         .acked_revision = old ? old->acked_revision : 0,
     };
     return row_put(pass->txn, &row_node_seen_type, &row, err) &&
-           name_node(pass, node_id, r->hostname, err);
+           describe_node(pass, node_id, r, err);
 }
 
 static bool

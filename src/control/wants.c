@@ -19,28 +19,43 @@ want_get(struct txn *txn, const char *node_id, enum link_kind kind, const char *
     return row_get(txn, &row_node_want_type, &key, (const void **)out, err);
 }
 
+static bool
+same_body(const struct row_node_want *a, const struct row_node_want *b)
+{
+    return a->body.len == b->body.len &&
+           memcmp(a->body.data, b->body.data, b->body.len) == 0;
+}
+
+bool
+want_put_body(struct txn *txn, const struct row_node_want *want, struct err *err)
+{
+    const struct row_node_want *old;
+    if (!want_get(txn, want->node_id, (enum link_kind)want->kind, want->id, &old,
+                  err)) {
+        return false;
+    }
+    if (old && !old->deleted && same_body(old, want) &&
+        str_eq(old->scope, want->scope)) {
+        return true;
+    }
+    struct row_node_want row = *want;
+    return want_write(txn, &row, err);
+}
+
 bool
 want_put(struct txn *txn, const char *node_id, enum link_kind kind, const char *id,
          const char *account, const void *record, struct err *err)
 {
-    const struct row_node_want *old;
-    if (!want_get(txn, node_id, kind, id, &old, err)) {
-        return false;
-    }
     AUTO(buf) struct buf body = {0};
     tlv_encode(link_want_desc(kind), record, &body);
-    if (old && !old->deleted && old->body.len == body.len &&
-        memcmp(old->body.data, body.data, body.len) == 0) {
-        return true;
-    }
-    struct row_node_want row = {
+    const struct row_node_want want = {
         .node_id = node_id,
         .kind = kind,
         .id = id,
         .account = account,
-        .body = {arena_memdup(txn_arena(txn), body.data, body.len), body.len},
+        .body = {(const uint8_t *)body.data, body.len},
     };
-    return want_write(txn, &row, err);
+    return want_put_body(txn, &want, err);
 }
 
 bool

@@ -15,6 +15,10 @@
 MUST_CHECK bool want_put(struct txn *txn, const char *node_id, enum link_kind kind,
                          const char *id, const char *account, const void *record,
                          struct err *err);
+/* The same, of a record that was encoded already: 'want' names node, kind, id, account,
+ * scope and body. What is borrowed need only live for the call. */
+MUST_CHECK bool want_put_body(struct txn *txn, const struct row_node_want *want,
+                              struct err *err);
 /* Marks it deleted; there being none, or marked already, is success. */
 MUST_CHECK bool want_take_down(struct txn *txn, const char *node_id,
                                enum link_kind kind, const char *id, struct err *err);

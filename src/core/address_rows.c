@@ -495,6 +495,9 @@ eni_remove(struct txn *txn, const struct row_eni *eni, struct err *err)
             return false;
         }
     }
+    const struct row_eni_gone gone = {
+        .account = eni->account, .id = eni->id, .vpc_id = eni->vpc_id};
     return resource_tags_drop(txn, eni->account, eni->region, eni->id, err) &&
-           row_delete(txn, &row_eni_type, eni, err);
+           row_delete(txn, &row_eni_type, eni, err) &&
+           row_put(txn, &row_eni_gone_type, &gone, err);
 }

@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 static const char usage[] =
-    "usage: moln-node [--state DIR] [--join HOST:PORT --token-file FILE]\n"
+    "usage: moln-node [--state DIR] [--join HOST:PORT --token-file FILE] [--underlay "
+    "ADDRESS]\n"
     "       moln-node [--state DIR] --power-off | --purge\n"
     "\n"
     "Runs this host's guests for a moln control plane: over STATE/link.sock, or at\n"
@@ -19,6 +20,9 @@ static const char usage[] =
     "  --state DIR        state folder (MOLN_STATE, else /var/lib/moln)\n"
     "  --join HOST:PORT   control plane to join\n"
     "  --token-file FILE  file with the token\n"
+    "  --underlay ADDRESS this host's IPv4 address on a private network between hosts, "
+    "over\n"
+    "                     which guests of one VPC meet; remembered; 'none' forgets it\n"
     "  --power-off        shut all guests down, remove namespaces and cgroups; keep "
     "disks\n"
     "  --purge            the same at once, and remove disks and all else\n"
@@ -26,7 +30,7 @@ static const char usage[] =
     "  --version, --help\n";
 
 struct options {
-    const char *state, *join, *token_file;
+    const char *state, *join, *token_file, *underlay;
     bool power_off, purge, debug;
 };
 
@@ -37,6 +41,7 @@ parse(int argc, char **argv, struct options *o)
         {"state", required_argument, NULL, 's'},
         {"join", required_argument, NULL, 'j'},
         {"token-file", required_argument, NULL, 't'},
+        {"underlay", required_argument, NULL, 'u'},
         {"power-off", no_argument, NULL, 'o'},
         {"purge", no_argument, NULL, 'p'},
         {"debug", no_argument, NULL, 'd'},
@@ -56,6 +61,9 @@ parse(int argc, char **argv, struct options *o)
             break;
         case 't':
             o->token_file = optarg;
+            break;
+        case 'u':
+            o->underlay = optarg;
             break;
         case 'o':
             o->power_off = true;
@@ -139,6 +147,7 @@ run(const struct options *o, struct err *err)
         .clock = &clock_system,
         .rng = &rng_system,
         .state_dir = o->state,
+        .underlay = o->underlay,
         .version = MOLN_VERSION,
     };
     if (geteuid() != 0) {

@@ -346,7 +346,8 @@ agent_create(const struct agent_config *config, struct err *err)
         return NULL;
     }
     read_host(a);
-    if ((a->identity.cloud_id[0] && !agent_open_modules(a, err)) ||
+    if (!agent_underlay_open(a, err) ||
+        (a->identity.cloud_id[0] && !agent_open_modules(a, err)) ||
         !agent_connect(a, err)) {
         agent_destroy(a);
         return NULL;

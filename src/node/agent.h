@@ -23,6 +23,9 @@ struct agent_config {
     const char *join_host; /* NULL: STATE/link.sock, or where it joined before. */
     int join_port;
     const char *token; /* Text, for joining; NULL otherwise. */
+    /* This host's IPv4 address on the network between hosts, remembered from then on;
+     * "none" forgets it, NULL leaves it as it was. */
+    const char *underlay;
     const char *version;
 };
 

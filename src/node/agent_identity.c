@@ -30,6 +30,7 @@ identity_load(struct agent *a, struct err *err)
     text(json, "node_id", id->node_id, sizeof id->node_id);
     text(json, "cloud_id", id->cloud_id, sizeof id->cloud_id);
     text(json, "host", id->host, sizeof id->host);
+    text(json, "underlay", id->underlay, sizeof id->underlay);
     id->port = (int)json_integer_value(json_object_get(json, "port"));
     return true;
 }
@@ -40,8 +41,9 @@ identity_save(struct agent *a, struct err *err)
     const struct identity *id = &a->identity;
     AUTO(free) char *path = xasprintf("%s/node.json", a->dir);
     AUTO(json)
-    json_t *json = json_pack("{s:s, s:s, s:s, s:i}", "node_id", id->node_id, "cloud_id",
-                             id->cloud_id, "host", id->host, "port", id->port);
+    json_t *json = json_pack("{s:s, s:s, s:s, s:i, s:s}", "node_id", id->node_id,
+                             "cloud_id", id->cloud_id, "host", id->host, "port",
+                             id->port, "underlay", id->underlay);
     AUTO(free) char *data = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
     if (!data) {
         return err_set(err, ERR_INTERNAL, "cannot write %s", path);

@@ -18,6 +18,7 @@ struct identity {
     char node_id[64], cloud_id[80];
     char host[256]; /* Where it joined; "": the unix socket. */
     int port;
+    char underlay[16]; /* "": none. */
 };
 
 /* How a network, subnet, port or metadata record stands with net/ and metadata/. */
@@ -49,7 +50,7 @@ struct agent {
     struct net *net;
     struct metadata *metadata;
     struct map *net_items[LINK_KINDS]; /* By id; LINK_NETWORK.. LINK_METADATA. */
-    int64_t net_check_ns; /* When the kernel's rules are read back next. */
+    int64_t net_check_ns;              /* When the kernel's rules are read back next. */
     struct map *net_gone[LINK_KINDS];  /* Ids no longer named by a snapshot. */
     struct map *reported;              /* "KIND/ID" to what was said last. */
     bool unsaid;                       /* An absence waits for its want to be kept. */
@@ -73,6 +74,12 @@ bool identity_read_pem(const struct agent *a, const char *name, struct arena *ar
                        const char **out, struct err *err);
 bool identity_write_pem(const struct agent *a, const char *name, const char *pem,
                         struct err *err);
+
+/* agent_underlay.c: where other hosts reach this one. */
+bool agent_underlay_open(struct agent *a, struct err *err);
+/* Whether a record's address is the one that the operator named. */
+bool agent_underlay_allows(const struct agent *a, const struct link_underlay *want,
+                           struct err *err);
 
 /* agent_link.c */
 bool agent_connect(struct agent *a, struct err *err);

@@ -41,6 +41,9 @@ make(struct agent *a, const struct want *want, struct err *err)
         return net_want_port(a->net, want->record, err);
     case LINK_METADATA:
         return metadata_want(a->metadata, want->record, err);
+    case LINK_UNDERLAY:
+        return agent_underlay_allows(a, want->record, err) &&
+               net_want(a->net, want->kind, want->record, err);
     default:
         return net_want(a->net, want->kind, want->record, err);
     }

@@ -184,6 +184,7 @@ agent_report_node(struct agent *a)
         .machines = (int64_t)machines_running(a->machines),
         .memory_free_bytes = available_bytes(),
         .hostname = a->hostname,
+        .underlay = a->identity.underlay,
     };
     (void)link_client_report(a->link, LINK_NODE, &seen);
 }

@@ -51,7 +51,7 @@ class Holdings:
                 continue
             for group in groups.splitlines():
                 path = group.split(":", 2)[2]
-                if path.startswith(f"/moln-{self.cloud_id}/"):
+                if f"/moln-{self.cloud_id}/" in path:
                     found.setdefault(path.rsplit("/", 1)[1], set()).add(pid)
         return found
 
@@ -95,7 +95,8 @@ class Holdings:
     def cgroups(self):
         """Names of the groups in any hierarchy."""
         return {group.name
-                for cloud in pathlib.Path("/sys/fs/cgroup").glob(f"*/moln-{self.cloud_id}")
+                for pattern in (f"*/moln-{self.cloud_id}", f"*/moln-host-*/moln-{self.cloud_id}")
+                for cloud in pathlib.Path("/sys/fs/cgroup").glob(pattern)
                 for group in cloud.iterdir() if group.is_dir()}
 
     # ---- files

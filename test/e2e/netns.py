@@ -1,10 +1,12 @@
-"""A host of its own for a second agent: a network namespace without any link but loopback.
+"""A host of its own for one more agent: a network namespace without any link but loopback, and
+those of an Underlay between such hosts.
 
-Its only way out is a Forward: bytes carried by this process between a listener inside the
-namespace and a port of this host's loopback, which a test can cut.
+Its only way to the control plane is a Forward: bytes carried by this process between a listener
+inside the namespace and a port of this host's loopback, which a test can cut.
 """
 import ctypes
 import os
+import pathlib
 import select
 import socket
 import subprocess
@@ -16,13 +18,20 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 class Host:
     """Lives as long as its holder, a process that does nothing: that keeps the network and
-    the mounts. Its /run/netns is its own, since two agents on one kernel must not meet in
-    the names they give; its cgroups and users are this host's."""
+    the mounts. Its /run and the root of its cgroups are its own, since two agents of one cloud on
+    one kernel must not meet in the names they give; its users are this host's."""
 
-    HOLD = 'mount -t tmpfs none /run/netns && ip link set lo up && echo up && exec sleep inf'
+    HOLD = """
+        mount -t tmpfs -o mode=755 none /run && mkdir /run/netns && ip link set lo up || exit 1
+        for root in /sys/fs/cgroup/*/cgroup.procs /sys/fs/cgroup/cgroup.procs; do
+            root=${root%/cgroup.procs}
+            [ -e $root/cgroup.procs ] || continue
+            mkdir $root/moln-host-$$ && mount --bind $root/moln-host-$$ $root || exit 1
+        done
+        echo up
+        exec sleep inf"""
 
     def __init__(self):
-        os.makedirs("/run/netns", exist_ok=True)
         self.holder = subprocess.Popen(
             ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", self.HOLD],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
@@ -54,9 +63,43 @@ class Host:
             raise OSError(ctypes.get_errno(), "enter the second host")
         return made[0]
 
+    def run(self, *args):
+        """What a command says on the host."""
+        return subprocess.run(self.command(*args), check=True, capture_output=True,
+                              text=True).stdout
+
     def close(self):
         self.holder.kill()
         self.holder.wait()
+        name, root = f"moln-host-{self.holder.pid}", pathlib.Path("/sys/fs/cgroup")
+        for group in [*root.glob(name), *root.glob(f"*/{name}")]:
+            for inner in sorted(group.rglob("*/"), reverse=True):
+                inner.rmdir()
+            group.rmdir()
+
+
+class Underlay:
+    """A private network between hosts: a bridge in a namespace of its own, with a pair of links
+    to each host."""
+
+    def __init__(self, hosts, mtu=1600):
+        self.switch, self.addresses = Host(), []
+        self.switch.run("ip", "link", "add", "br0", "mtu", str(mtu), "type", "bridge")
+        self.switch.run("ip", "link", "set", "br0", "up")
+        for n, host in enumerate(hosts, 1):
+            self.plug(n, host, mtu)
+
+    def plug(self, n, host, mtu=1600):
+        self.addresses.append(f"192.168.77.{n}")
+        self.switch.run("ip", "link", "add", f"u{n}", "mtu", str(mtu), "type", "veth",
+                        "peer", "name", "under", "mtu", str(mtu), "netns",
+                        str(host.holder.pid))
+        self.switch.run("ip", "link", "set", f"u{n}", "master", "br0", "up")
+        host.run("ip", "addr", "add", f"{self.addresses[-1]}/24", "dev", "under")
+        host.run("ip", "link", "set", "under", "up")
+
+    def close(self):
+        self.switch.close()
 
 
 class Forward:

@@ -3,7 +3,6 @@ its certificate and no other; its guests outlive its agent and its link."""
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import time
@@ -11,107 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cloud import Cloud, wait_for
+from cloud import wait_for
 from holdings import Holdings
-from netns import Forward, Host
+from pool import Pool
 from stranger import REFUSE, WELCOME, Stranger
 
 CODE, MESSAGE = 1, 2  # Of a refusal.
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
-class RemoteNode:
-    def __init__(self, pool, name):
-        self.pool, self.state = pool, pool.cloud.dir / name
-        self.log = pool.cloud.dir / f"{name}.log"
-        self.log.touch()
-        self.process = None
-
-    @property
-    def folder(self):
-        return self.state / "node"
-
-    def start(self, token=None, forward=None):
-        args = ["--join", f"127.0.0.1:{(forward or self.pool.forward).port}"]
-        if token:
-            path = self.pool.cloud.dir / f"{self.state.name}.token"
-            path.touch(0o600)
-            path.write_text(token + "\n")
-            args += ["--token-file", path]
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                self.run_there(*args), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=self.pool.cloud.env, start_new_session=True)
-        return self
-
-    def run_there(self, *args):
-        return self.pool.host.command(self.pool.cloud.build / "moln-node", "--state",
-                                      self.state, *args)
-
-    def stop(self, how=signal.SIGTERM):
-        self.pool.cloud.stop(self.process, how)
-
-    def said(self, pattern, limit_s=60):
-        return wait_for(f"{pattern!r} in {self.log}, which says:\n{self.log.read_text()}",
-                        lambda: re.search(pattern, self.log.read_text()), limit_s)
-
-    def id(self):
-        return self.said(r"connected to the control plane as (node-\w+)").group(1)
-
-    def joined(self):
-        return (self.folder / "cert.pem").exists()
-
-    def close(self):
-        self.stop()
-        done = subprocess.run(self.run_there("--purge"), env=self.pool.cloud.env,
-                              capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-
-
-class Pool:
-    """A cloud without a local node, a host beside it, and the only way between them."""
-
-    def __init__(self):
-        self.port = free_port()  # Kept when molnd starts again.
-        self.nodes = []
-        self.cloud = Cloud("--link", f"127.0.0.1:{self.port}", node=False)
-        self.host = Host()
-        self.forward = Forward(self.host.listen(), self.port)
-
-    def node(self, name):
-        self.nodes.append(RemoteNode(self, name))
-        return self.nodes[-1]
-
-    def token(self):
-        return self.cloud.moln("node", "token", "us-east-1a", "--json")["Token"]
-
-    def listed(self):
-        return {n["NodeId"]: n for n in self.cloud.moln("node", "ls", "--json")["Nodes"]}
-
-    def is_connected(self, node_id):
-        return bool(self.listed().get(node_id, {}).get("Connected"))
-
-    def close(self):
-        held = Holdings(self.cloud.state, self.cloud_id())
-        for node in self.nodes:
-            node.close()
-        self.forward.close()
-        self.host.close()
-        left = held.everything()
-        self.cloud.close()
-        assert not left, left
-
-    def cloud_id(self):
-        with sqlite3.connect(f"file:{self.database()}?mode=ro", uri=True) as db:
-            return db.execute("SELECT cloud_id FROM cloud").fetchone()[0]
-
-    def database(self):
-        return self.cloud.state / "control" / "moln.db"
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ net_open(const struct net_config *config, struct err *err)
     net->subnets = map_create(NULL);
     net->ports = map_create(NULL);
     net->callers = map_create(NULL);
-    net->remotes = map_create(free);
+    remote_open(net);
     net->options = map_create(free);
     gateway_open(net);
     net->found_count = dnsmasq_scan(&net->found);
@@ -67,7 +67,7 @@ net_close(struct net *net)
     }
     gateway_close(net);
     links_close(net->underlay);
-    map_destroy(net->remotes);
+    remote_close(net);
     map_destroy(net->options);
     map_destroy(net->callers);
     map_destroy(net->ports);

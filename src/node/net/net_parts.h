@@ -82,9 +82,11 @@ struct net {
     struct map *tables, *nats, *peerings;   /* gateway.c's, by id. */
     struct map *options;                    /* serve.c's, by id. */
     struct map *remotes;                    /* remote.c's, by id. */
-    struct overlay overlay;                 /* local 0: no underlay. */
-    struct links *underlay;                 /* In the agent's own namespace. */
-    int outside_fd; /* The operator's namespace; -1: not made. */
+    struct map *peers;      /* Other nodes' addresses, as text: struct peer. */
+    bool peers_dirty;       /* The guard does not know them all yet. */
+    struct overlay overlay; /* local 0: no underlay. */
+    struct links *underlay; /* In the agent's own namespace. */
+    int outside_fd;         /* The operator's namespace; -1: not made. */
     struct links *outside;
     struct map *callers; /* "NETWORK/ADDRESS": the port. */
     struct net_watcher watcher;
@@ -126,6 +128,10 @@ MUST_CHECK bool remote_want_underlay(struct net *net, const void *record,
                                      struct err *err);
 MUST_CHECK bool remote_want(struct net *net, const void *record, struct err *err);
 MUST_CHECK bool remote_drop(struct net *net, int kind, const char *id, struct err *err);
+void remote_open(struct net *net);
+void remote_close(struct net *net);
+/* Lets VXLAN in from the nodes that are known by now. */
+MUST_CHECK bool remote_flush(struct net *net, struct err *err);
 void remote_each_elem(const struct net *net, const struct network *network,
                       policy_elem_fn *fn, void *ctx);
 /* gateway.c: routes, and the ways out of a network. */

@@ -36,6 +36,37 @@ overlay_device(struct links *underlay, int vpc_ns_fd, const char *name, uint32_t
     return rc < 0 && rc != -NLE_EXIST ? links_fail(err, rc, name) : true;
 }
 
+static bool
+same_device(struct rtnl_link *link, uint32_t vni, const struct overlay *overlay)
+{
+    AUTO(nladdr) struct nl_addr *wanted = links_addr4(overlay->local, 32);
+    struct nl_addr *address = NULL;
+    uint32_t id = 0, port = 0;
+    if (!rtnl_link_is_vxlan(link) || rtnl_link_vxlan_get_local(link, &address) < 0) {
+        return false;
+    }
+    AUTO(nladdr) struct nl_addr *local = address;
+    return wanted && rtnl_link_vxlan_get_id(link, &id) == 0 && id == vni &&
+           rtnl_link_vxlan_get_port(link, &port) == 0 &&
+           port == (uint32_t)overlay->udp_port && nl_addr_cmp(local, wanted) == 0;
+}
+
+bool
+overlay_drop_stale(struct links *links, const char *name, uint32_t vni,
+                   const struct overlay *overlay, struct err *err)
+{
+    struct rtnl_link *got = NULL;
+    int rc = rtnl_link_get_kernel(links->sock, 0, name, &got);
+    AUTO(rtlink) struct rtnl_link *link = got;
+    if (rc == -NLE_OBJ_NOTFOUND || rc == -NLE_NODEV) {
+        return true;
+    }
+    if (rc < 0) {
+        return links_fail(err, rc, name);
+    }
+    return same_device(link, vni, overlay) || links_drop(links, name, err);
+}
+
 /* An entry of the device itself, not of its bridge. */
 static struct rtnl_neigh *
 entry_of(int index, const uint8_t mac[6], struct nl_addr *dst)

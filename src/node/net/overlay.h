@@ -19,6 +19,10 @@ struct overlay {
 MUST_CHECK bool overlay_device(struct links *underlay, int vpc_ns_fd, const char *name,
                                uint32_t vni, const struct overlay *overlay,
                                struct err *err);
+/* Removes the device in the VPC's namespace if it is there from before and was made for
+ * another address, port or number: those never change. */
+MUST_CHECK bool overlay_drop_stale(struct links *links, const char *name, uint32_t vni,
+                                   const struct overlay *overlay, struct err *err);
 /* Frames to 'mac' go to the node at 'node'. 'index' is of the device, in 'links'. */
 MUST_CHECK bool overlay_forward(struct links *links, int index, const uint8_t mac[6],
                                 uint32_t node, struct err *err);

@@ -20,6 +20,98 @@ struct remote {
     size_t count, count6;
 };
 
+/* Another node: named by the underlay's record, or by interfaces that are at home there. */
+struct peer {
+    uint32_t address;
+    bool told;
+    size_t homes;
+};
+
+void
+remote_open(struct net *net)
+{
+    net->remotes = map_create(free);
+    net->peers = map_create(free);
+}
+
+void
+remote_close(struct net *net)
+{
+    map_destroy(net->remotes);
+    map_destroy(net->peers);
+}
+
+/* ---- who may send -----------------------------------------------------------------------
+ */
+
+static struct peer *
+peer_at(struct net *net, uint32_t address)
+{
+    char key[ADDR_IPV4_LEN];
+    addr_ipv4_text(address, key);
+    struct peer *peer = map_get(net->peers, key);
+    if (!peer) {
+        peer = xcalloc(1, sizeof *peer);
+        peer->address = address;
+        map_put(net->peers, key, peer);
+        net->peers_dirty = true;
+    }
+    return peer;
+}
+
+static void
+peer_forget_if_idle(struct net *net, const struct peer *peer)
+{
+    char key[ADDR_IPV4_LEN];
+    if (!peer->told && peer->homes == 0) {
+        addr_ipv4_text(peer->address, key);
+        map_del(net->peers, key);
+        net->peers_dirty = true;
+    }
+}
+
+static void
+peers_tell(struct net *net, const uint32_t *told, size_t count)
+{
+    const char *key;
+    void *value;
+    for (size_t it = 0; map_next(net->peers, &it, &key, &value);) {
+        ((struct peer *)value)->told = false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        peer_at(net, told[i])->told = true;
+    }
+    for (size_t it = 0; map_next(net->peers, &it, &key, &value);) {
+        peer_forget_if_idle(net, value);
+    }
+}
+
+static bool
+guard(struct net *net, struct err *err)
+{
+    AUTO(free) uint32_t *list = xcalloc(map_count(net->peers) + 1, sizeof *list);
+    size_t count = 0;
+    const char *key;
+    void *value;
+    for (size_t it = 0; map_next(net->peers, &it, &key, &value);) {
+        list[count++] = ((const struct peer *)value)->address;
+    }
+    if (!overlay_guard(list, count, &net->overlay, net->cloud_id, err)) {
+        return err_wrap(err, "underlay");
+    }
+    net->peers_dirty = false;
+    return true;
+}
+
+bool
+remote_flush(struct net *net, struct err *err)
+{
+    return net->held || !net->peers_dirty || net->overlay.local == 0 || guard(net, err);
+}
+
+/* ---- what a packet is to --------------------------------------------------------------
+ */
+
 static size_t
 remote_elems(const struct subnet *s, const struct remote *r, struct elem *out)
 {
@@ -90,6 +182,7 @@ remote_subnet(struct net *net, struct subnet *s, struct err *err)
     device_elems(s, elems);
     int index;
     if (!elems_add(network->elems, elems, 2, err) ||
+        !overlay_drop_stale(network->links, s->vxlan, s->vni, &net->overlay, err) ||
         !overlay_device(net->underlay, network->ns_fd, s->vxlan, s->vni, &net->overlay,
                         err) ||
         !links_find(network->links, s->vxlan, &index, err) ||
@@ -140,11 +233,33 @@ remote_want_underlay(struct net *net, const void *record, struct err *err)
     if (!net->underlay && !(net->underlay = links_open(err))) {
         return false;
     }
-    if (!overlay_guard(peers, want->peers.count, &overlay, net->cloud_id, err)) {
-        return err_wrap(err, "underlay");
-    }
     net->overlay = overlay;
-    return each_subnet(net, err);
+    peers_tell(net, peers, want->peers.count);
+    return guard(net, err) && each_subnet(net, err);
+}
+
+/* The devices go; so does the guard, since nobody listens any more. */
+static bool
+remote_drop_underlay(struct net *net, struct err *err)
+{
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(net->subnets, &it, &id, &value);) {
+        struct subnet *s = value;
+        struct elem elems[2];
+        if (s->vxlan_index == 0) {
+            continue;
+        }
+        device_elems(s, elems);
+        if (!links_drop(s->network->links, s->vxlan, err) ||
+            !elems_del(s->network->elems, elems, 2, err)) {
+            return err_wrap(err, "subnet %s", id);
+        }
+        s->vxlan_index = 0;
+    }
+    peers_tell(net, NULL, 0);
+    net->overlay = (struct overlay){0};
+    return overlay_unguard(net->cloud_id, err);
 }
 
 /* ---- interfaces elsewhere -------------------------------------------------------------
@@ -213,6 +328,18 @@ remote_remove(struct net *net, const struct remote *r, struct err *err)
     return ok;
 }
 
+static void
+remote_forget(struct net *net, const char *id)
+{
+    const struct remote *r = map_get(net->remotes, id);
+    if (r) {
+        struct peer *peer = peer_at(net, r->node);
+        peer->homes--;
+        peer_forget_if_idle(net, peer);
+        map_del(net->remotes, id);
+    }
+}
+
 bool
 remote_want(struct net *net, const void *record, struct err *err)
 {
@@ -236,21 +363,25 @@ remote_want(struct net *net, const void *record, struct err *err)
     }
     struct remote *kept = xmalloc(sizeof *kept);
     *kept = r;
-    map_del(net->remotes, want->id);
+    peer_at(net, r.node)->homes++;
+    remote_forget(net, want->id);
     map_put(net->remotes, want->id, kept);
-    return true;
+    return remote_flush(net, err);
 }
 
 bool
 remote_drop(struct net *net, int kind, const char *id, struct err *err)
 {
     struct remote *r = map_get(net->remotes, id);
-    if (kind != LINK_NEIGHBOUR || !r) {
+    if (kind == LINK_UNDERLAY) {
+        return remote_drop_underlay(net, err);
+    }
+    if (!r) {
         return true;
     }
     if (!remote_remove(net, r, err)) {
         return err_wrap(err, "neighbour %s", id);
     }
-    map_del(net->remotes, id);
-    return true;
+    remote_forget(net, id);
+    return remote_flush(net, err);
 }

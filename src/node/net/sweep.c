@@ -154,8 +154,8 @@ forget_all(struct net *net)
     }
     gateway_close(net);
     gateway_open(net);
-    map_destroy(net->remotes);
-    net->remotes = map_create(free);
+    remote_close(net);
+    remote_open(net);
     map_destroy(net->options);
     net->options = map_create(free);
     struct map **all[] = {&net->ports, &net->subnets, &net->networks, &net->callers};

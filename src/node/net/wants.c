@@ -157,5 +157,5 @@ net_release(struct net *net, struct err *err)
         network->elems_held = false;
     }
     net->held = false;
-    return true;
+    return remote_flush(net, err);
 }

@@ -65,13 +65,27 @@ object_find(struct call *call, const struct kind *kind, const char *id,
     return true;
 }
 
+/* Whose part the row is hears of it: a row that is gone cannot be asked where it was. */
+static bool
+touch_whole(struct call *call, const struct kind *kind, const void *row,
+            struct err *err)
+{
+    if (kind == &kind_group_rule) {
+        return group_touch(
+            call, ((const struct row_security_group_rule *)row)->group_id, err);
+    }
+    return !desc_find(kind->type->desc, "vpc_id") ||
+           vpc_touch(call, *text_at(kind->type, row, "vpc_id"), err);
+}
+
 bool
 object_delete(struct call *call, const struct kind *kind, const void *row,
               struct err *err)
 {
     return resource_tags_drop(call->txn, call->account, call->region,
                               *text_at(kind->type, row, "id"), err) &&
-           row_delete(call->txn, kind->type, row, err);
+           row_delete(call->txn, kind->type, row, err) &&
+           touch_whole(call, kind, row, err);
 }
 
 bool
@@ -173,6 +187,19 @@ vpc_touch(struct call *call, const char *vpc_id, struct err *err)
     struct row_vpc next = *(const struct row_vpc *)row;
     next.generation++;
     return row_put(call->txn, &row_vpc_type, &next, err);
+}
+
+bool
+group_touch(struct call *call, const char *group_id, struct err *err)
+{
+    const struct row_security_group key = {.account = call->account, .id = group_id};
+    const void *row;
+    if (!row_get(call->txn, &row_security_group_type, &key, &row, err) || !row) {
+        return !err->code;
+    }
+    struct row_security_group next = *(const struct row_security_group *)row;
+    next.generation++;
+    return row_put(call->txn, &row_security_group_type, &next, err);
 }
 
 size_t

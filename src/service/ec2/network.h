@@ -34,7 +34,7 @@ MUST_CHECK bool object_find(struct call *call, const struct kind *kind, const ch
                             const void **out, struct err *err);
 #define FIND(call, kind_, id, out, err) \
     object_find((call), &(kind_), (id), (const void **)(out), (err))
-/* A deletion's last steps: tags and row go. */
+/* A deletion's last steps: tags and row go, and nodes hear of it. */
 MUST_CHECK bool object_delete(struct call *call, const struct kind *kind,
                               const void *row, struct err *err);
 /* The rows of 'type' whose first 'fields' fields of 'index' are those of 'prefix'. */
@@ -134,6 +134,8 @@ MUST_CHECK bool default_vpc_make(struct call *call, const char **out_id,
                                  struct err *err);
 /* A VPC that somebody changed: its generation rises, so that nodes hear of it. */
 MUST_CHECK bool vpc_touch(struct call *call, const char *vpc_id, struct err *err);
+/* The same of a security group whose rules changed. */
+MUST_CHECK bool group_touch(struct call *call, const char *group_id, struct err *err);
 /* Every IPv4 block of a VPC; '*out' in the arena. */
 size_t vpc_blocks(struct call *call, const struct row_vpc *vpc, const char ***out);
 /* The network interfaces of a subnet, or of a VPC. */

@@ -67,7 +67,8 @@ ec2_associate_subnet_cidr_block(
     }
     next.block6_association_id = id_new(call->arena, call->rng, "subnet-cidr-assoc");
     if (!subnet_block6_check(call, vpc, in->ipv6_cidr_block, &next.block6, err) ||
-        !row_put(call->txn, &row_subnet_type, &next, err)) {
+        !row_put(call->txn, &row_subnet_type, &next, err) ||
+        !vpc_touch(call, subnet->vpc_id, err)) {
         return false;
     }
     out->subnet_id = subnet->id;
@@ -101,7 +102,8 @@ drop_block6(struct call *call, const struct row_subnet *subnet,
         ARENA_NEW(call->arena, struct ec2_subnet_ipv6_cidr_block_association);
     *out->ipv6_cidr_block_association =
         subnet_block6_out(call, subnet, "disassociating");
-    return row_put(call->txn, &row_subnet_type, &next, err);
+    return row_put(call->txn, &row_subnet_type, &next, err) &&
+           vpc_touch(call, subnet->vpc_id, err);
 }
 
 bool

@@ -285,6 +285,7 @@ ec2_create_subnet(struct call *call, const struct ec2_create_subnet_request *in,
     }
     return vni_next(call, &subnet.vni, err) &&
            subnet_add(call->txn, call->rng, &subnet, err) &&
+           vpc_touch(call, subnet.vpc_id, err) &&
            new_tags_put(call, &kind_subnet, in->tag_specifications.items,
                         in->tag_specifications.count, subnet.id, err) &&
            answer(call, subnet.id, &out->subnet, err);
@@ -363,6 +364,7 @@ ec2_create_default_subnet(struct call *call,
            free_part(call, vpc, &subnet.cidr, err) && dry_run_check(in->dry_run, err) &&
            vni_next(call, &subnet.vni, err) &&
            subnet_add(call->txn, call->rng, &subnet, err) &&
+           vpc_touch(call, subnet.vpc_id, err) &&
            answer(call, subnet.id, &out->subnet, err);
 }
 

@@ -19,6 +19,7 @@ node_out(const struct node_view *view)
         .region = node->region,
         .zone = node->zone,
         .state = node->state,
+        .underlay_address = node->underlay,
         HAS(connected, seen && seen->connected),
         HAS(cordoned, node->cordoned),
         HAS(local, node->local),

@@ -1,0 +1,77 @@
+"""A shell in a guest that stays open: one handshake, many commands."""
+import re
+import select
+import subprocess
+import time
+
+
+class Guest:
+    """An instance of a cloud, with a shell in it by `moln ssh`."""
+
+    def __init__(self, cloud, instance, env=None):
+        self.cloud, self.id = cloud, instance["InstanceId"]
+        self.ip, self.mac = instance["PrivateIpAddress"], instance["NetworkInterfaces"][0]["MacAddress"]
+        self.eni = instance["NetworkInterfaces"][0]["NetworkInterfaceId"]
+        self.ip6 = [a["Ipv6Address"] for a in instance["NetworkInterfaces"][0]["Ipv6Addresses"]]
+        self.env, self.shell, self.count = env or cloud.env, None, 0
+
+    def open(self, limit_s=120):
+        """Tries until SSH answers."""
+        deadline = time.monotonic() + limit_s
+        while True:
+            self.shell = subprocess.Popen(
+                [self.cloud.build / "moln", "ssh", self.id, "--", "sh"], env=self.env,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            try:
+                self.run("true", limit_s=60)
+                return self
+            except EOFError:
+                self.close()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+
+    def start(self, command):
+        """Writes it; said() gives what it said."""
+        self.count += 1
+        self.shell.stdin.write(f"{{ {command}\n}} 2>&1 </dev/null; echo; echo END-{self.count} $?\n".encode())
+        self.shell.stdin.flush()
+
+    def said(self, limit_s=30):
+        """(status, output) of what was started."""
+        heard, deadline = b"", time.monotonic() + limit_s
+        while True:
+            end = re.search(rb"\n?\nEND-%d (\d+)\n" % self.count, b"\n" + heard)
+            if end:
+                return int(end.group(1)), (b"\n" + heard)[1:end.start()].decode(errors="replace")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.id} says no end of it: {heard[-400:]}")
+            if select.select([self.shell.stdout], [], [], 0.5)[0]:
+                data = self.shell.stdout.raw.read(65536)
+                if not data:
+                    raise EOFError(heard.decode(errors="replace"))
+                heard += data
+
+    def run(self, command, limit_s=30):
+        try:
+            self.start(command)
+        except BrokenPipeError:
+            raise EOFError from None
+        return self.said(limit_s)
+
+    def text(self, command, limit_s=30):
+        """What a command says that must succeed."""
+        status, output = self.run(command, limit_s)
+        assert status == 0, f"{self.id}: {command}: {status}\n{output}"
+        return output
+
+    def pings(self, address, wait_s=2, size=56):
+        return self.run(f"ping -c 1 -W {wait_s} -s {size} {address}")[0] == 0
+
+    def close(self):
+        if self.shell:
+            self.shell.kill()
+            self.shell.wait()
+            self.shell.stdin.close()
+            self.shell.stdout.close()
+            self.shell = None

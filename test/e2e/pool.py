@@ -1,0 +1,129 @@
+"""A cloud whose nodes are on hosts of their own, and joined it over mutual TLS."""
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+
+from cloud import Cloud, wait_for
+from holdings import Holdings
+from netns import Forward, Host, Underlay
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+class RemoteNode:
+    """An agent on one of the pool's hosts."""
+
+    def __init__(self, pool, name, host=0):
+        self.pool, self.state = pool, pool.cloud.dir / name
+        self.host, self.forward = pool.hosts[host], pool.forwards[host]
+        self.underlay = pool.underlay.addresses[host] if pool.underlay else None
+        self.log = pool.cloud.dir / f"{name}.log"
+        self.log.touch()
+        self.process = None
+
+    @property
+    def folder(self):
+        return self.state / "node"
+
+    def start(self, token=None, forward=None):
+        args = ["--join", f"127.0.0.1:{(forward or self.forward).port}"]
+        if self.underlay:
+            args += ["--underlay", self.underlay]
+        if token:
+            path = self.pool.cloud.dir / f"{self.state.name}.token"
+            path.touch(0o600)
+            path.write_text(token + "\n")
+            args += ["--token-file", path]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                self.run_there(*args), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=self.pool.cloud.env, start_new_session=True)
+        return self
+
+    def run_there(self, *args):
+        return self.host.command(self.pool.cloud.build / "moln-node", "--state",
+                                      self.state, *args)
+
+    def stop(self, how=signal.SIGTERM):
+        self.pool.cloud.stop(self.process, how)
+
+    def said(self, pattern, limit_s=60):
+        return wait_for(f"{pattern!r} in {self.log}, which says:\n{self.log.read_text()}",
+                        lambda: re.search(pattern, self.log.read_text()), limit_s)
+
+    def id(self):
+        return self.said(r"connected to the control plane as (node-\w+)").group(1)
+
+    def joined(self):
+        return (self.folder / "cert.pem").exists()
+
+    def close(self):
+        self.stop()
+        done = subprocess.run(self.run_there("--purge"), env=self.pool.cloud.env,
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+class Pool:
+    """A cloud without a local node, hosts beside it, and the only way between each of them and
+    the control plane; with several hosts, a private network between them."""
+
+    def __init__(self, hosts=1, *daemon_args):
+        self.port = free_port()  # Kept when molnd starts again.
+        self.nodes = []
+        self.cloud = Cloud("--link", f"127.0.0.1:{self.port}", *daemon_args, node=False)
+        self.hosts = [Host() for _ in range(hosts)]
+        self.underlay = Underlay(self.hosts) if hosts > 1 else None
+        self.forwards = [Forward(host.listen(), self.port) for host in self.hosts]
+        self.forward = self.forwards[0]
+
+    def node(self, name, host=0):
+        self.nodes.append(RemoteNode(self, name, host))
+        return self.nodes[-1]
+
+    def token(self, zone="us-east-1a"):
+        return self.cloud.moln("node", "token", zone, "--json")["Token"]
+
+    def key(self, ec2):
+        """The name of a key pair of the client's account whose private half 'moln ssh' finds."""
+        path = self.cloud.state / "keys" / "pool.pem"
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path],
+                           check=True)
+        ec2.import_key_pair(KeyName="pool", PublicKeyMaterial=path.with_suffix(
+            ".pem.pub").read_bytes())
+        return "pool"
+
+    def listed(self):
+        return {n["NodeId"]: n for n in self.cloud.moln("node", "ls", "--json")["Nodes"]}
+
+    def is_connected(self, node_id):
+        return bool(self.listed().get(node_id, {}).get("Connected"))
+
+    def close(self):
+        held = Holdings(self.cloud.state, self.cloud_id())
+        for node in self.nodes:
+            node.close()
+        for forward in self.forwards:
+            forward.close()
+        if self.underlay:
+            self.underlay.close()
+        for host in self.hosts:
+            host.close()
+        left = held.everything()
+        self.cloud.close()
+        assert not left, left
+
+    def cloud_id(self):
+        with sqlite3.connect(f"file:{self.database()}?mode=ro", uri=True) as db:
+            return db.execute("SELECT cloud_id FROM cloud").fetchone()[0]
+
+    def database(self):
+        return self.cloud.state / "control" / "moln.db"
