@@ -1,6 +1,7 @@
 #include "core/instance_rows.h"
 
 #include "base/timefmt.h"
+#include "core/instance_events.h"
 #include "core/network_rows.h"
 
 static int64_t
@@ -323,6 +324,7 @@ instance_hide(struct txn *txn, const struct row_instance *inst, struct err *err)
 {
     const struct row_machine_seen seen = {.id = inst->id};
     return resource_tags_drop(txn, inst->account, inst->region, inst->id, err) &&
+           instance_events_drop(txn, inst->account, inst->id, err) &&
            row_delete(txn, &row_machine_seen_type, &seen, err) &&
            row_delete(txn, &row_instance_type, inst, err);
 }

@@ -19,6 +19,8 @@ struct instance_view {
     const struct ec2_network_interface
         *nics; /* With VIEW_ENI: in their places' order. */
     size_t nic_count;
+    const struct row_instance_event *const *events; /* DescribeInstanceStatus only. */
+    size_t event_count;
 };
 
 struct instance_views {
@@ -49,6 +51,10 @@ MUST_CHECK bool instance_views_of_reservation(struct call *call,
                                               const char *reservation,
                                               struct instance_views *out,
                                               struct err *err);
+
+/* Keeps those that pass the filters and belong on the page. */
+void instance_views_select(struct call *call, const struct filters *filters,
+                           struct page *page, struct instance_views *views);
 
 /* Groups neighbours of the same reservation. */
 struct ec2_reservation *reservations_out(struct call *call,
