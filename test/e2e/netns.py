@@ -41,7 +41,7 @@ class Host:
 
     def command(self, *args):
         """args, to be run on the host."""
-        return ["nsenter", "--target", str(self.holder.pid), "--net", "--mount",
+        return ["nsenter", "--target", str(self.holder.pid), "--net", "--mount", "--root",
                 *map(str, args)]
 
     def listen(self):
