@@ -6,9 +6,8 @@
 
 /* ---- writing --------------------------------------------------------------------- */
 
-/* Length of the valid UTF-8 sequence at 's', or 0. */
-static size_t
-utf8_len(const unsigned char *s, size_t left)
+size_t
+json_utf8_len(const unsigned char *s, size_t left)
 {
     static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
     size_t n = s[0] < 0x80           ? 1
@@ -53,7 +52,7 @@ json_put_string(struct buf *out, const char *s, size_t len)
     buf_putc(out, '"');
     while (i < len) {
         bool plain = p[i] >= 0x20 && p[i] < 0x80 && p[i] != '"' && p[i] != '\\';
-        size_t n = plain ? 1 : p[i] < 0x80 ? 0 : utf8_len(p + i, len - i);
+        size_t n = plain ? 1 : p[i] < 0x80 ? 0 : json_utf8_len(p + i, len - i);
         if (n) {
             i += n;
             continue;

@@ -26,5 +26,7 @@ MUST_CHECK bool json_read(const struct desc *desc, json_t *json, unsigned flags,
 MUST_CHECK bool json_read_text(const struct desc *desc, const char *text, size_t len,
                                unsigned flags, struct arena *arena, void *out_object,
                                struct err *err);
+/* Length in bytes of the valid UTF-8 sequence at 's', or 0. */
+size_t json_utf8_len(const unsigned char *s, size_t left);
 /* A JSON string literal with its quotes; invalid UTF-8 is replaced by U+FFFD. */
 void json_put_string(struct buf *out, const char *s, size_t len);

@@ -72,6 +72,12 @@ write_archive(struct cli *cli, int fd, const char *rows, struct err *err)
 bool
 backup_save(struct cli *cli, const char *file, struct err *err)
 {
+    if (!file_exists(cli_path(cli, "control/moln.db"))) {
+        return err_set(err, ERR_UNSUPPORTED,
+                       "there is no %s: rows on PostgreSQL are saved with pg_dump, "
+                       "beside a copy of the master key (docs/operating.md)",
+                       cli_path(cli, "control/moln.db"));
+    }
     AUTO(fd) int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
         return err_sys(err, errno, "make %s", file);

@@ -143,17 +143,23 @@ version_unpin(void *version)
 }
 
 struct version *
-version_fork(const struct version *base)
+version_blank(struct image *image)
 {
-    struct image *image = base->image;
     struct version *v = version_new(image);
-    for (size_t i = 0; i < image->tree_count; i++) {
-        v->roots[i] = base->roots[i];
-        tree_ref(v->roots[i]);
-    }
     pthread_mutex_lock(&image->lock);
     image->versions++;
     pthread_mutex_unlock(&image->lock);
+    return v;
+}
+
+struct version *
+version_fork(const struct version *base)
+{
+    struct version *v = version_blank(base->image);
+    for (size_t i = 0; i < base->image->tree_count; i++) {
+        v->roots[i] = base->roots[i];
+        tree_ref(v->roots[i]);
+    }
     return v;
 }
 

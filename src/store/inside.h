@@ -10,6 +10,7 @@
 
 #define WATCHERS_MAX 8
 #define IDLE_READERS_MAX 2
+#define OWN_TABLES 3 /* The last of a store's tables: own.schema. */
 
 /* One store_write on its way through the writer thread. */
 struct request {
@@ -35,8 +36,8 @@ struct store {
     const struct sql_driver *driver;
     char *where;
     int lock_fd; /* Held while the database is ours alone. */
-    struct row_type counter_type, meta_type;
-    struct table *tables; /* By type id; then the store's own two. */
+    struct row_type own_types[OWN_TABLES];
+    struct table *tables; /* By type id; then the store's own. */
     size_t table_count;
     const struct clock *clock;
 
@@ -46,6 +47,7 @@ struct store {
     pthread_rwlock_t vault_lock;
 
     struct image *image;     /* The hot tables. */
+    struct follow *follow;   /* Of a shared database; NULL: it is ours alone. */
     struct session *session; /* The writer's. */
     struct arena *scratch;   /* The writer's, for rows on their way to the database. */
     pthread_t writer;
@@ -68,6 +70,7 @@ struct store {
 struct batch {
     struct version *tip; /* What the next of them starts from; pinned. */
     bool began;          /* The database's transaction has begun. */
+    bool changed;        /* Something in it is to be committed. */
     bool lost; /* The database has given it up, and with it what others had done. */
 };
 
@@ -95,11 +98,17 @@ struct txn {
 static inline const struct table *
 store_counters(const struct store *store)
 {
-    return &store->tables[store->table_count - 2];
+    return &store->tables[store->table_count - OWN_TABLES];
 }
 
 static inline const struct table *
 store_meta(const struct store *store)
+{
+    return &store->tables[store->table_count - 2];
+}
+
+static inline const struct table *
+store_log(const struct store *store)
 {
     return &store->tables[store->table_count - 1];
 }
@@ -117,6 +126,8 @@ MUST_CHECK bool txn_session(struct txn *txn, struct session **out, struct err *e
 bool txn_settle(struct txn *txn, bool keep, struct err *err);
 void txn_fini(struct txn *txn);
 
+/* store.c: tells the watchers. */
+void store_tell(struct store *store, const struct change *changes, size_t count);
 /* store.c: reader sessions. */
 MUST_CHECK struct session *reader_take(struct store *store, struct err *err);
 void reader_return(struct store *store, struct session *session);

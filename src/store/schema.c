@@ -1,7 +1,7 @@
 /* schema.c - see schema.h. */
 #include "store/schema.h"
 #include "base/map.h"
-#include "store/own.h"
+#include "store/changelog.h"
 
 /* What is sealed under the master key to know it again. */
 static const char proof_text[] = "moln";
@@ -185,6 +185,9 @@ prepare(struct session *session, const struct table *tables, size_t count,
             return err_wrap(err, "table %s", tables[i].type->name);
         }
     }
+    if (session->conn->driver->shared && !changelog_prepare(session, err)) {
+        return false;
+    }
     bool stale = version < SCHEMA_VERSION || (!proven && session->vault->has_key);
     return migrate(session, version, err) && (!stale || write_meta(session, meta, err));
 }
@@ -193,7 +196,7 @@ bool
 schema_prepare(struct session *session, const struct table *tables, size_t count,
                const struct table *meta, struct err *err)
 {
-    if (!session_exec(session, session->conn->driver->begin_write, err)) {
+    if (!session_exec(session, session->conn->driver->begin_shape, err)) {
         return false;
     }
     struct err ignored;

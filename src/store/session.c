@@ -48,6 +48,12 @@ session_exec(struct session *s, const char *sql, struct err *err)
     return s->conn->driver->exec(s->conn, sql, err);
 }
 
+bool
+session_post(struct session *s, const char *sql, struct err *err)
+{
+    return s->conn->driver->post(s->conn, sql, err);
+}
+
 static struct sql_stmt *
 stmt_get(struct session *s, const struct table *table, enum table_op op,
          struct err *err)
@@ -59,8 +65,8 @@ stmt_get(struct session *s, const struct table *table, enum table_op op,
     return *slot;
 }
 
-static struct sql_stmt *
-list_stmt_get(struct session *s, const char *sql, struct err *err)
+struct sql_stmt *
+session_statement(struct session *s, const char *sql, struct err *err)
 {
     struct sql_stmt *stmt = map_get(s->lists, sql);
     if (!stmt) {
@@ -107,6 +113,18 @@ session_get(struct session *s, const struct table *table, const void *key,
     return ok;
 }
 
+/* Whether the database itself may refuse a row because of an index. */
+static bool
+has_unique(const struct table *table)
+{
+    for (unsigned i = 1; !table->hot && i < table->order_count; i++) {
+        if (table->orders[i].unique) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool
 session_change(struct session *s, const struct table *table, enum table_op op,
                const void *row, struct arena *scratch, struct err *err)
@@ -124,6 +142,9 @@ session_change(struct session *s, const struct table *table, enum table_op op,
         bind_order(&table->orders[0], table->orders[0].count, row, params);
     } else if (!row_encode(table, s->vault, row, scratch, params, err)) {
         return false;
+    }
+    if (op == TABLE_DELETE || (op == TABLE_PUT && !has_unique(table))) {
+        return driver->send(stmt, params, count, err);
     }
     bool ok =
         driver->start(stmt, params, count, err) && driver->step(stmt, &row_came, err);
@@ -165,7 +186,7 @@ session_list(struct session *s, const struct table *table,
     struct sql_value params[2 * ORDER_FIELDS_MAX + 1];
     size_t count = query->prefix_fields;
     table_list_sql(table, order, query->prefix_fields, query->after != NULL, &sql);
-    struct sql_stmt *stmt = list_stmt_get(s, buf_str(&sql), err);
+    struct sql_stmt *stmt = session_statement(s, buf_str(&sql), err);
     if (!stmt) {
         return false;
     }
@@ -177,6 +198,33 @@ session_list(struct session *s, const struct table *table,
     params[count++] =
         sql_int(query->limit ? (int64_t)MIN(query->limit, INT64_MAX) : INT64_MAX);
     bool ok = s->conn->driver->start(stmt, params, count, err) &&
+              fetch_all(s, table, stmt, arena, out, err);
+    s->conn->driver->reset(stmt);
+    return ok;
+}
+
+bool
+session_get_many(struct session *s, const struct table *table, const void *const *keys,
+                 size_t count, struct arena *arena, struct row_list *out,
+                 struct err *err)
+{
+    const struct order *order = &table->orders[0];
+    struct sql_value params[SESSION_MANY_MAX * ORDER_FIELDS_MAX];
+    AUTO(buf) struct buf sql = {0};
+    size_t places = 1; /* Few different statements: the last key fills up. */
+    while (places < count) {
+        places *= 2;
+    }
+    table_many_sql(table, (unsigned)places, &sql);
+    struct sql_stmt *stmt = session_statement(s, buf_str(&sql), err);
+    if (!stmt) {
+        return false;
+    }
+    for (size_t i = 0; i < places; i++) {
+        bind_order(order, order->count, keys[MIN(i, count - 1)],
+                   params + i * order->count);
+    }
+    bool ok = s->conn->driver->start(stmt, params, places * order->count, err) &&
               fetch_all(s, table, stmt, arena, out, err);
     s->conn->driver->reset(stmt);
     return ok;

@@ -22,12 +22,24 @@ void session_close(struct session *session); /* NULL is a no-op. */
 AUTO_DEFINE(session, struct session *, session_close)
 
 bool session_exec(struct session *session, const char *sql, struct err *err);
+bool session_post(struct session *session, const char *sql, struct err *err);
+/* The prepared statement for 'sql', kept by the session. NULL on failure. */
+MUST_CHECK struct sql_stmt *session_statement(struct session *session, const char *sql,
+                                              struct err *err);
 
 /* '*out' is NULL when there is none. */
 MUST_CHECK bool session_get(struct session *session, const struct table *table,
                             const void *key, struct arena *arena, const void **out,
                             struct err *err);
-/* TABLE_INSERT: ERR_EXISTS when a key is taken. TABLE_DELETE: 'row' gives the key. */
+/* Those of 'count' rows that there are, in no order. 'count' is at most
+ * SESSION_MANY_MAX. */
+#define SESSION_MANY_MAX 32
+MUST_CHECK bool session_get_many(struct session *session, const struct table *table,
+                                 const void *const *keys, size_t count,
+                                 struct arena *arena, struct row_list *out,
+                                 struct err *err);
+/* TABLE_INSERT: ERR_EXISTS when a key is taken. TABLE_DELETE: 'row' gives the key. What
+ * can only fail with the database itself is posted (sql.h). */
 MUST_CHECK bool session_change(struct session *session, const struct table *table,
                                enum table_op op, const void *row, struct arena *scratch,
                                struct err *err);

@@ -7,7 +7,9 @@
  * Owner:    whoever opened a connection; its statements end before it does.
  * Threads:  a connection and its statements belong to one thread at a time.
  * Failure:  ERR_CONFLICT: run the transaction again; ERR_EXISTS: a key is taken;
- *           ERR_NO_SPACE, ERR_CORRUPT, ERR_SYSTEM. */
+ *           ERR_GONE: the connection is lost, and what it had begun rolled back, but
+ *           that a commit may have been done; ERR_DENIED, ERR_NO_SPACE, ERR_CORRUPT,
+ *           ERR_SYSTEM. */
 #pragma once
 #include "base/base.h"
 
@@ -32,34 +34,47 @@ typedef void sql_name_fn(void *ctx, const char *name);
 
 struct sql_driver {
     const char *scheme; /* How its URLs begin. */
-    bool embedded; /* One process owns the database, and may keep rows in memory. */
+    bool shared;        /* Other processes write too (changelog.h). */
     const char *int_type, *real_type, *text_type, *blob_type;
     const char *begin_read, *begin_write;
+    const char *begin_shape; /* For who changes tables: one at a time. */
 
     /* 'where': the URL after the scheme. */
     struct sql_conn *(*open)(const char *where, struct err *err);
     void (*close)(struct sql_conn *conn);
+    /* False once nothing more can come of it: close it and open another. */
+    bool (*alive)(const struct sql_conn *conn);
     bool (*exec)(struct sql_conn *conn, const char *sql, struct err *err);
+    /* One statement, without a wait where the database is far: what goes wrong then is
+     * told by a later call, and in_transaction is false from there on. */
+    bool (*post)(struct sql_conn *conn, const char *sql, struct err *err);
     struct sql_stmt *(*prepare)(struct sql_conn *conn, const char *sql,
                                 struct err *err);
     void (*finish)(struct sql_stmt *stmt);
     /* Binds by position and is ready to step. Ended by reset. */
     bool (*start)(struct sql_stmt *stmt, const struct sql_value *params, size_t count,
                   struct err *err);
+    /* start, step and reset of a statement without rows, as post. */
+    bool (*send)(struct sql_stmt *stmt, const struct sql_value *params, size_t count,
+                 struct err *err);
     bool (*step)(struct sql_stmt *stmt, bool *out_row, struct err *err);
     void (*column)(struct sql_stmt *stmt, unsigned i, struct sql_value *out);
     void (*reset)(struct sql_stmt *stmt);
     /* False after an error (a full disk) that made the database roll all of it back. */
     bool (*in_transaction)(struct sql_conn *conn);
-    int64_t (*changes)(
-        struct sql_conn *conn); /* Rows that the last statement changed. */
+    /* Rows that the last statement changed; of one that was stepped. */
+    int64_t (*changes)(struct sql_conn *conn);
     /* Calls 'fn' with each column of a table; none when there is no such table. */
     bool (*columns)(struct sql_conn *conn, const char *table, sql_name_fn *fn,
                     void *ctx, struct err *err);
     bool (*backup)(struct sql_conn *conn, const char *path, struct err *err);
+    /* Only of shared ones. listen subscribes to what others post as NOTIFY 'channel';
+     * await returns when some came, 'wake_fd' is readable, or 'timeout_ms' are over. */
+    bool (*listen)(struct sql_conn *conn, const char *channel, struct err *err);
+    bool (*await)(struct sql_conn *conn, int wake_fd, int timeout_ms, struct err *err);
 };
 
-extern const struct sql_driver sql_sqlite;
+extern const struct sql_driver sql_sqlite, sql_postgres;
 
 static inline struct sql_value
 sql_int(int64_t v)

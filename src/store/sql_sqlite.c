@@ -60,6 +60,12 @@ lite_exec(struct sql_conn *conn, const char *sql, struct err *err)
     return rc == SQLITE_OK || fail(err, db_of(conn), rc);
 }
 
+static bool
+lite_alive(const struct sql_conn *conn UNUSED)
+{
+    return true;
+}
+
 static void
 lite_close(struct sql_conn *conn)
 {
@@ -179,6 +185,23 @@ lite_step(struct sql_stmt *stmt, bool *out_row, struct err *err)
 }
 
 static void
+lite_reset(struct sql_stmt *stmt)
+{
+    (void)sqlite3_reset(stmt_of(stmt));
+    (void)sqlite3_clear_bindings(stmt_of(stmt));
+}
+
+static bool
+lite_send(struct sql_stmt *stmt, const struct sql_value *params, size_t count,
+          struct err *err)
+{
+    bool row;
+    bool ok = lite_start(stmt, params, count, err) && lite_step(stmt, &row, err);
+    lite_reset(stmt);
+    return ok;
+}
+
+static void
 lite_column(struct sql_stmt *stmt, unsigned i, struct sql_value *out)
 {
     sqlite3_stmt *s = stmt_of(stmt);
@@ -203,13 +226,6 @@ lite_column(struct sql_stmt *stmt, unsigned i, struct sql_value *out)
     default:
         *out = (struct sql_value){.kind = SQL_NULL};
     }
-}
-
-static void
-lite_reset(struct sql_stmt *stmt)
-{
-    (void)sqlite3_reset(stmt_of(stmt));
-    (void)sqlite3_clear_bindings(stmt_of(stmt));
 }
 
 static bool
@@ -265,19 +281,22 @@ lite_backup(struct sql_conn *conn, const char *path, struct err *err)
 
 const struct sql_driver sql_sqlite = {
     .scheme = "sqlite:",
-    .embedded = true,
     .int_type = "BIGINT",
     .real_type = "DOUBLE PRECISION",
     .text_type = "TEXT",
     .blob_type = "BLOB",
     .begin_read = "BEGIN",
     .begin_write = "BEGIN IMMEDIATE",
+    .begin_shape = "BEGIN IMMEDIATE",
     .open = lite_open,
     .close = lite_close,
+    .alive = lite_alive,
     .exec = lite_exec,
+    .post = lite_exec,
     .prepare = lite_prepare,
     .finish = lite_finish,
     .start = lite_start,
+    .send = lite_send,
     .step = lite_step,
     .column = lite_column,
     .reset = lite_reset,

@@ -1,15 +1,17 @@
 /* store.c - a store's life, and its readers. */
 #include "base/crypto.h"
-#include "store/inside.h"
+#include "store/follow.h"
 #include "store/own.h"
 #include "store/schema.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
 
+#define READ_TRIES 3
+
 /* ---- life ------------------------------------------------------------------------ */
 
-static const struct sql_driver *const drivers[] = {&sql_sqlite};
+static const struct sql_driver *const drivers[] = {&sql_sqlite, &sql_postgres};
 
 static const struct sql_driver *
 driver_of(const char *url, struct err *err)
@@ -19,7 +21,9 @@ driver_of(const char *url, struct err *err)
             return drivers[i];
         }
     }
-    err_set(err, ERR_UNSUPPORTED, "no such kind of store: %s (sqlite:PATH)", url);
+    err_set(err, ERR_UNSUPPORTED,
+            "no such kind of store: %.*s (sqlite:PATH or postgresql://...)",
+            (int)strcspn(url, ":"), url);
     return NULL;
 }
 
@@ -44,21 +48,22 @@ lock_database(struct store *store, struct err *err)
 static bool
 make_tables(struct store *store, const struct store_config *config, struct err *err)
 {
+    const struct row_type *const own[OWN_TABLES] = {
+        &own_store_counter_type, &own_store_meta_type, &own_store_log_type};
     size_t count = config->type_count;
-    store->tables = xcalloc(count + 2, sizeof *store->tables);
-    store->table_count = count + 2;
-    store->counter_type = own_store_counter_type;
-    store->counter_type.id = (uint16_t)count;
-    store->meta_type = own_store_meta_type;
-    store->meta_type.id = (uint16_t)(count + 1);
-    for (size_t i = 0; i < count + 2; i++) {
-        const struct row_type *type = i < count    ? config->types[i]
-                                      : i == count ? &store->counter_type
-                                                   : &store->meta_type;
+    store->table_count = count + OWN_TABLES;
+    store->tables = xcalloc(store->table_count, sizeof *store->tables);
+    for (size_t i = 0; i < OWN_TABLES; i++) {
+        store->own_types[i] = *own[i];
+        store->own_types[i].id = (uint16_t)(count + i);
+    }
+    for (size_t i = 0; i < store->table_count; i++) {
+        const struct row_type *type =
+            i < count ? config->types[i] : &store->own_types[i - count];
         if (type->id != i) {
             return err_set(err, ERR_INVALID, "table %s is out of order", type->name);
         }
-        if (!table_init(&store->tables[i], type, store->driver->embedded, err)) {
+        if (!table_init(&store->tables[i], type, true, err)) {
             return false;
         }
     }
@@ -77,10 +82,7 @@ load_row(void *ctx, const struct table *table, const void *row, struct err *err)
 static bool
 load_image(struct store *store, struct err *err)
 {
-    store->image = image_create(store->tables, store->table_count);
-    struct version *empty = image_pin(store->image);
-    struct version *full = version_fork(empty);
-    version_unpin(empty);
+    struct version *full = version_blank(store->image);
     bool ok = true;
     for (size_t i = 0; ok && i < store->table_count; i++) {
         const struct table *table = &store->tables[i];
@@ -97,21 +99,26 @@ load_image(struct store *store, struct err *err)
 static bool
 start(struct store *store, const struct store_config *config, struct err *err)
 {
-    store->driver = driver_of(config->url, err);
+    store->driver = config->driver ? config->driver : driver_of(config->url, err);
     if (!store->driver) {
         return false;
     }
     store->where = xstrdup(config->url + strlen(store->driver->scheme));
-    if ((store->driver->embedded && !lock_database(store, err)) ||
+    if ((!store->driver->shared && !lock_database(store, err)) ||
         !make_tables(store, config, err)) {
         return false;
     }
     store->session = session_open(store->driver, store->where, store->table_count,
                                   &store->vault, err);
-    return store->session &&
-           schema_prepare(store->session, store->tables, store->table_count,
-                          store_meta(store), err) &&
-           load_image(store, err) && writer_start(store, err);
+    if (!store->session ||
+        !schema_prepare(store->session, store->tables, store->table_count,
+                        store_meta(store), err)) {
+        return false;
+    }
+    store->image = image_create(store->tables, store->table_count);
+    return (store->driver->shared ? follow_start(store, err)
+                                  : load_image(store, err)) &&
+           writer_start(store, err);
 }
 
 struct store *
@@ -146,6 +153,7 @@ store_close(struct store *store)
         return;
     }
     writer_stop(store);
+    follow_stop(store);
     while (store->idle) {
         struct session *next = store->idle->next;
         session_close(store->idle);
@@ -181,8 +189,7 @@ reader_take(struct store *store, struct err *err)
     }
     pthread_mutex_unlock(&store->lock);
     if (!session) {
-        session = session_open(store->driver, store->where, store->table_count,
-                               &store->vault, err);
+        session = follow_session(store, err);
     }
     if (session) {
         pthread_rwlock_rdlock(&store->vault_lock); /* Until reader_return. */
@@ -193,9 +200,10 @@ reader_take(struct store *store, struct err *err)
 void
 reader_return(struct store *store, struct session *session)
 {
+    bool alive = store->driver->alive(session->conn);
     pthread_rwlock_unlock(&store->vault_lock);
     pthread_mutex_lock(&store->lock);
-    if (store->idle_count < IDLE_READERS_MAX) {
+    if (alive && store->idle_count < IDLE_READERS_MAX) {
         session->next = store->idle;
         store->idle = session;
         store->idle_count++;
@@ -205,9 +213,9 @@ reader_return(struct store *store, struct session *session)
     session_close(session);
 }
 
-bool
-store_read(struct store *store, struct arena *arena, txn_fn *fn, void *ctx,
-           struct err *err)
+static bool
+read_once(struct store *store, struct arena *arena, txn_fn *fn, void *ctx,
+          struct err *err)
 {
     struct txn txn;
     struct version *version = image_pin(store->image);
@@ -217,6 +225,41 @@ store_read(struct store *store, struct arena *arena, txn_fn *fn, void *ctx,
     txn_settle(&txn, false, err);
     txn_fini(&txn);
     return ok;
+}
+
+bool
+store_read(struct store *store, struct arena *arena, txn_fn *fn, void *ctx,
+           struct err *err)
+{
+    for (unsigned tries = 1;; tries++) {
+        if (store->follow && !follow_fresh(store, err)) {
+            return false;
+        }
+        if (read_once(store, arena, fn, ctx, err)) {
+            return true;
+        }
+        /* A connection that broke under a row that is not in memory. */
+        bool again = err->code == ERR_GONE || err->code == ERR_CONFLICT;
+        if (!store->follow || !again || tries == READ_TRIES) {
+            return false;
+        }
+    }
+}
+
+void
+store_tell(struct store *store, const struct change *changes, size_t count)
+{
+    /* Held while they are called: after store_unwatch none is. */
+    pthread_mutex_lock(&store->watch_lock);
+    const struct watcher *watchers = store->watchers;
+    for (size_t i = 0; i < count; i++) {
+        const struct change *c = &changes[i];
+        bool own = c->table->type->id >= store->table_count - OWN_TABLES;
+        for (unsigned w = 0; w < store->watcher_count && !own; w++) {
+            watchers[w].fn(watchers[w].ctx, c->table->type, c->row);
+        }
+    }
+    pthread_mutex_unlock(&store->watch_lock);
 }
 
 void

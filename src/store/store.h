@@ -5,15 +5,18 @@
  *           conflict, so a transaction function has no effect outside its txn.
  * Place:    above base/. Knows tables and keys, nothing of what rows mean.
  * Owner:    main/ opens one; everything else borrows it.
- * Threads:  any thread may read or write; a txn belongs to the thread that runs it. Functions
- *           called on the writer thread (done, watch, transactions) must not call
- *           store_write, which would wait for itself; store_write_async they may.
- * Failure:  ERR_CONFLICT is retried inside; ERR_NO_SPACE and ERR_SYSTEM come out.
+ * Threads:  any thread may read or write; a txn belongs to the thread that runs it.
+ *           Functions that the store calls (done, watch, transactions) must call neither
+ *           store_write nor store_read, which could wait for themselves;
+ *           store_write_async they may.
+ * Failure:  ERR_CONFLICT is retried inside; ERR_GONE (PostgreSQL is away, after a new
+ *           connection was tried), ERR_NO_SPACE and ERR_SYSTEM come out.
  *
  * Rows handed out live as long as the txn's arena and are never changed in place: copy,
  * change the copy, put it back. Tables lie in memory, as one committed state for each
- * transaction; those marked cold, and all of them on a shared database, are read from the
- * database, in the state in which the transaction first touches it.
+ * transaction; on PostgreSQL it is compared with the database as each call begins, so that
+ * whatever was committed by then, by any process, is seen. Tables marked cold are read
+ * from the database, in the state in which the transaction first touches it.
  *
  * Text that is part of a key or an index is never "": empty comes back as NULL. */
 #pragma once
@@ -22,6 +25,7 @@
 
 struct store;
 struct txn;
+struct sql_driver;
 
 struct row_index {
     const char *name;
@@ -52,6 +56,7 @@ struct store_config {
      * when a transaction waits, and who runs the world calls store_turn when it likes. */
     void (*wake)(void *ctx);
     void *wake_ctx;
+    const struct sql_driver *driver; /* NULL: by the URL. A test's own, that fails. */
 };
 
 /* Opens, creates missing tables and columns, and runs migrations forward. */
@@ -130,8 +135,10 @@ MUST_CHECK bool txn_next(struct txn *txn, const char *name, int64_t *out,
 
 /* ---- changes --------------------------------------------------------------------------- */
 
-/* Called after each commit, on the writer thread, for each row changed (by key fields);
- * must not block: post to your own loop. 'key' is borrowed for the call. */
+/* Called after each commit, on a thread of the store's, for each row changed (by key
+ * fields); must not block: post to your own loop. 'key' is borrowed for the call. On
+ * PostgreSQL also for rows that lie in memory and that other processes changed: none is
+ * missed, and some may be told twice. */
 typedef void store_watch_fn(void *ctx, const struct row_type *type, const void *key);
 void store_watch(struct store *store, store_watch_fn *fn, void *ctx);
 /* When this returns, 'fn' is not being called and will not be: not from within a watch. */

@@ -105,14 +105,14 @@ name_of(const struct table *table, const struct order_field *f)
     return table->type->desc->fields[f->position].name;
 }
 
-/* "a" = $1 AND "b" = $2 ... */
+/* "a" = $N AND "b" = $N+1 ... */
 static void
 put_equal(const struct table *table, const struct order *order, unsigned count,
-          struct buf *out)
+          unsigned first, struct buf *out)
 {
     for (unsigned i = 0; i < count; i++) {
         buf_printf(out, "%s\"%s\" = $%u", i ? " AND " : "",
-                   name_of(table, &order->fields[i]), i + 1);
+                   name_of(table, &order->fields[i]), first + i);
     }
 }
 
@@ -141,7 +141,7 @@ table_list_sql(const struct table *table, const struct order *order, unsigned pr
     if (prefix || after) {
         buf_puts(out, " WHERE ");
     }
-    put_equal(table, order, prefix, out);
+    put_equal(table, order, prefix, 1, out);
     if (after) {
         buf_puts(out, prefix ? " AND (" : "(");
         put_order_names(table, order, order->count, out);
@@ -152,6 +152,18 @@ table_list_sql(const struct table *table, const struct order *order, unsigned pr
     buf_puts(out, " ORDER BY ");
     put_order_names(table, order, order->count, out);
     buf_printf(out, " LIMIT $%u", prefix + (after ? order->count : 0) + 1);
+}
+
+void
+table_many_sql(const struct table *table, unsigned count, struct buf *out)
+{
+    const struct order *key = &table->orders[0];
+    buf_printf(out, "%s WHERE ", table->select);
+    for (unsigned i = 0; i < count; i++) {
+        buf_puts(out, i ? " OR (" : "(");
+        put_equal(table, key, key->count, 1 + i * key->count, out);
+        buf_puts(out, ")");
+    }
 }
 
 static void
@@ -206,11 +218,11 @@ write_sql(struct table *table)
     table->select = buf_take(&b);
 
     buf_printf(&b, "%s WHERE ", table->select);
-    put_equal(table, key, key->count, &b);
+    put_equal(table, key, key->count, 1, &b);
     table->sql[TABLE_GET] = buf_take(&b);
 
     buf_printf(&b, "DELETE FROM \"%s\" WHERE ", table->type->name);
-    put_equal(table, key, key->count, &b);
+    put_equal(table, key, key->count, 1, &b);
     table->sql[TABLE_DELETE] = buf_take(&b);
 
     for (unsigned put = 0; put < 2; put++) {

@@ -44,7 +44,7 @@ txn_session(struct txn *txn, struct session **out, struct err *err)
         struct batch *batch = txn->batch;
         batch->began =
             batch->began || session_exec(txn->session, driver->begin_write, err);
-        txn->began = batch->began && session_exec(txn->session, "SAVEPOINT one", err);
+        txn->began = batch->began && session_post(txn->session, "SAVEPOINT one", err);
     }
     *out = txn->session;
     return txn->began;
@@ -79,13 +79,22 @@ settle_savepoint(struct txn *txn, bool keep, struct err *err)
 {
     struct sql_conn *conn = txn->session->conn;
     struct err ignored;
-    if (keep && session_exec(txn->session, "RELEASE one", err)) {
+    if (keep && session_post(txn->session, "RELEASE one", err)) {
         return true;
     }
     (void)session_exec(txn->session, "ROLLBACK TO one", &ignored);
     (void)session_exec(txn->session, "RELEASE one", &ignored);
     txn->batch->lost = !conn->driver->in_transaction(conn);
     return false;
+}
+
+/* A writing transaction with nothing of its own to undo: is what others did there? */
+static bool
+still_there(struct txn *txn, struct err *err)
+{
+    struct sql_conn *conn = txn->session->conn;
+    txn->batch->lost = !conn->driver->in_transaction(conn);
+    return !txn->batch->lost || err_set(err, ERR_GONE, "the database gave it up");
 }
 
 bool
@@ -95,6 +104,9 @@ txn_settle(struct txn *txn, bool keep, struct err *err)
     struct err ignored;
     if (txn->began && txn->writable) {
         ok = settle_savepoint(txn, ok, err);
+        txn->batch->changed |= ok && txn->changes.count > 0;
+    } else if (txn->writable && txn->batch->began) {
+        ok = still_there(txn, err) && ok;
     } else if (txn->began) {
         (void)session_exec(txn->session, "ROLLBACK", &ignored);
     }

@@ -3,9 +3,15 @@
  * Each request's function runs against its own fork of the newest version in memory.
  * What it changed goes to the database in a savepoint of its own, within one
  * transaction for all; after its one sync the last version is published and all are
- * answered. A store without a thread does the same when store_turn is called. */
-#include "store/inside.h"
+ * answered. A store without a thread does the same when store_turn is called.
+ *
+ * On a shared database the batch begins with the change log's lock (follow.h), and is run
+ * again when the connection breaks. A commit that was not answered is looked up in the
+ * log before that, so that nothing is done twice. */
+#include "store/follow.h"
 #include <errno.h>
+
+#define BATCH_TRIES 4
 
 static void
 batch_rollback(struct store *store)
@@ -37,24 +43,6 @@ request_run(struct store *store, struct request *r, struct txn *txn,
     }
 }
 
-/* Tells the watchers which rows have changed. */
-static void
-watchers_call(struct store *store, const struct txn *txn)
-{
-    /* Held while they are called: after store_unwatch none is. */
-    pthread_mutex_lock(&store->watch_lock);
-    const struct watcher *watchers = store->watchers;
-    unsigned count = store->watcher_count;
-    for (size_t i = 0; i < txn->changes.count; i++) {
-        const struct change *c = &txn->changes.items[i];
-        for (unsigned w = 0; w < count && c->table->type->id < store->table_count - 2;
-             w++) {
-            watchers[w].fn(watchers[w].ctx, c->table->type, c->row);
-        }
-    }
-    pthread_mutex_unlock(&store->watch_lock);
-}
-
 static void
 request_answer(struct store *store, struct request *r)
 {
@@ -69,6 +57,7 @@ request_answer(struct store *store, struct request *r)
     pthread_mutex_unlock(&store->lock);
 }
 
+/* Commits the database's part of the batch, and with it a new master key. */
 static bool
 batch_commit(struct store *store, const struct request *first, struct err *err)
 {
@@ -88,37 +77,135 @@ batch_commit(struct store *store, const struct request *first, struct err *err)
     return ok;
 }
 
-static void
-batch_run(struct store *store, struct request *first, size_t count)
+/* Runs every function, each on what the one before left. False: all is lost. */
+static bool
+batch_requests(struct store *store, struct request *first, struct txn *txns,
+               struct batch *batch, struct err *err)
 {
-    struct txn *txns = xcalloc(count, sizeof *txns);
-    struct batch batch = {.tip = image_pin(store->image)};
-    struct err err;
     size_t i = 0;
-    for (struct request *r = first; r && !batch.lost; r = r->next, i++) {
-        request_run(store, r, &txns[i], &batch);
-        if (batch.lost) {
-            err = r->err;
+    for (struct request *r = first; r && !batch->lost; r = r->next, i++) {
+        request_run(store, r, &txns[i], batch);
+        if (batch->lost) {
+            *err = r->err;
         }
     }
-    bool ok = !batch.lost && (!batch.began || batch_commit(store, first, &err));
+    return !batch->lost;
+}
+
+/* The only writer there is. */
+static bool
+batch_alone(struct store *store, struct request *first, struct txn *txns,
+            struct err *err)
+{
+    struct batch batch = {.tip = image_pin(store->image)};
+    bool ok = batch_requests(store, first, txns, &batch, err) &&
+              (!batch.began || batch_commit(store, first, err));
     if (ok) {
         image_publish(store->image, batch.tip);
     }
     version_unpin(batch.tip);
-    i = 0;
+    image_collect(store->image);
+    return ok;
+}
+
+/* What an earlier try of the same batch left open: a commit that was not answered. */
+struct doubt {
+    int64_t seq; /* 0: none. */
+};
+
+/* One writer among others: 'turn' is held from follow_enter on. */
+static bool
+batch_entered(struct store *store, struct request *first, struct txn *txns,
+              size_t count, int64_t *head, struct doubt *doubt, struct err *err)
+{
+    struct batch batch = {.tip = image_pin(store->image), .began = true};
+    bool rekeyed = first->alone && first->committed;
+    bool ok = batch_requests(store, first, txns, &batch, err);
+    if (ok && (batch.changed || rekeyed)) {
+        int64_t seq = *head + 1;
+        ok = follow_append(store, store->session, seq, txns, count, rekeyed, err);
+        doubt->seq = ok ? seq : 0;
+        ok = ok && batch_commit(store, first, err);
+        if (ok) {
+            image_publish(store->image, batch.tip);
+            *head = seq;
+        }
+        if (ok || err->code != ERR_GONE) {
+            doubt->seq = 0;
+        }
+    } else {
+        batch_rollback(store);
+    }
+    version_unpin(batch.tip);
+    image_collect(store->image);
+    return ok;
+}
+
+static bool
+batch_shared(struct store *store, struct request *first, struct txn *txns, size_t count,
+             struct doubt *doubt, struct err *err)
+{
+    struct news news = {0};
+    int64_t head;
+    if (!follow_enter(store, &store->session, &news, &head, err)) {
+        news_tell(store, &news);
+        return false;
+    }
+    bool done = false;
+    bool ok =
+        !doubt->seq || follow_is_ours(store, store->session, doubt->seq, &done, err);
+    if (!ok || done) {
+        batch_rollback(store);
+    } else {
+        doubt->seq = 0;
+        for (size_t i = 0; i < count; i++) {
+            txn_fini(&txns[i]);
+        }
+        ok = batch_entered(store, first, txns, count, &head, doubt, err);
+    }
+    follow_leave(store, head);
+    news_tell(store, &news);
+    return ok;
+}
+
+static bool
+batch_try(struct store *store, struct request *first, struct txn *txns, size_t count,
+          struct err *err)
+{
+    struct doubt doubt = {0};
+    if (!store->follow) {
+        return batch_alone(store, first, txns, err);
+    }
+    for (unsigned tries = 1;; tries++) {
+        if (batch_shared(store, first, txns, count, &doubt, err)) {
+            return true;
+        }
+        bool again = err->code == ERR_GONE || err->code == ERR_CONFLICT;
+        if (!again || tries == BATCH_TRIES) {
+            return doubt.seq ? err_wrap(err, "perhaps done, perhaps not") : false;
+        }
+    }
+}
+
+static void
+batch_run(struct store *store, struct request *first, size_t count)
+{
+    struct txn *txns = xcalloc(count, sizeof *txns);
+    struct err err;
+    err_clear(&err);
+    bool ok = batch_try(store, first, txns, count, &err);
+    size_t i = 0;
     for (struct request *r = first, *next; r; r = next, i++) {
         next = r->next;
-        if (!ok && r->err.code == ERR_NONE) {
+        if (!ok && (r->err.code == ERR_NONE || store->follow)) {
             r->err = err;
         } else if (r->err.code == ERR_NONE) {
-            watchers_call(store, &txns[i]);
+            store_tell(store, txns[i].changes.items, txns[i].changes.count);
         }
         txn_fini(&txns[i]);
         request_answer(store, r);
     }
     free(txns);
-    image_collect(store->image);
 }
 
 /* Takes what waits: at most 'limit', up to a request that must be alone, or that one.

@@ -57,7 +57,7 @@ class Cloud:
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="moln-t-", dir=where))
         self.dir.chmod(0o755)
         self.state = self.dir / "s"
-        self.daemon_args = list(daemon_args)
+        self.daemon_args = list(daemon_args) + self.store_args()
         self.molnd = self.node = None
         self.env = {
             key: value
@@ -76,6 +76,16 @@ class Cloud:
         except BaseException:
             self.close()
             raise
+
+    def store_args(self):
+        """With MOLN_TEST_POSTGRES, every cloud has a database of that server."""
+        server = os.environ.get("MOLN_TEST_POSTGRES")
+        if not server:
+            return []
+        name = self.dir.name.replace("-", "_")
+        subprocess.run(["psql", "-XAtq", "-c", f'CREATE DATABASE "{name}"', server],
+                       check=True)
+        return ["--store", server.replace("/postgres?", f"/{name}?")]
 
     # ---- processes
 

@@ -450,7 +450,8 @@ def test_low_rates_throttle_an_account_and_no_other(tmp_path):
         cloud.close()
 
 
-def test_a_backup_brings_back_rows_and_master_key(tmp_path):
+def test_a_backup_brings_back_rows_and_master_key(tmp_path, monkeypatch):
+    monkeypatch.delenv("MOLN_TEST_POSTGRES", raising=False)  # There it is pg_dump's work.
     file = tmp_path / "cloud.backup"
     cloud = Cloud(node=False)
     try:

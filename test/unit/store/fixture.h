@@ -1,17 +1,73 @@
-/* fixture.h - a store in a folder of its own, and transactions in one line. */
+/* fixture.h - a store of its own, and transactions in one line.
+ *
+ * On SQLite in a folder; with MOLN_TEST_POSTGRES, the URL of a server, in a database that
+ * is made for the test and dropped after it. */
 #pragma once
 #include "base/file.h"
 #include "store/store.h"
 #include "test.h"
 #include "test_rows.h"
+#include <libpq-fe.h>
+#include <sqlite3.h>
 
 struct fixture {
     char dir[64];
-    char url[128];
+    char url[256];
     uint8_t key[32];
     struct store *store;
     struct arena *arena;
 };
+
+static inline const char *
+postgres_url(void)
+{
+    return getenv("MOLN_TEST_POSTGRES");
+}
+
+static inline void
+postgres_run(const char *url, const char *sql)
+{
+    PGconn *pg = PQconnectdb(url);
+    PGresult *result = PQexec(pg, sql);
+    ExecStatusType status = PQresultStatus(result);
+    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
+        fail_msg("%s: %s", sql, PQerrorMessage(pg));
+    }
+    PQclear(result);
+    PQfinish(pg);
+}
+
+/* Behind the store's back. */
+static inline void
+fixture_sql(const char *url, const char *sql)
+{
+    sqlite3 *db;
+    if (str_starts(url, "postgresql:")) {
+        postgres_run(url, sql);
+        return;
+    }
+    CHECK_EQ(sqlite3_open(url + strlen("sqlite:"), &db), SQLITE_OK);
+    CHECK_EQ(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+/* A database with nothing in it. */
+static inline void
+fixture_database(struct fixture *f)
+{
+    static unsigned made;
+    const char *server = postgres_url();
+    char sql[80];
+    if (!server) {
+        (void)snprintf(f->url, sizeof f->url, "sqlite:%s/t.db", f->dir);
+        return;
+    }
+    const char *rest = strchr(server, '?');
+    (void)snprintf(sql, sizeof sql, "CREATE DATABASE t%d_%u", (int)getpid(), ++made);
+    postgres_run(server, sql);
+    (void)snprintf(f->url, sizeof f->url, "postgresql://moln@/%s%s",
+                   strrchr(sql, ' ') + 1, rest);
+}
 
 static inline bool
 fixture_open(struct fixture *f, struct err *err)
@@ -32,7 +88,7 @@ fixture_init(struct fixture *f)
     struct err err;
     *f = (struct fixture){.dir = "/tmp/moln-store-XXXXXX"};
     CHECK(mkdtemp(f->dir) != NULL);
-    (void)snprintf(f->url, sizeof f->url, "sqlite:%s/t.db", f->dir);
+    fixture_database(f);
     memset(f->key, 7, sizeof f->key);
     f->arena = arena_create();
     CHECK_OK(fixture_open(f, &err), &err);
@@ -52,6 +108,13 @@ fixture_fini(struct fixture *f)
     struct err err;
     store_close(f->store);
     arena_destroy(f->arena);
+    if (postgres_url()) {
+        char sql[80];
+        const char *name = strstr(f->url, "@/") + 2;
+        (void)snprintf(sql, sizeof sql, "DROP DATABASE %.*s", (int)strcspn(name, "?"),
+                       name);
+        postgres_run(postgres_url(), sql);
+    }
     CHECK_OK(dir_remove(f->dir, &err), &err);
 }
 
@@ -94,7 +157,8 @@ fixture_get(struct fixture *f, const struct row_type *type, const void *key)
 }
 
 static inline struct row_list
-fixture_list(struct fixture *f, const struct row_type *type, const struct row_query *query)
+fixture_list(struct fixture *f, const struct row_type *type,
+             const struct row_query *query)
 {
     struct err err;
     struct step s = {.what = STEP_LIST, .type = type, .query = query};

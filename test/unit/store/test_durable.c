@@ -147,6 +147,9 @@ TEST(store_shows_nothing_of_what_a_full_disk_refused)
     struct fixture f;
     struct row_query all = {0};
     (void)signal(SIGXFSZ, SIG_IGN);
+    if (postgres_url()) {
+        return; /* The limit is this process's, and the files are the server's. */
+    }
     fixture_init(&f);
     int64_t total = 0;
     for (rlim_t size = 150000; size < 600000; size += 70001) {

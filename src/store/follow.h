@@ -1,0 +1,48 @@
+/* follow.h - keeps the rows in memory abreast of what other processes commit.
+ *
+ * Purpose:  on a shared database every process holds the rows in memory, as on SQLite.
+ *           Here is what makes that true: who writes first takes the change log's lock
+ *           and catches up; who reads first asks for the log's head, and waits until
+ *           memory is there. A thread listens, so that changes are seen unasked.
+ * Place:    inside store/ only; over changelog.h.
+ * Owner:    the store, when its database is shared.
+ * Threads:  fresh: any. enter and leave: the writer's. The watchers of other processes'
+ *           changes are called on the follower's thread or the writer's.
+ * Failure:  ERR_GONE while the database cannot be had. Connecting is tried once by who
+ *           needs it; when that fails, only the follower goes on trying, and all others
+ *           wait for it in the first seconds, and fail at once after that. Rows are never
+ *           served from a memory that was not compared with the database after the call
+ *           began. */
+#pragma once
+#include "store/inside.h"
+
+/* Loads the rows, and starts to follow. */
+MUST_CHECK bool follow_start(struct store *store, struct err *err);
+void follow_stop(struct store *store); /* Without one it is a no-op. */
+
+/* Returns when memory holds all that was committed before the call. */
+MUST_CHECK bool follow_fresh(struct store *store, struct err *err);
+
+/* Others' changes, to be told to the watchers when nothing is locked. */
+struct news {
+    struct arena *arena; /* NULL: none. */
+    VEC(struct change) changes;
+};
+void news_tell(struct store *store, struct news *news); /* Ends them, too. */
+
+/* Begins the database's transaction on '*session' (opened anew when it is dead), locked
+ * against every other writer, with memory caught up. On success memory is the caller's
+ * to change until follow_leave. '*out_head': the last commit. */
+MUST_CHECK bool follow_enter(struct store *store, struct session **session,
+                             struct news *news, int64_t *out_head, struct err *err);
+/* The transaction has ended; 'head' is the commit that memory has now. */
+void follow_leave(struct store *store, int64_t head);
+/* Puts the batch's changes into the log as commit 'seq'. */
+MUST_CHECK bool follow_append(struct store *store, struct session *session, int64_t seq,
+                              const struct txn *txns, size_t count, bool rekeyed,
+                              struct err *err);
+/* Whether commit 'seq' is this process's own; in an entered transaction. */
+MUST_CHECK bool follow_is_ours(struct store *store, struct session *session,
+                               int64_t seq, bool *out, struct err *err);
+/* A new session, for reading; see above for when it cannot be had. */
+MUST_CHECK struct session *follow_session(struct store *store, struct err *err);
