@@ -214,7 +214,8 @@ class Cloud:
         """Runs a command in the guest, waiting for SSH to answer at first."""
         deadline = time.monotonic() + limit_s
         while True:
-            done = self.moln("ssh", instance_id, "--", command, check=False)
+            done = self.moln("ssh", "--wait", str(limit_s), instance_id, "--", command,
+                             check=False, timeout=limit_s + 300)
             if done.returncode != 255 or time.monotonic() > deadline:
                 break
             time.sleep(1)
