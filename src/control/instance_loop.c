@@ -90,6 +90,23 @@ want_disk(const struct scene *s, struct err *err)
                     &record, err);
 }
 
+/* It goes with its machine. */
+static bool
+put_port(const struct scene *s, const struct link_port *record, struct err *err)
+{
+    AUTO(buf) struct buf body = {0};
+    tlv_encode(&link_port_desc, record, &body);
+    const struct row_node_want want = {
+        .node_id = s->instance->node_id,
+        .kind = LINK_PORT,
+        .id = record->id,
+        .account = s->instance->account,
+        .scope = s->instance->id,
+        .body = {(const uint8_t *)body.data, body.len},
+    };
+    return want_put_body(s->pass->txn, &want, err);
+}
+
 /* One network card; 'eni' NULL when its row is gone. */
 static bool
 want_port(const struct scene *s, const struct row_eni *eni, struct err *err)
@@ -129,7 +146,7 @@ want_port(const struct scene *s, const struct row_eni *eni, struct err *err)
     return network_want_base(s->pass, i->node_id, s->vpc, subnet, err) &&
            port_publics(txn, eni, &record, err) &&
            want_get(txn, i->node_id, LINK_PORT, record.id, &there, err) &&
-           want_put(txn, i->node_id, LINK_PORT, record.id, i->account, &record, err) &&
+           put_port(s, &record, err) &&
            ((there && !there->deleted) ||
             interface_tell(s->pass, eni->account, eni->id, err));
 }
@@ -148,38 +165,60 @@ want_ports(const struct scene *s, struct err *err)
     return true;
 }
 
-/* Takes down the machine's ports: all, or (its record having been heard of) those of
- * cards that were taken out. */
 static bool
-drop_ports(const struct scene *s, bool all, struct err *err)
+has_card(const struct row_instance *i, const char *eni_id)
+{
+    for (size_t n = 0; n < i->eni_ids.count; n++) {
+        if (str_eq(i->eni_ids.items[n], eni_id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Takes down the ports of cards that were taken out, once the machine's record has been
+ * heard of. */
+static bool
+drop_ports(const struct scene *s, struct err *err)
 {
     const struct row_instance *i = s->instance;
-    const struct row_node_want prefix = {.node_id = i->node_id, .kind = LINK_PORT};
-    const struct row_query query = {.prefix = &prefix, .prefix_fields = 2};
-    struct txn *txn = s->pass->txn;
+    const struct row_node_want prefix = {.node_id = i->node_id, .scope = i->id};
+    const struct row_query query = {
+        .index = "by_scope", .prefix = &prefix, .prefix_fields = 2};
     struct row_list list;
-    if (!all && (!s->seen || s->seen->generation < i->generation)) {
+    if (!s->seen || s->seen->generation < i->generation) {
         return true;
     }
-    if (!row_list(txn, &row_node_want_type, &query, &list, err)) {
+    if (!row_list(s->pass->txn, &row_node_want_type, &query, &list, err)) {
         return false;
     }
     for (size_t n = 0; n < list.count; n++) {
         const struct row_node_want *want = list.rows[n];
-        struct link_port port;
-        if (!tlv_decode(&link_port_desc, want->body.data, want->body.len,
-                        txn_arena(txn), &port, err)) {
-            return false;
-        }
-        bool drop = str_eq(port.machine_id, i->id);
-        for (size_t k = 0; !all && k < i->eni_ids.count; k++) {
-            drop &= !str_eq(i->eni_ids.items[k], port.id);
-        }
-        if (drop && !want_take_down(txn, i->node_id, LINK_PORT, port.id, err)) {
+        if (!has_card(i, want->id) &&
+            !want_take_down(s->pass->txn, i->node_id, LINK_PORT, want->id, err)) {
             return false;
         }
     }
     return true;
+}
+
+/* All of them: those that it has, and those that it had. */
+static bool
+drop_all_ports(const struct scene *s, struct err *err)
+{
+    struct row_instance none = *s->instance;
+    struct scene without = *s;
+    const struct row_machine_seen gone = {.generation = INT64_MAX};
+    for (size_t n = 0; n < none.eni_ids.count; n++) {
+        if (!want_take_down(s->pass->txn, none.node_id, LINK_PORT,
+                            none.eni_ids.items[n], err)) {
+            return false;
+        }
+    }
+    none.eni_ids.count = 0;
+    without.instance = &none;
+    without.seen = &gone;
+    return drop_ports(&without, err);
 }
 
 static bool
@@ -336,7 +375,7 @@ instance_end(const struct scene *s, struct err *err)
         }
         const char *eni_id = s->eni ? s->eni->id : "";
         if (!want_take_down(txn, i->node_id, LINK_METADATA, eni_id, err) ||
-            !drop_ports(s, true, err)) {
+            !drop_all_ports(s, err)) {
             return false;
         }
     }
@@ -373,7 +412,7 @@ instance_pass(const struct pass *pass, const char *account, const char *id,
                        s.root ? "network interface" : "root volume");
     }
     return want_ports(&s, err) && want_metadata(&s, err) && want_disk(&s, err) &&
-           want_machine(&s, err) && drop_ports(&s, false, err);
+           want_machine(&s, err) && drop_ports(&s, err);
 }
 
 bool
