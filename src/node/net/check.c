@@ -6,6 +6,7 @@
 #include "node/net/netns.h"
 #include "node/net/rules.h"
 #include "node/net/setup.h"
+#include "node/net/uplink.h"
 #include <linux/netfilter.h>
 
 static const struct {
@@ -185,6 +186,11 @@ net_check(struct net *net, size_t *out_drift, struct err *err)
             ok = false;
             *err = why;
         }
+    }
+    struct err why = {0};
+    if (!uplink_check(net, &drift, &why)) {
+        ok = false;
+        *err = why;
     }
     net->drift += drift;
     *out_drift = drift;

@@ -13,6 +13,7 @@
 #include "node/net/routes.h"
 #include "node/net/rules.h"
 #include "node/net/setup.h"
+#include "node/net/uplink.h"
 #include <linux/netfilter.h>
 
 #define GATEWAY4 0x64400001u /* RULES_GATEWAY4 */
@@ -30,6 +31,7 @@ struct table {
 struct nat {
     char network_id[48];
     struct nat_pair pair; /* private: its next hop; public: how it speaks. */
+    bool is_public;       /* Not for networks of the operator's own alone. */
 };
 
 struct peering {
@@ -85,8 +87,8 @@ open_links_here(void *ctx, struct err *err)
 }
 
 /* The operator's namespace; once. */
-static bool
-outside_make(struct net *net, struct err *err)
+bool
+gateway_outside(struct net *net, struct err *err)
 {
     char name[ADDR_NS_LEN];
     int lo;
@@ -120,7 +122,7 @@ way_make(struct net *net, struct network *network, struct way *w, struct err *er
     addr_link_name(net->cloud_id, "mx", network->id, w->outer);
     addr_router_mac(net->cloud_id, network->id, w->inner_mac);
     addr_router_mac(net->cloud_id, far, w->outer_mac);
-    return outside_make(net, err) &&
+    return gateway_outside(net, err) &&
            links_veth(network->links, w->inner, w->inner_mac, w->outer, net->outside_fd,
                       w->outer_mac, err) &&
            links_find(network->links, w->inner, &w->inner_index, err) &&
@@ -412,7 +414,22 @@ gateway_flush(struct net *net, struct network *network, struct err *err)
     VEC_FREE(&p.list);
     ok = ok && rules_set(net, network, err) && gateway6_open(net, network, err);
     network->routes_dirty = !ok;
+    ok = ok && uplink_refresh(net, err);
     return ok || err_wrap(err, "routes of %s", network->id);
+}
+
+void
+gateway_each_public(const struct net *net, void (*fn)(void *ctx, uint32_t ipv4),
+                    void *ctx)
+{
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(net->nats, &it, &id, &value);) {
+        const struct nat *nat = value;
+        if (nat->is_public) {
+            fn(ctx, nat->pair.public);
+        }
+    }
 }
 
 bool
@@ -500,6 +517,7 @@ gateway_want_nat(struct net *net, const void *record, struct err *err)
     }
     struct nat *nat = xcalloc(1, sizeof *nat);
     nat->pair = pair;
+    nat->is_public = !str_empty(want->public_ipv4);
     (void)snprintf(nat->network_id, sizeof nat->network_id, "%.47s", want->network_id);
     map_put(net->nats, want->id, nat);
     network->routes_dirty = true;

@@ -12,6 +12,7 @@
 #include <netlink/route/addr.h>
 #include <netlink/route/link.h>
 #include <netlink/route/link/bridge.h>
+#include <netlink/route/link/macvlan.h>
 #include <netlink/route/neighbour.h>
 #include <netlink/socket.h>
 
@@ -54,18 +55,41 @@ links_close(struct links *links)
 }
 
 bool
-links_find(struct links *links, const char *name, int *out_index, struct err *err)
+links_look(struct links *links, const char *name, struct links_view *out,
+           struct err *err)
 {
     AUTO(rtlink) struct rtnl_link *link = NULL;
     int rc = rtnl_link_get_kernel(links->sock, 0, name, &link);
+    *out = (struct links_view){0};
     if (rc == -NLE_OBJ_NOTFOUND || rc == -NLE_NODEV) {
-        *out_index = 0;
         return true;
     }
     if (rc < 0) {
         return links_fail(err, rc, name);
     }
-    *out_index = rtnl_link_get_ifindex(link);
+    unsigned flags = rtnl_link_get_flags(link);
+    out->index = rtnl_link_get_ifindex(link);
+    out->master = rtnl_link_get_master(link);
+    out->lower = rtnl_link_get_link(link);
+    const char *type = rtnl_link_get_type(link);
+    (void)snprintf(out->type, sizeof out->type, "%s", type ? type : "");
+    struct nl_addr *mac = rtnl_link_get_addr(link);
+    if (mac && nl_addr_get_len(mac) == sizeof out->mac) {
+        memcpy(out->mac, nl_addr_get_binary_addr(mac), sizeof out->mac);
+    }
+    out->up = flags & IFF_UP;
+    out->loopback = flags & IFF_LOOPBACK;
+    return true;
+}
+
+bool
+links_find(struct links *links, const char *name, int *out_index, struct err *err)
+{
+    struct links_view view;
+    if (!links_look(links, name, &view, err)) {
+        return false;
+    }
+    *out_index = view.index;
     return true;
 }
 
@@ -339,6 +363,23 @@ links_veth(struct links *links, const char *name, const uint8_t *mac, const char
     set_mac(other, peer_mac);
     int rc = rtnl_link_add(links->sock, link, NLM_F_CREATE | NLM_F_EXCL);
     rtnl_link_put(other); /* get_peer takes a reference. */
+    return rc < 0 && rc != -NLE_EXIST ? links_fail(err, rc, name) : true;
+}
+
+bool
+links_macvlan(struct links *links, int lower, const char *name, int ns_fd,
+              const uint8_t mac[6], struct err *err)
+{
+    AUTO(rtlink) struct rtnl_link *link = rtnl_link_macvlan_alloc();
+    if (!link) {
+        return err_set(err, ERR_SYSTEM, "macvlan %s: out of memory", name);
+    }
+    rtnl_link_set_name(link, name);
+    rtnl_link_set_link(link, lower);
+    rtnl_link_set_ns_fd(link, ns_fd);
+    set_mac(link, mac);
+    (void)rtnl_link_macvlan_set_mode(link, rtnl_link_macvlan_str2mode("bridge"));
+    int rc = rtnl_link_add(links->sock, link, NLM_F_CREATE | NLM_F_EXCL);
     return rc < 0 && rc != -NLE_EXIST ? links_fail(err, rc, name) : true;
 }
 

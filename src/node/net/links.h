@@ -17,6 +17,16 @@ AUTO_DEFINE(links, struct links *, links_close)
 /* '*out_index' 0: there is none. */
 MUST_CHECK bool links_find(struct links *links, const char *name, int *out_index,
                            struct err *err);
+/* What an interface is; 'index' 0: there is none. */
+struct links_view {
+    int index, master; /* 'master' 0: part of no other. */
+    int lower;         /* What it stands on; a pair: its other end, in its namespace. */
+    char type[16];     /* "veth", "macvlan", ...; empty: a device. */
+    uint8_t mac[6];
+    bool up, loopback;
+};
+MUST_CHECK bool links_look(struct links *links, const char *name, struct links_view *out,
+                           struct err *err);
 /* A bridge with this MAC, up; its index. */
 MUST_CHECK bool links_bridge(struct links *links, const char *name,
                              const uint8_t mac[6], int *out_index, struct err *err);
@@ -52,6 +62,10 @@ MUST_CHECK bool links_trust(struct links *links, int index, struct err *err);
 MUST_CHECK bool links_veth(struct links *links, const char *name, const uint8_t *mac,
                            const char *peer, int peer_ns_fd, const uint8_t *peer_mac,
                            struct err *err);
+/* A macvlan on 'lower', in another namespace; those of one interface see each other. There
+ * already: success. */
+MUST_CHECK bool links_macvlan(struct links *links, int lower, const char *name, int ns_fd,
+                              const uint8_t mac[6], struct err *err);
 /* None: success. */
 MUST_CHECK bool links_drop(struct links *links, const char *name, struct err *err);
 /* Removes each link for which 'unwanted' is true; never lo. */

@@ -5,6 +5,7 @@
 #include "node/net/netns.h"
 #include "node/net/rules.h"
 #include "node/net/setup.h"
+#include "node/net/uplink.h"
 #include <linux/netfilter.h>
 #include <pwd.h>
 #include <sys/stat.h>
@@ -39,6 +40,7 @@ net_open(const struct net_config *config, struct err *err)
     remote_open(net);
     net->options = map_create(free);
     gateway_open(net);
+    uplink_open(net);
     net->found_count = dnsmasq_scan(&net->found);
     AUTO(free) char *folder = xasprintf("%s/net", net->run_dir);
     if (!dnsmasq_make_dir(net->run_dir, err) || !dnsmasq_make_dir(folder, err)) {
@@ -66,6 +68,7 @@ net_close(struct net *net)
         network_free(value);
     }
     gateway_close(net);
+    uplink_close(net);
     links_close(net->underlay);
     remote_close(net);
     map_destroy(net->options);

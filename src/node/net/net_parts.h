@@ -88,6 +88,10 @@ struct net {
     struct links *underlay; /* In the agent's own namespace. */
     int outside_fd;         /* The operator's namespace; -1: not made. */
     struct links *outside;
+    struct map *uplinks; /* uplink.c's, by id. */
+    struct links *host;  /* In the agent's own namespace; NULL: not needed yet. */
+    bool publics_dirty;  /* uplink_refresh has something to do... */
+    char *publics_text;  /* ...or this, what it wrote last, has changed. */
     struct map *callers; /* "NETWORK/ADDRESS": the port. */
     struct net_watcher watcher;
     struct dnsmasq_found *found; /* What ran before this agent. */
@@ -150,6 +154,11 @@ MUST_CHECK bool gateway_drop(struct net *net, int kind, const char *id,
 /* Whether a link in the network is one of its wanted ways out. */
 bool gateway_keeps(const struct net *net, const struct network *network,
                    const char *link);
+/* The operator's namespace, made when first needed. */
+MUST_CHECK bool gateway_outside(struct net *net, struct err *err);
+/* The addresses by which NAT gateways speak outside. */
+void gateway_each_public(const struct net *net, void (*fn)(void *ctx, uint32_t ipv4),
+                         void *ctx);
 /* Whether one of the network's NAT gateways has this address outside. */
 bool gateway_speaks_as(const struct net *net, const struct network *network,
                        uint32_t public);

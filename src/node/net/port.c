@@ -3,6 +3,7 @@
 #include "node/net/net_parts.h"
 #include "node/net/rules.h"
 #include "node/net/shape.h"
+#include "node/net/uplink.h"
 #include "node/net/tap.h"
 #include <linux/netfilter.h>
 
@@ -669,7 +670,7 @@ net_drop_port(struct net *net, const char *id, struct err *err)
     note_callers(net, port, false);
     map_del(net->ports, id);
     port_free(port);
-    return true;
+    return uplink_refresh(net, err);
 }
 
 static void

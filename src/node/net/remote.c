@@ -5,6 +5,7 @@
 #include "node/net/overlay.h"
 #include "node/net/rules.h"
 #include "node/net/setup.h"
+#include "node/net/uplink.h"
 #include <linux/netfilter.h>
 
 #define PEERS_MAX 4096
@@ -229,6 +230,9 @@ remote_want_underlay(struct net *net, const void *record, struct err *err)
                                     net->overlay.udp_port != overlay.udp_port)) {
         return err_set(err, ERR_BUSY,
                        "the underlay cannot change while networks use it");
+    }
+    if (uplink_is_at(net, overlay.local, err)) {
+        return err_wrap(err, "underlay");
     }
     if (!net->underlay && !(net->underlay = links_open(err))) {
         return false;

@@ -298,18 +298,30 @@ rules_apply(struct err *err)
     return rules_run(rules_text, err);
 }
 
-char *
-rules_list(struct err *err)
+static char *
+ask(const char *command, unsigned flags, struct err *err)
 {
     AUTO(nftctx) struct nft_ctx *ctx = context(err);
     if (!ctx) {
         return NULL;
     }
-    nft_ctx_output_set_flags(ctx, NFT_CTX_OUTPUT_STATELESS | NFT_CTX_OUTPUT_TERSE);
-    if (nft_run_cmd_from_buffer(ctx, "list ruleset") != 0) {
+    nft_ctx_output_set_flags(ctx, flags);
+    if (nft_run_cmd_from_buffer(ctx, command) != 0) {
         (void)err_set(err, ERR_SYSTEM, "read packet rules: %.300s",
                       nft_ctx_get_error_buffer(ctx));
         return NULL;
     }
     return xstrdup(nft_ctx_get_output_buffer(ctx));
+}
+
+char *
+rules_ask(const char *command, struct err *err)
+{
+    return ask(command, NFT_CTX_OUTPUT_STATELESS, err);
+}
+
+char *
+rules_list(struct err *err)
+{
+    return ask("list ruleset", NFT_CTX_OUTPUT_STATELESS | NFT_CTX_OUTPUT_TERSE, err);
 }

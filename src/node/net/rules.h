@@ -39,5 +39,7 @@ extern const char rules_text[];
 MUST_CHECK bool rules_apply(struct err *err);
 /* Any text, as one transaction: all of it or none. */
 MUST_CHECK bool rules_run(const char *text, struct err *err);
+/* What nftables answers, without counters; malloc'ed. */
+MUST_CHECK char *rules_ask(const char *command, struct err *err);
 /* What stands in the kernel, without elements and counters; malloc'ed. */
 MUST_CHECK char *rules_list(struct err *err);

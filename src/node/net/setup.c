@@ -179,3 +179,29 @@ setup_check(int ns_fd, size_t *drift, struct err *err)
 {
     return netns_run(ns_fd, check_here, drift, err);
 }
+
+struct one {
+    char path[160];
+    const char *value;
+};
+
+static bool
+put_one(void *ctx, struct err *err)
+{
+    const struct one *one = ctx;
+    AUTO(fd) int fd = open(one->path, O_WRONLY | O_CLOEXEC);
+    return (fd >= 0 && write(fd, one->value, strlen(one->value)) > 0) ||
+           err_sys(err, errno, "set %s", one->path);
+}
+
+bool
+setup_put(int ns_fd, const char *value, struct err *err, const char *path, ...)
+{
+    struct one one = {.path = "/proc/sys/net/", .value = value};
+    size_t len = strlen(one.path);
+    va_list args;
+    va_start(args, path);
+    (void)vsnprintf(one.path + len, sizeof one.path - len, path, args);
+    va_end(args);
+    return ns_fd < 0 ? put_one(&one, err) : netns_run(ns_fd, put_one, &one, err);
+}

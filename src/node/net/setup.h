@@ -14,3 +14,7 @@ MUST_CHECK bool setup_ipv6(int ns_fd, const char *link, struct err *err);
 MUST_CHECK bool setup_check(int ns_fd, size_t *drift, struct err *err);
 /* A namespace that routes, and nothing else. */
 MUST_CHECK bool setup_router(int ns_fd, struct err *err);
+/* One setting, by its path under /proc/sys/net; in the agent's own namespace where 'ns_fd' is
+ * -1. */
+MUST_CHECK bool setup_put(int ns_fd, const char *value, struct err *err,
+                          const char *path, ...) PRINTF_LIKE(4, 5);

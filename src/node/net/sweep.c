@@ -4,6 +4,7 @@
 #include "node/net/net_parts.h"
 #include "node/net/netns.h"
 #include "node/net/rules.h"
+#include "node/net/uplink.h"
 #include <dirent.h>
 #include <errno.h>
 
@@ -154,6 +155,8 @@ forget_all(struct net *net)
     }
     gateway_close(net);
     gateway_open(net);
+    uplink_close(net);
+    uplink_open(net);
     remote_close(net);
     remote_open(net);
     map_destroy(net->options);
@@ -176,6 +179,9 @@ net_sweep(struct net *net, struct err *err)
     struct err ignored = {0};
     if (net->overlay.local != 0 && !overlay_unguard(net->cloud_id, &ignored)) {
         log_warn("underlay: %s", ignored.msg);
+    }
+    if (!uplink_sweep(net, &ignored)) {
+        log_warn("uplink: %s", ignored.msg);
     }
     return each_namespace(&p, err) && netns_remove(outside, err) &&
            dir_remove(net->run_dir, err);

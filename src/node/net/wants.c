@@ -1,6 +1,7 @@
 /* wants.c - the other kinds of records, each to the part that carries it out; see net.h. */
 #include "link/link.h"
 #include "node/net/net_parts.h"
+#include "node/net/uplink.h"
 
 static bool
 find_network(struct net *net, const char *id, struct network **out, struct err *err)
@@ -101,6 +102,7 @@ static const struct kind {
     [LINK_GROUP_MEMBER] = {want_member, drop_member, NULL},
     [LINK_PREFIX_LIST] = {want_list, drop_list, NULL},
     [LINK_ACL] = {want_acl, drop_acl, NULL},
+    [LINK_UPLINK] = {uplink_want, NULL, uplink_drop},
     [LINK_UNDERLAY] = {remote_want_underlay, NULL, remote_drop},
     [LINK_NEIGHBOUR] = {remote_want, NULL, remote_drop},
     [LINK_ROUTE_TABLE] = {gateway_want_table, NULL, gateway_drop},
@@ -157,5 +159,5 @@ net_release(struct net *net, struct err *err)
         network->elems_held = false;
     }
     net->held = false;
-    return remote_flush(net, err);
+    return remote_flush(net, err) && uplink_refresh(net, err);
 }
