@@ -188,8 +188,9 @@ drop_memberships(const struct news *n, const char *node_id, struct err *err)
 {
     struct txn *txn = n->pass->txn;
     const struct row_node_want prefix = {.node_id = node_id, .kind = LINK_GROUP_MEMBER};
+    const char *begin = arena_printf(txn_arena(txn), "%s.", n->eni_id);
     struct row_node_want after = {
-        .node_id = node_id, .kind = LINK_GROUP_MEMBER, .id = n->eni_id};
+        .node_id = node_id, .kind = LINK_GROUP_MEMBER, .id = begin};
     const struct row_query query = {
         .prefix = &prefix, .prefix_fields = 2, .after = &after, .limit = CHUNK};
     struct row_list list;
@@ -199,7 +200,7 @@ drop_memberships(const struct news *n, const char *node_id, struct err *err)
         }
         for (size_t i = 0; i < list.count; i++) {
             const struct row_node_want *want = list.rows[i];
-            if (!str_starts(want->id, n->eni_id)) {
+            if (!str_starts(want->id, begin)) {
                 return true;
             }
             if (!has_membership(n, want->id) &&

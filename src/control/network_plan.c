@@ -77,6 +77,20 @@ rows_by(const struct network_plan *plan, const struct row_type *type, const char
             (out), (err))
 
 static bool
+plan_dhcp(struct network_plan *plan, struct err *err)
+{
+    struct link_dhcp_options record;
+    bool there;
+    if (!dhcp_record(plan->pass->txn, plan->vpc, &record, &there, err)) {
+        return false;
+    }
+    if (there) {
+        add_own(plan, LINK_DHCP_OPTIONS, record.id, &record);
+    }
+    return true;
+}
+
+static bool
 plan_network(struct network_plan *plan, struct err *err)
 {
     struct link_network record;
@@ -84,7 +98,7 @@ plan_network(struct network_plan *plan, struct err *err)
         return false;
     }
     add_own(plan, LINK_NETWORK, record.id, &record);
-    return true;
+    return plan_dhcp(plan, err);
 }
 
 static bool
@@ -195,6 +209,21 @@ plan_peerings(struct network_plan *plan, struct err *err)
 }
 
 static bool
+plan_flow_logs(struct network_plan *plan, struct err *err)
+{
+    struct row_list list;
+    if (!OF_VPC(plan, flow_log, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        struct link_flow_log record;
+        flow_log_record(list.rows[i], &record);
+        add_own(plan, LINK_FLOW_LOG, record.id, &record);
+    }
+    return true;
+}
+
+static bool
 plan_groups(struct network_plan *plan, struct err *err)
 {
     struct row_list groups;
@@ -214,7 +243,7 @@ network_plan_structure(struct network_plan *plan, struct err *err)
 {
     return plan_network(plan, err) && plan_subnets(plan, err) &&
            plan_tables(plan, err) && plan_groups(plan, err) && plan_nats(plan, err) &&
-           plan_peerings(plan, err);
+           plan_peerings(plan, err) && plan_flow_logs(plan, err);
 }
 
 /* ---- groups and members ---- */

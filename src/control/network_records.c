@@ -33,16 +33,80 @@ protocol_number(const char *text)
 
 /* ---- networks and subnets ---- */
 
+/* NULL: the VPC has no set, or lost it. */
+static bool
+dhcp_set(struct txn *txn, const struct row_vpc *vpc,
+         const struct row_dhcp_options **out, struct err *err)
+{
+    *out = NULL;
+    return str_empty(vpc->dhcp_options_id) ||
+           GET(txn, dhcp_options, out, err, .account = vpc->account,
+               .id = vpc->dhcp_options_id);
+}
+
+static const char *
+dhcp_record_id(struct arena *arena, const struct row_dhcp_options *set,
+               const struct row_vpc *vpc)
+{
+    return arena_printf(arena, "%s.%s", set->id, vpc->id);
+}
+
+bool
+dhcp_record(struct txn *txn, const struct row_vpc *vpc, struct link_dhcp_options *out,
+            bool *there, struct err *err)
+{
+    const struct row_dhcp_options *set;
+    if (!dhcp_set(txn, vpc, &set, err)) {
+        return false;
+    }
+    *there = set != NULL;
+    if (!set) {
+        return true;
+    }
+    *out = (struct link_dhcp_options){.id = dhcp_record_id(txn_arena(txn), set, vpc),
+                                      .generation = 1};
+    for (size_t i = 0; i < set->settings.count; i++) {
+        const struct row_dhcp_setting *s = &set->settings.items[i];
+        if (str_eq(s->key, "domain-name") && s->values.count) {
+            out->domain = s->values.items[0];
+        } else if (str_eq(s->key, "domain-name-servers")) {
+            out->name_servers.items = s->values.items;
+            out->name_servers.count = s->values.count;
+        } else if (str_eq(s->key, "ntp-servers")) {
+            out->ntp_servers.items = s->values.items;
+            out->ntp_servers.count = s->values.count;
+        } else if (str_eq(s->key, "netbios-name-servers")) {
+            out->netbios_servers.items = s->values.items;
+            out->netbios_servers.count = s->values.count;
+        } else if (str_eq(s->key, "netbios-node-type") && s->values.count) {
+            out->netbios_node_type = strtol(s->values.items[0], NULL, 10);
+        }
+    }
+    return true;
+}
+
+void
+flow_log_record(const struct row_flow_log *log, struct link_flow_log *out)
+{
+    *out = (struct link_flow_log){
+        .id = log->id,
+        .network_id = log->vpc_id,
+        .resource_id = log->resource_id,
+        .traffic = log->traffic,
+        .interval_s = log->interval_s,
+        .account = log->account,
+        .generation = 1,
+    };
+}
+
 bool
 network_record(struct txn *txn, const struct row_vpc *vpc, struct link_network *out,
                struct err *err)
 {
     struct arena *arena = txn_arena(txn);
     char domain[96];
-    const struct row_dhcp_options *options = NULL;
-    if (!str_empty(vpc->dhcp_options_id) &&
-        !GET(txn, dhcp_options, &options, err, .account = vpc->account,
-             .id = vpc->dhcp_options_id)) {
+    const struct row_dhcp_options *options;
+    if (!dhcp_set(txn, vpc, &options, err)) {
         return false;
     }
     private_domain(vpc->region, domain, sizeof domain);
@@ -51,7 +115,7 @@ network_record(struct txn *txn, const struct row_vpc *vpc, struct link_network *
         .generation = 1,
         .vni = vpc->vni,
         .domain = arena_strdup(arena, domain),
-        .dhcp_options_id = options ? options->id : NULL,
+        .dhcp_options_id = options ? dhcp_record_id(arena, options, vpc) : NULL,
         .dns_off = !vpc->dns_support,
     };
     out->cidrs.count = vpc->blocks.count + 1;

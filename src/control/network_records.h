@@ -10,6 +10,12 @@
 /* A network's ACL without a name of its own, and its routing, follow from the VPC. */
 MUST_CHECK bool network_record(struct txn *txn, const struct row_vpc *vpc,
                                struct link_network *out, struct err *err);
+/* The VPC's set of DHCP options; '*there' false: it has none. Its id names the network too,
+ * since several networks of one node may have the same set. */
+MUST_CHECK bool dhcp_record(struct txn *txn, const struct row_vpc *vpc,
+                            struct link_dhcp_options *out, bool *there,
+                            struct err *err);
+void flow_log_record(const struct row_flow_log *log, struct link_flow_log *out);
 MUST_CHECK bool subnet_record(struct txn *txn, const struct row_vpc *vpc,
                               const struct row_subnet *subnet, struct link_subnet *out,
                               struct err *err);

@@ -79,6 +79,14 @@ static const struct {
 } resources[] = {
     {"VPC", &kind_vpc}, {"Subnet", &kind_subnet}, {"NetworkInterface", &kind_eni}};
 
+static const char *
+vpc_of(const struct kind *kind, const void *resource)
+{
+    return kind == &kind_vpc      ? ((const struct row_vpc *)resource)->id
+           : kind == &kind_subnet ? ((const struct row_subnet *)resource)->vpc_id
+                                  : ((const struct row_eni *)resource)->vpc_id;
+}
+
 /* The request's one log, but for id and resource. */
 static bool
 log_read(struct call *call, const struct ec2_create_flow_logs_request *in,
@@ -161,9 +169,13 @@ ec2_create_flow_logs(struct call *call, const struct ec2_create_flow_logs_reques
     for (size_t i = 0; i < in->resource_ids.count; i++) {
         log.id = id_new(call->arena, call->rng, "fl");
         log.resource_id = in->resource_ids.items[i];
-        if (!FIND(call, *kind, log.resource_id, &resource, err) ||
-            !check_single(call, &log, err) ||
+        if (!FIND(call, *kind, log.resource_id, &resource, err)) {
+            return false;
+        }
+        log.vpc_id = vpc_of(kind, resource);
+        if (!check_single(call, &log, err) ||
             !row_insert(call->txn, &row_flow_log_type, &log, err) ||
+            !vpc_touch(call, log.vpc_id, err) ||
             !new_tags_put(call, &kind_flow_log, in->tag_specifications.items,
                           in->tag_specifications.count, log.id, err)) {
             return false;

@@ -1,8 +1,6 @@
 /* test_instance_loop.c - an instance's life through passes and reports, without any node. */
-#include "test.h"
+#include "stage.h"
 
-#include "base/file.h"
-#include "base/tlv.h"
 #include "control/reports.h"
 #include "control/wants.h"
 #include "core/lifecycle.h"
@@ -15,41 +13,6 @@
 #define ENI "eni-00000000000000001"
 #define SUBNET "subnet-00000000000000001"
 #define VPC "vpc-00000000000000001"
-
-struct stage {
-    char dir[64];
-    struct store *store;
-    struct arena *arena;
-    int64_t now_ns;
-    struct cloud_config config;
-};
-
-typedef bool step_fn(struct pass *pass, void *ctx, struct err *err);
-
-struct step {
-    struct stage *stage;
-    step_fn *fn;
-    void *ctx;
-};
-
-static bool
-step_txn(struct txn *txn, void *ctx, struct err *err)
-{
-    struct step *step = ctx;
-    struct pass pass = {.txn = txn,
-                        .config = &step->stage->config,
-                        .rng = &rng_system,
-                        .now_ns = step->stage->now_ns};
-    return step->fn(&pass, step->ctx, err);
-}
-
-static void
-run(struct stage *s, step_fn *fn, void *ctx)
-{
-    struct err err = {0};
-    struct step step = {s, fn, ctx};
-    CHECK_OK(store_write(s->store, s->arena, step_txn, &step, &err), &err);
-}
 
 static bool
 put_rows(struct pass *pass, void *ctx UNUSED, struct err *err)
@@ -90,28 +53,8 @@ put_rows(struct pass *pass, void *ctx UNUSED, struct err *err)
 static void
 setup(struct stage *s)
 {
-    *s = (struct stage){.arena = arena_create(), .now_ns = 1000 * NS_PER_S};
-    strcpy(s->dir, "/tmp/moln-unit-XXXXXX");
-    CHECK(mkdtemp(s->dir) != NULL);
-    char url[128];
-    uint8_t key[32] = {7};
-    snprintf(url, sizeof url, "sqlite:%s/db", s->dir);
-    struct store_config config = {.url = url, .types = row_types, .type_count = ROW_TYPES,
-                                  .master_key = key, .rng = &rng_system,
-                                  .clock = &clock_system};
-    struct err err = {0};
-    s->store = store_open(&config, &err);
-    CHECK_OK(s->store != NULL, &err);
-    run(s, put_rows, NULL);
-}
-
-static void
-teardown(struct stage *s)
-{
-    struct err err = {0};
-    store_close(s->store);
-    arena_destroy(s->arena);
-    CHECK_OK(dir_remove(s->dir, &err), &err);
+    stage_open(s);
+    stage_run(s, put_rows, NULL);
 }
 
 static bool
@@ -154,7 +97,7 @@ static struct counted
 count(struct stage *s)
 {
     struct counted c;
-    run(s, do_count, &c);
+    stage_run(s, do_count, &c);
     return c;
 }
 
@@ -175,7 +118,7 @@ report_machine(struct stage *s, const char *state, const char *reason, int64_t g
 {
     struct link_machine_seen seen = {
         .id = INSTANCE, .generation = generation, .state = state, .reason = reason};
-    run(s, do_report, &(struct said){LINK_MACHINE, &seen});
+    stage_run(s, do_report, &(struct said){LINK_MACHINE, &seen});
 }
 
 static bool
@@ -197,23 +140,23 @@ TEST(instance_pass_wants_every_record_once)
 {
     struct stage s;
     setup(&s);
-    run(&s, do_pass, NULL);
+    stage_run(&s, do_pass, NULL);
     struct counted first = count(&s);
     CHECK_EQ(first.rows, 6); /* network, subnet, port, metadata, disk, machine */
     CHECK_EQ(first.deleted, 0);
 
-    run(&s, do_pass, NULL);
+    stage_run(&s, do_pass, NULL);
     CHECK_EQ(count(&s).last_revision, first.last_revision);
-    teardown(&s);
+    stage_close(&s);
 }
 
 TEST(instance_pass_ends_what_is_terminated_step_by_step)
 {
     struct stage s;
     setup(&s);
-    run(&s, do_pass, NULL);
+    stage_run(&s, do_pass, NULL);
     report_machine(&s, "running", "", 1);
-    run(&s, do_want, "terminated");
+    stage_run(&s, do_want, "terminated");
     struct counted c = count(&s);
     CHECK_EQ(c.deleted, 1); /* The machine first... */
     CHECK_EQ(c.instance->terminated_at, 0);
@@ -224,40 +167,40 @@ TEST(instance_pass_ends_what_is_terminated_step_by_step)
     CHECK_EQ(c.deleted, 4); /* ...then port, metadata, subnet, network. */
 
     struct link_port_seen port = {.id = ENI, .state = "absent"};
-    run(&s, do_report, &(struct said){LINK_PORT, &port});
-    run(&s, do_report, &(struct said){LINK_METADATA, &port});
+    stage_run(&s, do_report, &(struct said){LINK_PORT, &port});
+    stage_run(&s, do_report, &(struct said){LINK_METADATA, &port});
     struct link_network_seen subnet = {.id = SUBNET, .state = "absent"};
-    run(&s, do_report, &(struct said){LINK_SUBNET, &subnet});
+    stage_run(&s, do_report, &(struct said){LINK_SUBNET, &subnet});
     struct link_network_seen network = {.id = VPC, .state = "absent"};
-    run(&s, do_report, &(struct said){LINK_NETWORK, &network});
+    stage_run(&s, do_report, &(struct said){LINK_NETWORK, &network});
     c = count(&s);
     CHECK_EQ(c.rows, 1); /* The disk: its volume has a pass of its own. */
     CHECK(c.volume->want_deleted);
-    teardown(&s);
+    stage_close(&s);
 }
 
 TEST(instance_pass_gives_the_claim_back_when_the_guest_is_off)
 {
     struct stage s;
     setup(&s);
-    run(&s, do_pass, NULL);
+    stage_run(&s, do_pass, NULL);
     report_machine(&s, "running", "", 1);
-    run(&s, do_want, "stopped");
+    stage_run(&s, do_want, "stopped");
     CHECK(count(&s).instance->claimed);
     report_machine(&s, "stopped", "stopped", 2);
     CHECK(!count(&s).instance->claimed);
-    teardown(&s);
+    stage_close(&s);
 }
 
 TEST(instance_pass_follows_a_guest_that_shuts_itself_down)
 {
     struct stage s;
     setup(&s);
-    run(&s, do_pass, NULL);
+    stage_run(&s, do_pass, NULL);
     report_machine(&s, "running", "", 1);
     report_machine(&s, "stopped", "guest_shutdown", 1);
     CHECK_STR(count(&s).instance->want_state, "stopped");
-    teardown(&s);
+    stage_close(&s);
 }
 
 TEST(report_apply_ignores_what_is_not_wanted_of_the_node)
@@ -268,5 +211,5 @@ TEST(report_apply_ignores_what_is_not_wanted_of_the_node)
     struct counted c = count(&s);
     CHECK_EQ(c.rows, 0);
     CHECK_STR(c.instance->want_state, "running");
-    teardown(&s);
+    stage_close(&s);
 }
