@@ -176,6 +176,16 @@ has_card(const struct row_instance *i, const char *eni_id)
     return false;
 }
 
+/* A port, and what the metadata service says to it. */
+static bool
+drop_port(const struct scene *s, const char *eni_id, struct err *err)
+{
+    struct txn *txn = s->pass->txn;
+    const char *node = s->instance->node_id;
+    return want_take_down(txn, node, LINK_METADATA, eni_id, err) &&
+           want_take_down(txn, node, LINK_PORT, eni_id, err);
+}
+
 /* Takes down the ports of cards that were taken out, once the machine's record has been
  * heard of. */
 static bool
@@ -194,8 +204,7 @@ drop_ports(const struct scene *s, struct err *err)
     }
     for (size_t n = 0; n < list.count; n++) {
         const struct row_node_want *want = list.rows[n];
-        if (!has_card(i, want->id) &&
-            !want_take_down(s->pass->txn, i->node_id, LINK_PORT, want->id, err)) {
+        if (!has_card(i, want->id) && !drop_port(s, want->id, err)) {
             return false;
         }
     }
@@ -210,8 +219,7 @@ drop_all_ports(const struct scene *s, struct err *err)
     struct scene without = *s;
     const struct row_machine_seen gone = {.generation = INT64_MAX};
     for (size_t n = 0; n < none.eni_ids.count; n++) {
-        if (!want_take_down(s->pass->txn, none.node_id, LINK_PORT,
-                            none.eni_ids.items[n], err)) {
+        if (!drop_port(s, none.eni_ids.items[n], err)) {
             return false;
         }
     }
@@ -219,6 +227,92 @@ drop_all_ports(const struct scene *s, struct err *err)
     without.instance = &none;
     without.seen = &gone;
     return drop_ports(&without, err);
+}
+
+/* The names of its groups, in lines. */
+static bool
+group_names(const struct scene *s, const struct row_eni *eni, const char **out,
+            struct err *err)
+{
+    AUTO(buf) struct buf text = {0};
+    for (size_t i = 0; i < eni->group_ids.count; i++) {
+        const struct row_security_group *group;
+        if (!GET(s, security_group, &group, err, .account = eni->account,
+                 .id = eni->group_ids.items[i])) {
+            return false;
+        }
+        if (group) {
+            buf_printf(&text, "%s%s", text.len ? "\n" : "", group->name);
+        }
+    }
+    *out = arena_strdup(txn_arena(s->pass->txn), buf_str(&text));
+    return true;
+}
+
+static bool
+metadata_card(const struct scene *s, const struct row_eni *eni,
+              struct metadata_card *out, struct err *err)
+{
+    struct txn *txn = s->pass->txn;
+    const struct row_subnet *subnet = s->subnet;
+    struct link_port port = {0};
+    char host[HOSTNAME_LEN] = "", domain[96];
+    uint32_t ip;
+    if (!str_eq(eni->subnet_id, subnet->id) &&
+        !GET(s, subnet, &subnet, err, .account = eni->account, .id = eni->subnet_id)) {
+        return false;
+    }
+    if (ipv4_parse(eni->ipv4, &ip)) {
+        hostname_of(ip, host);
+    }
+    private_domain(s->instance->region, domain, sizeof domain);
+    *out = (struct metadata_card){
+        .eni = eni,
+        .subnet = subnet ? subnet : s->subnet,
+        .local_hostname = arena_printf(txn_arena(txn), "%s.%s", host, domain)};
+    if (!group_names(s, eni, &out->group_names, err) ||
+        !port_publics(txn, eni, &port, err)) {
+        return false;
+    }
+    out->publics = port.publics.items;
+    out->public_count = port.publics.count;
+    return true;
+}
+
+static bool
+metadata_cards(const struct scene *s, struct metadata_source *out, struct err *err)
+{
+    const struct row_instance *i = s->instance;
+    struct metadata_card *cards =
+        ARENA_ARRAY(txn_arena(s->pass->txn), i->eni_ids.count, struct metadata_card);
+    out->cards = cards;
+    for (size_t n = 0; n < i->eni_ids.count; n++) {
+        const struct row_eni *eni = s->eni;
+        if (n > 0 &&
+            !GET(s, eni, &eni, err, .account = i->account, .id = i->eni_ids.items[n])) {
+            return false;
+        }
+        if (eni && !metadata_card(s, eni, &cards[out->card_count++], err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The same to each of its cards. */
+static bool
+put_metadata(const struct scene *s, struct link_metadata *record,
+             const struct metadata_source *source, struct err *err)
+{
+    const struct row_instance *i = s->instance;
+    for (size_t n = 0; n < source->card_count; n++) {
+        record->id = source->cards[n].eni->id;
+        if (!want_put(s->pass->txn, i->node_id, LINK_METADATA, record->id, i->account,
+                      record, err)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool
@@ -243,8 +337,6 @@ want_metadata(const struct scene *s, struct err *err)
     const struct zone_config *zone = config_zone(s->pass->config, i->zone);
     struct metadata_source source = {
         .instance = i,
-        .eni = s->eni,
-        .subnet = s->subnet,
         .vpc = s->vpc,
         .image = image,
         .zone_id = zone ? zone->id : NULL,
@@ -252,9 +344,11 @@ want_metadata(const struct scene *s, struct err *err)
         .tag_count = tags.count,
     };
     struct link_metadata record;
+    if (!metadata_cards(s, &source, err)) {
+        return false;
+    }
     metadata_tree(txn_arena(txn), &source, &record);
-    return want_put(txn, i->node_id, LINK_METADATA, record.id, i->account, &record,
-                    err);
+    return put_metadata(s, &record, &source, err);
 }
 
 static bool
@@ -373,9 +467,7 @@ instance_end(const struct scene *s, struct err *err)
         if (machine && !lost) {
             return true;
         }
-        const char *eni_id = s->eni ? s->eni->id : "";
-        if (!want_take_down(txn, i->node_id, LINK_METADATA, eni_id, err) ||
-            !drop_all_ports(s, err)) {
+        if (!drop_all_ports(s, err)) {
             return false;
         }
     }

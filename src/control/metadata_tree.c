@@ -4,7 +4,7 @@
 #include "base/jsonio.h"
 #include "base/timefmt.h"
 
-#define TREE_MAX 256
+#define TREE_MAX 384
 
 /* Date folders that clients ask for; each mirrors latest/. */
 static const char *const tree_versions[] = {
@@ -44,44 +44,82 @@ tree_meta(struct tree *tree, const char *name, const char *value)
     tree_put(tree, arena_printf(tree->arena, "latest/meta-data/%s", name), value);
 }
 
+/* Texts as lines; NULL: there are none, and no leaf. */
 static const char *
-join_groups(struct arena *arena, const struct row_instance *instance, bool names)
+lines(struct arena *arena, const char *first, const char *const *items, size_t count)
 {
     AUTO(buf) struct buf text = {0};
-    for (size_t i = 0; i < instance->groups.count; i++) {
-        const struct row_instance_group *group = &instance->groups.items[i];
-        buf_printf(&text, "%s%s", i ? "\n" : "", names ? group->name : group->id);
+    buf_puts(&text, first ? first : "");
+    for (size_t i = 0; i < count; i++) {
+        buf_printf(&text, "%s%s", text.len ? "\n" : "", items[i]);
     }
-    return arena_strdup(arena, buf_str(&text));
+    return text.len ? arena_strdup(arena, buf_str(&text)) : NULL;
+}
+
+static const char *
+vpc_blocks(struct arena *arena, const struct row_vpc *vpc, bool six)
+{
+    size_t count = six ? vpc->blocks6.count : vpc->blocks.count;
+    const char **cidrs = ARENA_ARRAY(arena, count, const char *);
+    for (size_t i = 0; i < count; i++) {
+        cidrs[i] = six ? vpc->blocks6.items[i].cidr : vpc->blocks.items[i].cidr;
+    }
+    return lines(arena, six ? NULL : vpc->cidr, cidrs, count);
 }
 
 static void
-tree_interface(struct tree *tree, const struct metadata_source *s)
+tree_publics(struct tree *tree, const struct metadata_card *card)
 {
     struct arena *arena = tree->arena;
+    const char **all = ARENA_ARRAY(arena, card->public_count, const char *);
+    const char *base =
+        arena_printf(arena, "network/interfaces/macs/%s", card->eni->mac);
+    for (size_t i = 0; i < card->public_count; i++) {
+        const struct link_port_public *p = &card->publics[i];
+        all[i] = p->public;
+        tree_meta(tree, arena_printf(arena, "%s/ipv4-associations/%s", base, p->public),
+                  p->private);
+    }
+    tree_meta(tree, arena_printf(arena, "%s/public-ipv4s", base),
+              lines(arena, NULL, all, card->public_count));
+}
+
+static void
+tree_interface(struct tree *tree, const struct metadata_source *s,
+               const struct metadata_card *card)
+{
+    struct arena *arena = tree->arena;
+    const struct row_eni *eni = card->eni;
+    const char *block6 = card->subnet->block6;
     const struct {
         const char *name, *value;
     } entries[] = {
-        {"device-number", "0"},
-        {"interface-id", s->eni->id},
-        {"local-hostname", s->instance->private_dns},
-        {"local-ipv4s", s->eni->ipv4},
-        {"mac", s->eni->mac},
-        {"owner-id", s->instance->account},
-        {"security-group-ids", join_groups(arena, s->instance, false)},
-        {"security-groups", join_groups(arena, s->instance, true)},
-        {"subnet-id", s->subnet->id},
-        {"subnet-ipv4-cidr-block", s->subnet->cidr},
+        {"device-number", arena_printf(arena, "%" PRId64, eni->device_index)},
+        {"interface-id", eni->id},
+        {"ipv6s", lines(arena, NULL, eni->ipv6.items, eni->ipv6.count)},
+        {"local-hostname", card->local_hostname},
+        {"local-ipv4s",
+         lines(arena, eni->ipv4, eni->more_ipv4.items, eni->more_ipv4.count)},
+        {"mac", eni->mac},
+        {"owner-id", eni->account},
+        {"security-group-ids",
+         lines(arena, NULL, eni->group_ids.items, eni->group_ids.count)},
+        {"security-groups", card->group_names},
+        {"subnet-id", card->subnet->id},
+        {"subnet-ipv4-cidr-block", card->subnet->cidr},
+        {"subnet-ipv6-cidr-blocks", str_empty(block6) ? NULL : block6},
         {"vpc-id", s->vpc->id},
         {"vpc-ipv4-cidr-block", s->vpc->cidr},
-        {"vpc-ipv4-cidr-blocks", s->vpc->cidr},
+        {"vpc-ipv4-cidr-blocks", vpc_blocks(arena, s->vpc, false)},
+        {"vpc-ipv6-cidr-blocks", vpc_blocks(arena, s->vpc, true)},
     };
     for (size_t i = 0; i < ARRAY_LEN(entries); i++) {
         tree_meta(tree,
-                  arena_printf(arena, "network/interfaces/macs/%s/%s", s->eni->mac,
+                  arena_printf(arena, "network/interfaces/macs/%s/%s", eni->mac,
                                entries[i].name),
                   entries[i].value);
     }
+    tree_publics(tree, card);
 }
 
 static void
@@ -116,7 +154,7 @@ tree_identity(struct tree *tree, const struct metadata_source *s)
     json_member(&doc, "instanceType", i->type, false);
     buf_puts(&doc, "  \"kernelId\" : null,\n");
     json_member(&doc, "pendingTime", launched, false);
-    json_member(&doc, "privateIp", s->eni->ipv4, false);
+    json_member(&doc, "privateIp", s->cards->eni->ipv4, false);
     buf_puts(&doc, "  \"ramdiskId\" : null,\n");
     json_member(&doc, "region", i->region, false);
     json_member(&doc, "version", "2017-09-30", true);
@@ -160,6 +198,8 @@ static void
 tree_plain(struct tree *tree, const struct metadata_source *s)
 {
     const struct row_instance *i = s->instance;
+    const struct metadata_card *card = s->cards;
+    const struct row_eni *eni = card->eni;
     const char *root = i->root_device ? i->root_device : "/dev/xvda";
     const char *short_root = str_starts(root, "/dev/") ? root + 5 : root;
     const struct {
@@ -176,14 +216,16 @@ tree_plain(struct tree *tree, const struct metadata_source *s)
         {"instance-life-cycle", "on-demand"},
         {"instance-type", i->type},
         {"local-hostname", i->private_dns},
-        {"local-ipv4", s->eni->ipv4},
-        {"mac", s->eni->mac},
+        {"ipv6", eni->ipv6.count ? eni->ipv6.items[0] : NULL},
+        {"local-ipv4", eni->ipv4},
+        {"mac", eni->mac},
         {"placement/availability-zone", i->zone},
         {"placement/availability-zone-id", s->zone_id},
         {"placement/region", i->region},
         {"profile", "default-hvm"},
         {"reservation-id", i->reservation_id},
-        {"security-groups", join_groups(tree->arena, i, true)},
+        {"public-ipv4", card->public_count ? card->publics[0].public : NULL},
+        {"security-groups", card->group_names},
         {"services/domain", "amazonaws.com"},
         {"services/partition", "aws"},
         {"system", "nitro"},
@@ -203,7 +245,9 @@ metadata_tree(struct arena *arena, const struct metadata_source *s,
     };
     const struct row_instance *i = s->instance;
     tree_plain(&tree, s);
-    tree_interface(&tree, s);
+    for (size_t c = 0; c < s->card_count; c++) {
+        tree_interface(&tree, s, &s->cards[c]);
+    }
     tree_key(&tree, i);
     tree_tags(&tree, s);
     tree_identity(&tree, s);
@@ -212,7 +256,7 @@ metadata_tree(struct arena *arena, const struct metadata_source *s,
                        "application/octet-stream");
     }
     *out = (struct link_metadata){
-        .id = s->eni->id,
+        .id = s->cards->eni->id,
         .enabled = !str_eq(i->http_endpoint, "disabled"),
         .token_required = str_eq(i->http_tokens, "required"),
         .hop_limit = i->http_hop_limit ? i->http_hop_limit : 1,

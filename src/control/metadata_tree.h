@@ -9,10 +9,20 @@
 #include "link/link.h"
 #include "store/rows.h"
 
-struct metadata_source {
-    const struct row_instance *instance;
+/* One network card of the instance. */
+struct metadata_card {
     const struct row_eni *eni;
     const struct row_subnet *subnet;
+    const char *local_hostname;
+    const char *group_names; /* In lines. */
+    const struct link_port_public *publics;
+    size_t public_count;
+};
+
+struct metadata_source {
+    const struct row_instance *instance;
+    const struct metadata_card *cards; /* At least one: the primary first. */
+    size_t card_count;
     const struct row_vpc *vpc;
     const struct row_image *image; /* NULL when it is gone. */
     const char *zone_id;
@@ -20,5 +30,7 @@ struct metadata_source {
     size_t tag_count;
 };
 
+/* What the service says to the primary card; to the others it says the same, under their
+ * ids. */
 void metadata_tree(struct arena *arena, const struct metadata_source *source,
                    struct link_metadata *out);

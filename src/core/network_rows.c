@@ -108,6 +108,7 @@ vpc_add(struct txn *txn, const struct rng *rng, const struct row_vpc *vpc,
     return add_main_table(txn, rng, &next, vpc->created_at, err) &&
            add_acl(txn, rng, vpc, vpc->created_at, err) &&
            add_group(txn, rng, vpc, vpc->created_at, err) &&
+           (vpc->blocks6.count == 0 || vpc_open6(txn, rng, vpc, err)) &&
            put_vpc(txn, &next, out, err);
 }
 

@@ -22,6 +22,13 @@
 MUST_CHECK bool vpc_add(struct txn *txn, const struct rng *rng,
                         const struct row_vpc *vpc, const struct row_vpc **out,
                         struct err *err);
+/* Lets IPv6 pass as IPv4 does by default, once the VPC has a block of it: in its default ACL
+ * and out of its group "default", unless somebody has changed those. */
+MUST_CHECK bool vpc_open6(struct txn *txn, const struct rng *rng,
+                          const struct row_vpc *vpc, struct err *err);
+/* The same for one group that lets all IPv4 out. */
+MUST_CHECK bool group_open6(struct txn *txn, const struct rng *rng,
+                            const struct row_security_group *group, struct err *err);
 /* The parts that 'vpc' lacks: for VPCs made before these were rows. */
 MUST_CHECK bool vpc_complete(struct txn *txn, const struct rng *rng,
                              const struct row_vpc *vpc, int64_t now_ns,

@@ -62,8 +62,10 @@ host_port_open(void *ctx, const char *port_id, struct arena *arena,
     if (!net_tap_open(a->net, port_id, &fd, err)) {
         return false;
     }
-    *out = (struct machine_port_tap){
-        .fd = fd, .mac = arena_strdup(arena, port->mac), .mtu = port->mtu};
+    *out = (struct machine_port_tap){.fd = fd,
+                                     .mac = arena_strdup(arena, port->mac),
+                                     .mtu = port->mtu,
+                                     .device_index = port->device_index};
     return true;
 }
 

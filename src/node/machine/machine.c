@@ -312,6 +312,7 @@ machine_pass(struct machine *m, int64_t now, int64_t *wake)
         }
         when = MIN(when, m->speak_at_ns);
     }
+    machine_cards_pass(m, now, &when);
     if (m->host_fault) {
         machine_try_resume(m);
         when = MIN(when, m->resume_at_ns);
@@ -491,7 +492,8 @@ machines_use_port(const struct machines *set, const char *port_id)
     void *value;
     for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
         const struct machine *m = value;
-        if (m->process != PROCESS_NONE && uses_port(m, port_id)) {
+        if (m->process != PROCESS_NONE &&
+            (uses_port(m, port_id) || machine_cards_use(m, port_id))) {
             return true;
         }
     }

@@ -1,7 +1,7 @@
 /* machine.h - the virtual machines of this node: one QEMU process each.
  *
  * Purpose:  makes each wanted machine so: starts, stops, reboots, restarts and removes
- * it, one step a pass; sees what guests do by themselves; finds guests again after the
+ * it, one step a pass; plugs network cards into running guests and pulls them; sees what guests do by themselves; finds guests again after the
  * agent was away. Place:    part of the node. Knows QEMU, jails and cgroups; of disks,
  * ports and blobs only what 'host' hands in. Owner:    the agent holds one set. Guests
  * outlive it: machines_close leaves them running. Threads:  every call on the loop's
@@ -27,6 +27,7 @@ struct machine_port_tap {
     int fd;
     const char *mac; /* In the arena. */
     int64_t mtu;
+    int64_t device_index; /* Its place among the machine's cards. */
 };
 
 /* What machines need of the rest of the node. Each returns false with ERR_NOT_FOUND or

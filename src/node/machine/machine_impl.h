@@ -22,6 +22,17 @@ struct machine_record {
     char message[200];
 };
 
+/* A network card that QEMU has, or is being given; machine_cards.c. */
+struct machine_card {
+    char port_id[48];
+    unsigned slot;
+    int64_t pull_began_ns, asked_ns; /* 0: nobody asked the guest to give it up. */
+    bool coming;                     /* QEMU has not answered yet. */
+    bool forced;   /* Its other end is taken away without the guest. */
+    bool cut_off;  /* That is done: only the dead card is left. */
+    bool released; /* The guest gave it up; its other end remains. */
+};
+
 struct machine {
     struct machines *set;
     char id[48], *dir;
@@ -43,6 +54,10 @@ struct machine {
     int64_t failures; /* In a row; for the pause between starts. */
     struct start *start;
     struct console *console;
+    struct machine_card cards[QEMU_NICS_MAX];
+    size_t card_count;
+    bool cards_known, cards_asked; /* Whether 'cards' is what QEMU has. */
+    int64_t plug_again_ns;
 };
 
 struct machines {
@@ -75,6 +90,15 @@ bool machine_remove(struct machine *m, struct err *err);
 /* machine_start.c */
 void machine_start(struct machine *m);
 void machine_start_wait(struct machine *m); /* Ends a worker's start before closing. */
+
+/* machine_cards.c */
+void machine_cards_pass(struct machine *m, int64_t now, int64_t *wake);
+void machine_cards_event(struct machine *m, const char *device); /* DEVICE_DELETED. */
+void machine_cards_reset(struct machine *m);
+/* Notes a card that QEMU is about to get; its slot, -1: there is none. */
+int machine_cards_place(struct machine *m, const char *port_id, int64_t device_index);
+/* Whether the guest's card may have the port's tap open. */
+bool machine_cards_use(const struct machine *m, const char *port_id);
 
 /* machine_life.c */
 void machine_up(struct machine *m, pid_t pid,

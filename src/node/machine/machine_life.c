@@ -103,6 +103,8 @@ on_event(void *ctx, const char *name, json_t *data)
             machine_save(m);
             machine_changed(m);
         }
+    } else if (str_eq(name, "DEVICE_DELETED")) {
+        machine_cards_event(m, json_string_value(json_object_get(data, "device")));
     } else if (str_eq(name, "GUEST_PANICKED")) {
         on_panicked(m);
     } else if (str_eq(name, "BLOCK_IO_ERROR")) {
@@ -189,6 +191,7 @@ forget_process(struct machine *m)
     m->qmp_up = m->was_up = false;
     m->host_fault = false;
     m->stop_began_ns = m->asked_ns = m->quit_ns = 0;
+    machine_cards_reset(m);
     console_hang_up(m->console);
     struct err err = {0};
     if (!cgroup_remove(&m->set->cgroups, m->id, &err)) {

@@ -78,9 +78,10 @@ gather_disks(struct start *s, const struct link_machine *want,
 }
 
 static bool
-gather_nics(struct start *s, const struct link_machine *want,
+gather_nics(struct start *s, struct machine *m, const struct link_machine *want,
             const struct machine_host *host, struct err *err)
 {
+    machine_cards_reset(m);
     for (size_t i = 0; i < want->port_ids.count; i++) {
         struct machine_port_tap tap;
         if (s->spec.nic_count >= QEMU_NICS_MAX) {
@@ -89,13 +90,17 @@ gather_nics(struct start *s, const struct link_machine *want,
         if (!host->port_open(host->ctx, want->port_ids.items[i], s->arena, &tap, err)) {
             return err_wrap(err, "port %s", want->port_ids.items[i]);
         }
+        int fd = give(s, tap.fd);
+        int slot = machine_cards_place(m, want->port_ids.items[i], tap.device_index);
         s->spec.nics[s->spec.nic_count++] = (struct qemu_nic){
             .id = arena_strdup(s->arena, want->port_ids.items[i]),
             .mac = tap.mac,
             .mtu = tap.mtu,
-            .fd = give(s, tap.fd),
+            .fd = fd,
+            .slot = (unsigned)slot,
         };
     }
+    m->cards_known = true;
     return true;
 }
 
@@ -142,7 +147,7 @@ gather_texts(struct start *s, const struct link_machine *want)
 }
 
 static bool
-gather(struct start *s, const struct machine *m, struct err *err)
+gather(struct start *s, struct machine *m, struct err *err)
 {
     const struct machine_host *host = &m->set->config.host;
     const struct link_machine *want = m->want;
@@ -155,7 +160,7 @@ gather(struct start *s, const struct machine *m, struct err *err)
     };
     gather_texts(s, want);
     return gather_kernel(s, want, host, err) && gather_disks(s, want, host, err) &&
-           gather_nics(s, want, host, err);
+           gather_nics(s, m, want, host, err);
 }
 
 /* ---- on a worker: files, cgroup, process ----------------------------------------- */

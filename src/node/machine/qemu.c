@@ -8,11 +8,12 @@
 /* PCI slots on the root bus: fixed, so that a guest finds its devices where they were.
  */
 enum {
-    SLOT_NICS = 0x02,  /* 0x02 to 0x09 */
+    SLOT_NIC = 0x02,   /* The first; others have root ports. */
     SLOT_DISKS = 0x0a, /* 0x0a to 0x19 */
     SLOT_RNG = 0x1a,
     SLOT_BALLOON = 0x1b,
     SLOT_PORTS = 0x1c,
+    SLOT_NIC_PORTS = 0x1d, /* Function n for the card in slot n + 1. */
 };
 
 struct words {
@@ -89,6 +90,14 @@ check_cmdline(const char *cmdline, struct err *err)
            err_set(err, ERR_INVALID, "the kernel's command line is too long");
 }
 
+bool
+qemu_nic_ok(const struct qemu_nic *nic, struct err *err)
+{
+    return plain("a port's id", nic->id, 40, err) && check_mac(nic->mac, err) &&
+           (nic->slot < QEMU_NICS_MAX ||
+            err_set(err, ERR_RANGE, "network card in slot %u", nic->slot));
+}
+
 static bool
 check(const struct qemu_spec *s, struct err *err)
 {
@@ -108,8 +117,7 @@ check(const struct qemu_spec *s, struct err *err)
         }
     }
     for (size_t i = 0; i < s->nic_count; i++) {
-        if (!plain("a port's id", s->nics[i].id, 40, err) ||
-            !check_mac(s->nics[i].mac, err)) {
+        if (!qemu_nic_ok(&s->nics[i], err)) {
             return false;
         }
     }
@@ -227,6 +235,12 @@ add_devices(struct words *w, const struct qemu_spec *s)
                    "pcie-root-port,id=slot%d,chassis=%d,port=%d,addr=0x%x.%d%s", i,
                    i + 1, i, SLOT_PORTS, i, i == 0 ? ",multifunction=on" : "");
     }
+    for (int i = 1; i < QEMU_NICS_MAX; i++) {
+        add_option(w, "-device",
+                   "pcie-root-port,id=nicport%d,chassis=%d,port=%d,addr=0x%x.%d%s", i,
+                   QEMU_SPARE_SLOTS + i, QEMU_SPARE_SLOTS + i, SLOT_NIC_PORTS, i - 1,
+                   i == 1 ? ",multifunction=on" : "");
+    }
 }
 
 /* A disk's graph, named from its position: disk0 over disk0-base, each over a file. */
@@ -269,17 +283,43 @@ add_disk(struct words *w, const struct qemu_disk *d, size_t index)
         index, index, serial, SLOT_DISKS + index, boot);
 }
 
-static void
-add_nic(struct words *w, const struct qemu_nic *n, size_t index)
+void
+qemu_card_name(unsigned slot, const char *port_id, char device[QEMU_CARD_NAME],
+               char netdev[QEMU_CARD_NAME])
 {
-    char mtu[32] = "";
+    (void)snprintf(device, QEMU_CARD_NAME, "nic%u-%.40s", slot, port_id);
+    (void)snprintf(netdev, QEMU_CARD_NAME, "net%u-%.40s", slot, port_id);
+}
+
+bool
+qemu_card_parse(const char *device, unsigned *out_slot, char out_port_id[48])
+{
+    if (!str_starts(device, "nic") || device[3] < '0' ||
+        device[3] >= '0' + QEMU_NICS_MAX || device[4] != '-' || strlen(device) > 45) {
+        return false;
+    }
+    *out_slot = (unsigned)(device[3] - '0');
+    (void)snprintf(out_port_id, 48, "%s", device + 5);
+    return true;
+}
+
+static void
+add_nic(struct words *w, const struct qemu_nic *n)
+{
+    char mtu[32] = "", place[32];
+    char device[QEMU_CARD_NAME], netdev[QEMU_CARD_NAME];
     if (n->mtu > 0) {
         snprintf(mtu, sizeof mtu, ",host_mtu=%" PRId64, n->mtu);
     }
-    add_option(w, "-netdev", "tap,id=net%zu,fd=%d,vhost=off", index, n->fd);
-    add_option(w, "-device",
-               "virtio-net-pci,id=nic%zu,netdev=net%zu,mac=%s,romfile=,addr=0x%zx%s",
-               index, index, n->mac, SLOT_NICS + index, mtu);
+    if (n->slot == 0) {
+        snprintf(place, sizeof place, "addr=0x%x", SLOT_NIC);
+    } else {
+        snprintf(place, sizeof place, "bus=nicport%u", n->slot);
+    }
+    qemu_card_name(n->slot, n->id, device, netdev);
+    add_option(w, "-netdev", "tap,id=%s,fd=%d,vhost=off", netdev, n->fd);
+    add_option(w, "-device", "virtio-net-pci,id=%s,netdev=%s,mac=%s,romfile=,%s%s",
+               device, netdev, n->mac, place, mtu);
 }
 
 bool
@@ -298,7 +338,7 @@ qemu_args(const struct qemu_spec *spec, const struct accel *accel, struct arena 
         add_disk(&w, &spec->disks[i], i);
     }
     for (size_t i = 0; i < spec->nic_count; i++) {
-        add_nic(&w, &spec->nics[i], i);
+        add_nic(&w, &spec->nics[i]);
     }
     add(&w, NULL);
     *out = arena_memdup(arena, w.v.items, w.v.count * sizeof *w.v.items);

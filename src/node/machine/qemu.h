@@ -14,6 +14,7 @@
 #define QEMU_NICS_MAX 8
 #define QEMU_VCPUS_MAX 128
 #define QEMU_SPARE_SLOTS 4 /* Root ports for what is plugged in later. */
+#define QEMU_CARD_NAME 64
 
 enum qemu_firmware { QEMU_BIOS, QEMU_UEFI, QEMU_DIRECT };
 
@@ -31,6 +32,9 @@ struct qemu_nic {
     const char *mac;
     int fd;      /* Of its tap. */
     int64_t mtu; /* 0: the device says none. */
+    /* Where it sits: 0 on the root bus, 1 to QEMU_NICS_MAX - 1 on a root port of its own,
+     * which alone can be plugged and pulled. */
+    unsigned slot;
 };
 
 struct qemu_spec {
@@ -49,6 +53,13 @@ struct qemu_spec {
     size_t nic_count;
 };
 
+/* What QEMU calls a network card and its other end: names that tell slot and port, so that
+ * an agent started anew knows what a guest has. */
+void qemu_card_name(unsigned slot, const char *port_id, char device[QEMU_CARD_NAME],
+                    char netdev[QEMU_CARD_NAME]);
+/* Reads a device's name back; false: it is no network card's. */
+bool qemu_card_parse(const char *device, unsigned *out_slot, char out_port_id[48]);
+MUST_CHECK bool qemu_nic_ok(const struct qemu_nic *nic, struct err *err);
 /* NULL-terminated words in 'arena'. */
 MUST_CHECK bool qemu_args(const struct qemu_spec *spec, const struct accel *accel,
                           struct arena *arena, const char *const **out,

@@ -150,10 +150,12 @@ on_reply(struct qmp *q, json_t *object, json_int_t id)
             p.done(p.ctx, result, NULL);
             return;
         }
-        const char *text = json_string_value(
-            json_object_get(json_object_get(object, "error"), "desc"));
+        const json_t *error = json_object_get(object, "error");
+        const char *text = json_string_value(json_object_get(error, "desc"));
+        const char *class = json_string_value(json_object_get(error, "class"));
         struct err err = {0};
-        err_set(&err, ERR_INVALID, "QEMU refused: %.200s", text ? text : "no reason");
+        err_set(&err, str_eq(class, "DeviceNotFound") ? ERR_NOT_FOUND : ERR_INVALID,
+                "QEMU refused: %.200s", text ? text : "no reason");
         p.done(p.ctx, NULL, &err);
         return;
     }

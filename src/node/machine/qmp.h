@@ -5,7 +5,8 @@
  * Threads:  every call on the thread that runs the loop; callbacks come from the loop,
  *           never from within qmp_send.
  * Input:    hostile and bounded; see qmp_reader.h.
- * Failure:  a lost socket fails each pending command with ERR_GONE, then calls 'lost'
+ * Failure:  what QEMU refuses is ERR_INVALID, or ERR_NOT_FOUND where it has no such device; a
+ *           lost socket fails each pending command with ERR_GONE, then calls 'lost'
  *           once; the object stays valid until qmp_close. */
 #pragma once
 #include "base/base.h"

@@ -18,6 +18,7 @@
 #define SETTLE_HOSTS 50       /* A large file is written more rarely: so many, 1 ms. */
 #define ADOPTED_SETTLE_MS 500 /* After a restart the agent names them one by one. */
 #define RETRY_MIN_MS 100
+#define YOUNG_MS 20 /* Until a process that starts has its signals in hand. */
 #define RETRY_MAX_MS 5000
 #define MTUS_MAX 64
 #define FILE_MAX (64 * MIB)
@@ -294,6 +295,33 @@ on_exit_poll(uv_poll_t *poll, int status, int events)
     again_later(d);
 }
 
+/* Whether it would die of the signal: it has just started. */
+static bool
+would_die_of_hup(pid_t pid)
+{
+    char path[64];
+    AUTO(free) char *status = NULL;
+    struct err ignored;
+    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    if (!file_read(path, 16 * KIB, &status, NULL, &ignored)) {
+        return true;
+    }
+    const char *caught = strstr(status, "SigCgt:");
+    return !caught ||
+           !(strtoull(caught + strlen("SigCgt:"), NULL, 16) & 1ull << (SIGHUP - 1));
+}
+
+static void
+reread(struct dnsmasq *d)
+{
+    if (would_die_of_hup(d->pid)) {
+        (void)uv_timer_start(&d->timer, on_timer, YOUNG_MS, 0);
+        return;
+    }
+    (void)pidfd_send_signal(d->watch->pidfd, SIGHUP, NULL, 0);
+    d->reload = false;
+}
+
 static void
 on_timer(uv_timer_t *timer)
 {
@@ -307,8 +335,7 @@ on_timer(uv_timer_t *timer)
     }
     if (d->watch && d->subnets.count > 0 && !d->restart && config_stands(d)) {
         if (d->reload) {
-            (void)pidfd_send_signal(d->watch->pidfd, SIGHUP, NULL, 0);
-            d->reload = false;
+            reread(d);
         }
         d->retry_ms = RETRY_MIN_MS;
         return;

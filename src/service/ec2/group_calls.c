@@ -66,7 +66,8 @@ check_names(const struct ec2_create_security_group_request *in, struct err *err)
 }
 
 static bool
-check_new(struct call *call, const struct row_security_group *group, struct err *err)
+check_new(struct call *call, const struct row_security_group *group, bool *out_six,
+          struct err *err)
 {
     const struct row_security_group all = {.account = call->account,
                                            .region = call->region};
@@ -84,6 +85,7 @@ check_new(struct call *call, const struct row_security_group *group, struct err 
                            group->name, vpc->id);
         }
     }
+    *out_six = vpc->blocks6.count > 0;
     return rows_of_region(call, &row_security_group_type, &all, &list, err) &&
            (list.count < GROUPS_MAX ||
             err_set(err, ERR_GROUP_LIMIT,
@@ -121,7 +123,8 @@ ec2_create_security_group(struct call *call,
     if (str_empty(group.vpc_id)) {
         return err_set(err, ERR_VPC_DEFAULT_NOT_FOUND, "No default VPC for this user");
     }
-    if (!check_new(call, &group, err) ||
+    bool six = false;
+    if (!check_new(call, &group, &six, err) ||
         !new_tags_check(&kind_group, in->tag_specifications.items,
                         in->tag_specifications.count, err) ||
         !dry_run_check(in->dry_run, err)) {
@@ -131,6 +134,7 @@ ec2_create_security_group(struct call *call,
     rule.vpc_id = group.vpc_id;
     if (!row_insert(call->txn, &row_security_group_type, &group, err) ||
         !row_insert(call->txn, &row_security_group_rule_type, &rule, err) ||
+        (six && !group_open6(call->txn, call->rng, &group, err)) ||
         !new_tags_put(call, &kind_group, in->tag_specifications.items,
                       in->tag_specifications.count, group.id, err) ||
         !tags_shown(call, group.id, &tags, err)) {

@@ -87,7 +87,8 @@ associate6(struct call *call, const struct row_vpc *vpc,
     out->ipv6_cidr_block_association =
         ARENA_NEW(call->arena, struct ec2_vpc_ipv6_cidr_block_association);
     *out->ipv6_cidr_block_association = vpc_block6_out(call, &block, "associating");
-    return row_put(call->txn, &row_vpc_type, &next, err);
+    return row_put(call->txn, &row_vpc_type, &next, err) &&
+           vpc_open6(call->txn, call->rng, vpc, err);
 }
 
 bool
