@@ -41,7 +41,7 @@ see_machine(struct sim *sim, const char *id, const struct link_machine *m, bool 
         .reboot_count = m ? m->reboot_count : 0,
         .started_at = clock_real(&clock_system),
     };
-    (void)link_client_report(sim->link, LINK_MACHINE, &seen);
+    (void)link_client_report(sim->link, LINK_MACHINE, 0, &seen);
 }
 
 static void
@@ -53,7 +53,7 @@ see_disk(struct sim *sim, const char *id, const struct link_disk *d, bool delete
         .state = deleted ? "absent" : "ready",
         .size_bytes = d ? d->size_bytes : 0,
     };
-    (void)link_client_report(sim->link, LINK_DISK, &seen);
+    (void)link_client_report(sim->link, LINK_DISK, 0, &seen);
 }
 
 static void
@@ -71,7 +71,7 @@ see_job(struct sim *sim, const char *id, bool deleted)
         .sha256 = sha256,
         .firmware = "bios",
     };
-    (void)link_client_report(sim->link, LINK_BLOB_JOB, &seen);
+    (void)link_client_report(sim->link, LINK_BLOB_JOB, 0, &seen);
 }
 
 struct errand {
@@ -132,7 +132,7 @@ see_plain(struct sim *sim, enum link_kind kind, const char *id, bool deleted)
                        : kind == LINK_PORT ? (const void *)&port
                                            : (const void *)&network;
     if (link_seen_desc(kind)) {
-        (void)link_client_report(sim->link, kind, seen);
+        (void)link_client_report(sim->link, kind, 0, seen);
     }
 }
 
@@ -155,7 +155,7 @@ on_welcome(void *ctx, const struct link_welcome *welcome)
         .hostname = "simulated",
     };
     log_info("welcome as %s", welcome->node_id);
-    (void)link_client_report(sim->link, LINK_NODE, &seen);
+    (void)link_client_report(sim->link, LINK_NODE, 0, &seen);
 }
 
 static void

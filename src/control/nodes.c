@@ -135,7 +135,7 @@ nodes_push(struct nodes *nodes, struct link_peer *peer, bool first)
 struct report_in {
     enum link_kind kind;
     const void *record;
-    int64_t sequence;
+    int64_t revision, sequence;
     const char *event_id;
 };
 
@@ -143,7 +143,8 @@ static bool
 report_txn(struct errand *e, struct txn *txn, struct err *err)
 {
     const struct report_in *in = e->in;
-    return report_apply(&e->pass, e->node_id, in->kind, in->record, in->event_id, err);
+    return report_apply(&e->pass, e->node_id, in->kind, in->record, in->revision,
+                        in->event_id, err);
 }
 
 static void
@@ -166,7 +167,7 @@ report_done(struct errand *e, struct link_peer *peer, const struct err *err)
 
 static void
 on_report(void *ctx, struct link_peer *peer, enum link_kind kind, const void *record,
-          struct blob body UNUSED, int64_t sequence)
+          struct blob body UNUSED, int64_t revision, int64_t sequence)
 {
     struct nodes *nodes = ctx;
     struct errand *e = errand_create(nodes, peer, report_txn, report_done);
@@ -174,6 +175,7 @@ on_report(void *ctx, struct link_peer *peer, enum link_kind kind, const void *re
     *in = (struct report_in){
         .kind = kind,
         .record = desc_copy(link_seen_desc(kind), record, e->arena),
+        .revision = revision,
         .sequence = sequence,
         .event_id =
             arena_printf(e->arena, "%016" PRIx64 "%04" PRIx64, (uint64_t)e->pass.now_ns,

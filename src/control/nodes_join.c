@@ -197,7 +197,7 @@ clash_txn(struct errand *e, struct txn *txn UNUSED, struct err *err)
         .message = "a second agent came with this node's certificate and was refused; "
                    "revoke the node if nobody copied its folder on purpose",
     };
-    return report_apply(&e->pass, e->node_id, LINK_EVENT, &event,
+    return report_apply(&e->pass, e->node_id, LINK_EVENT, &event, 0,
                         arena_printf(e->arena, "%016" PRIx64 "cert", (uint64_t)hour),
                         err);
 }

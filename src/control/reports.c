@@ -241,9 +241,21 @@ report_id(enum link_kind kind, const void *record)
     return field ? *(const char **)desc_at(field, record) : NULL;
 }
 
+/* Says that what is wanted gone is absent, of an earlier record: it may have been wanted,
+ * and made, since. */
+static bool
+is_past(const struct row_node_want *want, enum link_kind kind, const void *record,
+        int64_t revision)
+{
+    const struct desc_field *field = desc_find(link_seen_desc(kind), "state");
+    return want->deleted && revision && revision < want->revision && field &&
+           is_absent(*(const char *const *)desc_at(field, record));
+}
+
 bool
 report_apply(const struct pass *pass, const char *node_id, enum link_kind kind,
-             const void *record, const char *event_id, struct err *err)
+             const void *record, int64_t revision, const char *event_id,
+             struct err *err)
 {
     if (kind == LINK_NODE) {
         return report_node(pass, node_id, record, err);
@@ -261,6 +273,9 @@ report_apply(const struct pass *pass, const char *node_id, enum link_kind kind,
     }
     if (!want) {
         log_debug("node %s: a report about %s, which is not wanted of it", node_id, id);
+        return true;
+    }
+    if (is_past(want, kind, record, revision)) {
         return true;
     }
     switch (kind) {

@@ -10,7 +10,8 @@
 #include "control/instance_loop.h"
 #include "link/link.h"
 
-/* 'record' is of link_seen_desc(kind). 'event_id' names a LINK_EVENT's row. */
+/* 'record' is of link_seen_desc(kind), and answers the wanted record of 'revision' (0: not
+ * told). 'event_id' names a LINK_EVENT's row. */
 MUST_CHECK bool report_apply(const struct pass *pass, const char *node_id,
-                             enum link_kind kind, const void *record,
+                             enum link_kind kind, const void *record, int64_t revision,
                              const char *event_id, struct err *err);

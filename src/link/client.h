@@ -72,9 +72,10 @@ link_client_create(const struct link_client_config *config, struct err *err);
 void link_client_destroy(struct link_client *client);
 bool link_client_is_up(const struct link_client *client); /* Welcomed. */
 
-/* Reports a seen record (a struct of link_seen_desc(kind)). False, and nothing is kept,
- * when 65 536 different ones wait already. */
-bool link_client_report(struct link_client *client, enum link_kind kind,
+/* Reports a seen record (a struct of link_seen_desc(kind)); 'revision' is that of the
+ * wanted record it answers, 0 where there is none. False, and nothing is kept, when 65 536
+ * different ones wait already. */
+bool link_client_report(struct link_client *client, enum link_kind kind, int64_t revision,
                         const void *record);
 size_t link_client_reports_waiting(const struct link_client *client);
 /* Wants up to 'revision' are on disk. */

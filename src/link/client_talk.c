@@ -105,7 +105,11 @@ client_send_reports(struct link_client *client)
     while (client->phase == CLIENT_UP && !stream_busy(client->stream) &&
            reports_next(client->reports, &item)) {
         struct link_reported reported = {
-            .kind = item.kind, .body = item.body, .sequence = item.sequence};
+            .kind = item.kind,
+            .body = item.body,
+            .sequence = item.sequence,
+            .revision = item.revision,
+        };
         stream_send_record(client->stream, FRAME_REPORT, &link_reported_desc,
                            &reported);
     }
@@ -331,7 +335,8 @@ client_look_at_renewal(uv_timer_t *timer)
 /* ---- what the node says ---------------------------------------------------------- */
 
 bool
-link_client_report(struct link_client *client, enum link_kind kind, const void *record)
+link_client_report(struct link_client *client, enum link_kind kind, int64_t revision,
+                   const void *record)
 {
     const struct desc *desc = link_seen_desc(kind);
     AUTO(buf) struct buf body = {0};
@@ -342,7 +347,7 @@ link_client_report(struct link_client *client, enum link_kind kind, const void *
     const char *id = f ? *(const char **)desc_at(f, record) : NULL;
     const char *key = kind == LINK_EVENT ? NULL : id ? id : "";
     tlv_encode(desc, record, &body);
-    if (!reports_put(client->reports, kind, key, body.data, body.len)) {
+    if (!reports_put(client->reports, kind, key, revision, body.data, body.len)) {
         return false;
     }
     client_send_reports(client);

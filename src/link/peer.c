@@ -306,7 +306,7 @@ peer_take_report(struct link_peer *peer, const void *record)
         return false;
     }
     server->ops.report(server->ctx, peer, (enum link_kind)report->kind, seen,
-                       report->body, report->sequence);
+                       report->body, report->revision, report->sequence);
     return true;
 }
 

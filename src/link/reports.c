@@ -8,7 +8,7 @@
 /* In the order of their sequence: first the sent ones, then the others. */
 struct report {
     struct report *prev, *next;
-    int64_t kind, sequence;
+    int64_t kind, sequence, revision;
     uint8_t *body;
     size_t len;
     bool event;
@@ -130,13 +130,14 @@ reports_item(struct reports *r, int64_t kind, const char *id)
 }
 
 bool
-reports_put(struct reports *r, int64_t kind, const char *id, const void *body,
-            size_t len)
+reports_put(struct reports *r, int64_t kind, const char *id, int64_t revision,
+            const void *body, size_t len)
 {
     struct report *item = reports_item(r, kind, id);
     if (!item) {
         return false;
     }
+    item->revision = revision;
     item->body = xmalloc(len + 1);
     item->len = len;
     if (len) {
@@ -157,6 +158,7 @@ reports_next(struct reports *r, struct report_item *out)
     r->sent++;
     *out = (struct report_item){.kind = item->kind,
                                 .sequence = item->sequence,
+                                .revision = item->revision,
                                 .body = {item->body, item->len}};
     return true;
 }

@@ -19,6 +19,7 @@ struct reports;
 struct report_item {
     int64_t kind;
     int64_t sequence; /* Rises from item to item. */
+    int64_t revision; /* As it was put. */
     struct blob body; /* Borrowed until the next call. */
 };
 
@@ -27,8 +28,8 @@ void reports_destroy(struct reports *r); /* NULL is a no-op. */
 AUTO_DEFINE(reports, struct reports *, reports_destroy)
 /* 'id' NULL: an event, never replaced; the oldest goes when there are too many. False,
  * and nothing is kept: full. */
-bool reports_put(struct reports *r, int64_t kind, const char *id, const void *body,
-                 size_t len);
+bool reports_put(struct reports *r, int64_t kind, const char *id, int64_t revision,
+                 const void *body, size_t len);
 /* The next to be sent, which then counts as sent; false: none, or a full window. */
 bool reports_next(struct reports *r, struct report_item *out);
 void reports_ack(struct reports *r, int64_t sequence);

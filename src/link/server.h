@@ -42,9 +42,11 @@ struct link_server_ops {
     /* A welcomed node wants a fresh certificate. As enroll; node_id is the peer's. */
     void (*renew)(void *ctx, struct link_peer *peer, const struct link_renew *renew);
     /* A seen record: 'record' is decoded by link_seen_desc(kind) and borrowed for the
-     * call; 'body' is its TLV. Answer with link_peer_ack_report once it is durable. */
+     * call; 'body' is its TLV; 'revision' that of the wanted record it answers, 0 when
+     * it was not told. Answer with link_peer_ack_report once it is durable. */
     void (*report)(void *ctx, struct link_peer *peer, enum link_kind kind,
-                   const void *record, struct blob body, int64_t sequence);
+                   const void *record, struct blob body, int64_t revision,
+                   int64_t sequence);
     /* Wants up to 'revision' are on the node's disk. */
     void (*ack)(void *ctx, struct link_peer *peer, int64_t revision);
     /* The node opens a channel: blob_get (accept with a source) or blob_put (accept

@@ -7,10 +7,12 @@
 struct said {
     size_t len;
     bool absent;
+    int64_t revision; /* Of the record that it answered. */
     char bytes[];
 };
 
-/* Says it unless it was said already. A record that is deleted and absent is forgotten once
+/* Says it unless it was said already; that it is absent, once for each record, since the
+ * control plane may have wanted it again between two deletions. A record that is deleted and absent is forgotten once
  * everything said has arrived; by both sides, so that its deletion must be on disk before:
  * an agent killed in between would make the thing anew, and nobody would tell it. */
 void
@@ -20,24 +22,26 @@ agent_report(struct agent *a, enum link_kind kind, const char *id, bool absent,
     char key[64];
     AUTO(buf) struct buf bytes = {0};
     const struct desc *desc = link_seen_desc(kind);
-    const struct want *want = absent ? wants_get(a->wants, kind, id) : NULL;
-    if (want && !wants_is_kept(a->wants, want)) {
+    const struct want *want = wants_get(a->wants, kind, id);
+    int64_t revision = want ? want->revision : 0;
+    if (absent && want && !wants_is_kept(a->wants, want)) {
         a->unsaid = true;
         return;
     }
     snprintf(key, sizeof key, "%d/%s", (int)kind, id);
     tlv_encode(desc, record, &bytes);
     const struct said *last = map_get(a->reported, key);
-    if (last && last->len == bytes.len &&
+    if (last && last->len == bytes.len && (!absent || last->revision == revision) &&
         memcmp(last->bytes, bytes.data, last->len) == 0) {
         return;
     }
-    if (!a->link || !link_client_report(a->link, kind, record)) {
+    if (!a->link || !link_client_report(a->link, kind, revision, record)) {
         return; /* Said at a later pass. */
     }
     struct said *said = xmalloc(sizeof *said + bytes.len);
     said->len = bytes.len;
     said->absent = absent;
+    said->revision = revision;
     memcpy(said->bytes, bytes.data, bytes.len);
     map_put(a->reported, key, said);
 }
@@ -93,7 +97,7 @@ find_over(void *ctx, const struct want *want)
     char key[64];
     snprintf(key, sizeof key, "%d/%s", (int)want->kind, want->id);
     const struct said *said = map_get(e->agent->reported, key);
-    if (want->deleted && said && said->absent) {
+    if (want->deleted && said && said->absent && said->revision == want->revision) {
         VEC_PUSH(&e->over, want);
     }
 }
@@ -186,7 +190,7 @@ agent_report_node(struct agent *a)
         .hostname = a->hostname,
         .underlay = a->identity.underlay,
     };
-    (void)link_client_report(a->link, LINK_NODE, &seen);
+    (void)link_client_report(a->link, LINK_NODE, 0, &seen);
 }
 
 void
@@ -202,6 +206,6 @@ agent_event(void *agent, const char *kind, const char *object, const char *level
         .level = level,
     };
     if (a->link) {
-        (void)link_client_report(a->link, LINK_EVENT, &event);
+        (void)link_client_report(a->link, LINK_EVENT, 0, &event);
     }
 }

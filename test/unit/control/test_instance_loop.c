@@ -104,13 +104,15 @@ count(struct stage *s)
 struct said {
     enum link_kind kind;
     const void *record;
+    int64_t revision;
 };
 
 static bool
 do_report(struct pass *pass, void *ctx, struct err *err)
 {
     const struct said *said = ctx;
-    return report_apply(pass, NODE, said->kind, said->record, "e1", err);
+    return report_apply(pass, NODE, said->kind, said->record, said->revision, "e1",
+                        err);
 }
 
 static void
@@ -201,6 +203,25 @@ TEST(instance_pass_follows_a_guest_that_shuts_itself_down)
     report_machine(&s, "stopped", "guest_shutdown", 1);
     CHECK_STR(count(&s).instance->want_state, "stopped");
     stage_close(&s);
+}
+
+/* Deleted, absent, wanted again and deleted again: the first absence, should it come late
+ * or twice, says nothing about what was made in between. */
+TEST(report_apply_ignores_the_absence_of_an_earlier_record)
+{
+    struct stage s;
+    setup(&s);
+    run(&s, do_pass, NULL);
+    report_machine(&s, "running", "", 1);
+    run(&s, do_want, "terminated");
+    struct link_machine_seen seen = {.id = INSTANCE, .generation = 2, .state = "absent"};
+    struct counted c = count(&s);
+    run(&s, do_report,
+        &(struct said){LINK_MACHINE, &seen, .revision = c.last_revision - 1});
+    CHECK_EQ(count(&s).instance->terminated_at, 0);
+    run(&s, do_report, &(struct said){LINK_MACHINE, &seen, .revision = c.last_revision});
+    CHECK(count(&s).instance->terminated_at != 0);
+    teardown(&s);
 }
 
 TEST(report_apply_ignores_what_is_not_wanted_of_the_node)

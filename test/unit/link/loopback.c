@@ -69,10 +69,11 @@ on_renew(void *ctx, struct link_peer *peer, const struct link_renew *renew)
 
 static void
 on_report(void *ctx, struct link_peer *peer, enum link_kind kind, const void *record,
-          struct blob body, int64_t sequence)
+          struct blob body, int64_t revision, int64_t sequence)
 {
     struct loopback *lo = ctx;
     lo->reports++;
+    lo->last_revision = revision;
     if (kind == LINK_MACHINE) {
         const struct link_machine_seen *seen = record;
         snprintf(lo->last_report, sizeof lo->last_report, "%s %s", seen->id,

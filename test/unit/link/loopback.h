@@ -30,6 +30,7 @@ struct loopback {
     int hellos, losts, enrolls, renews, reports, resumed;
     int64_t have_revision, acked;
     char serial[40], lost_why[200], last_report[64];
+    int64_t last_revision; /* That the last report answered. */
     void (*on_peer_channel)(struct loopback *lo, struct link_channel *channel,
                             const struct link_channel_open *open);
 

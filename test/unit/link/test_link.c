@@ -17,7 +17,7 @@ static void
 report(struct loopback *lo, const char *id, const char *state)
 {
     struct link_machine_seen seen = {.id = id, .state = state};
-    CHECK(link_client_report(lo->client, LINK_MACHINE, &seen));
+    CHECK(link_client_report(lo->client, LINK_MACHINE, 5, &seen));
 }
 
 TEST(link_unix_carries_snapshot_wants_and_acks)
@@ -61,6 +61,7 @@ TEST(link_reports_are_coalesced_and_sent_until_acked)
     lo.hold_acks = true;
     loopback_until(&lo, &lo.reports, 1);
     CHECK_STR(lo.last_report, "i-1 running");
+    CHECK_EQ(lo.last_revision, 5);
     CHECK_EQ(link_client_reports_waiting(lo.client), 1);
 
     /* Not acknowledged: it comes again on the next stream. */

@@ -6,7 +6,7 @@
 static bool
 put(struct reports *r, const char *id, const char *body)
 {
-    return reports_put(r, 1, id, body, strlen(body));
+    return reports_put(r, 1, id, 7, body, strlen(body));
 }
 
 static void
