@@ -70,6 +70,7 @@ run units env ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 timeout "$units_limit
 run clients env MOLN_BUILD="$TEST_BUILD" ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
     timeout --kill-after=120 "$clients_limit" /usr/bin/python3 -m pytest test/e2e test/chaos
 
+[ "$kind" != long ] || run simulation "$TEST_BUILD/test/sim/sim" --seeds 10001:20000
 [ "$kind" != long ] || run fuzzers tools/fuzz.sh 300
 
 echo
@@ -78,6 +79,8 @@ sed -n '/^Ok: /,/^Timeout: /p' "$said/units"
 echo "==> end to end"
 tail -n 1 "$said/clients"
 if [ "$kind" = long ]; then
+    echo "==> simulation"
+    grep 'seeds from' "$said/simulation" || true
     echo "==> fuzzers"
     grep '^fuzz ' "$said/fuzzers" || true
 fi

@@ -36,7 +36,7 @@ host_disk_open(void *ctx, const char *disk_id, struct arena *arena UNUSED,
     }
     if (base) {
         files.base_format = blob_format(a->blobs, base);
-        if (!blob_open(a->blobs, base, &base_fd, err)) {
+        if (!blob_file_open(a->blobs, base, &base_fd, err)) {
             return false;
         }
     }
@@ -72,7 +72,7 @@ host_port_open(void *ctx, const char *port_id, struct arena *arena,
 static bool
 host_blob_open(void *ctx, const char *blob_id, int *out_fd, struct err *err)
 {
-    return blob_open(((struct agent *)ctx)->blobs, blob_id, out_fd, err);
+    return blob_file_open(((struct agent *)ctx)->blobs, blob_id, out_fd, err);
 }
 
 static int64_t

@@ -84,8 +84,8 @@ void store_write_async(struct store *store, struct arena *arena, txn_fn *fn,
                        store_done_fn *done, void *ctx);
 
 /* Without a thread: commits what waits together, at most 'limit' transactions (0: all).
- * Their 'done' and the watchers are called before it returns. */
-void store_turn(struct store *store, size_t limit);
+ * Their 'done' and the watchers are called before it returns: whether more waits. */
+bool store_turn(struct store *store, size_t limit);
 
 /* ---- inside a transaction -------------------------------------------------------------- */
 

@@ -248,7 +248,7 @@ writer_main(void *ctx)
     return NULL;
 }
 
-void
+bool
 store_turn(struct store *store, size_t limit)
 {
     size_t count;
@@ -256,6 +256,7 @@ store_turn(struct store *store, size_t limit)
     if (first) {
         batch_run(store, first, count);
     }
+    return store->first != NULL;
 }
 
 bool
@@ -320,7 +321,7 @@ writer_run(struct store *store, struct request *r, struct err *err)
     }
     pthread_mutex_unlock(&store->lock);
     while (!r->finished) { /* Without a thread. */
-        store_turn(store, 0);
+        (void)store_turn(store, 0);
     }
     pthread_cond_destroy(&r->wakes);
     if (r->err.code != ERR_NONE) {

@@ -434,7 +434,7 @@ blob_path(const struct blobs *set, const char *id)
 }
 
 bool
-blob_open(const struct blobs *set, const char *id, int *out_fd, struct err *err)
+blob_file_open(const struct blobs *set, const char *id, int *out_fd, struct err *err)
 {
     const char *path = blob_path(set, id);
     int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;

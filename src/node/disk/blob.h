@@ -51,7 +51,7 @@ const char *blob_format(const struct blobs *set,
                         const char *id); /* "qcow2" or "raw". */
 int64_t blob_virtual_bytes(const struct blobs *set, const char *id);
 const char *blob_path(const struct blobs *set, const char *id); /* NULL: not ready. */
-MUST_CHECK bool blob_open(const struct blobs *set, const char *id, int *out_fd,
+MUST_CHECK bool blob_file_open(const struct blobs *set, const char *id, int *out_fd,
                           struct err *err);
 /* Takes the whole, checked file at 'path' into the cache as 'id'. */
 MUST_CHECK bool blobs_adopt(struct blobs *set, const char *id, const char *path,

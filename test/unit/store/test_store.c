@@ -562,7 +562,7 @@ TEST(store_turn_commits_what_waits)
     }
     CHECK_EQ(turns.wakes, 3);
     CHECK_EQ(turns.done, 0);
-    store_turn(f.store, 2);
+    CHECK(store_turn(f.store, 2)); /* More waits. */
     CHECK_EQ(turns.done, 2);
     CHECK_OK(store_write(f.store, f.arena, read_next, &next, &err), &err);
     CHECK_EQ(turns.done, 3); /* What waited before it went first. */

@@ -1,0 +1,271 @@
+/* host.c - a host's life: power, its agent, its place in the network. See host.h. */
+#include "host.h"
+
+#include "base/file.h"
+#include "node/agent.h"
+#include "uv_sim.h"
+
+#include <sys/statvfs.h>
+#include <sys/sysinfo.h>
+
+#define CONTROL_ADDRESS "10.99.0.1"
+#define CONTROL_PORT 6657
+
+struct host *
+host_new(unsigned number, const char *dir, const struct host_size *size)
+{
+    struct host *h = xcalloc(1, sizeof *h);
+    struct err err = {0};
+    h->number = number;
+    snprintf(h->name, sizeof h->name, "host-%u", number);
+    snprintf(h->dir, sizeof h->dir, "%s/%s", dir, h->name);
+    snprintf(h->address, sizeof h->address, "10.%u.%u.2", 100 + number / 256,
+             number % 256);
+    h->size = *size;
+    h->groups = map_create(NULL);
+    for (int kind = 0; kind < LINK_KINDS; kind++) {
+        h->kernel[kind] = map_create(free);
+    }
+    if (!dir_make(h->dir, 0700, &err)) {
+        sim_abort("%s", err.msg);
+    }
+    return h;
+}
+
+struct host *
+host_now(void)
+{
+    struct process *p = process_now();
+    if (!p || !p->host) {
+        sim_abort("no host's process runs this moment");
+    }
+    return p->host;
+}
+
+/* ---- the agent ------------------------------------------------------------------- */
+
+static bool
+agent_lives(const struct host *h)
+{
+    return h->process && !h->process->dead;
+}
+
+static void
+on_agent_start(void *ctx)
+{
+    struct host *h = ctx;
+    struct err err = {0};
+    struct agent_config config = {
+        .loop = &h->process->loop,
+        .clock = &h->process->clock,
+        .rng = world_rng(CHANCE_IDS),
+        .state_dir = h->dir,
+        .join_host = CONTROL_ADDRESS,
+        .join_port = CONTROL_PORT,
+        .token = h->token,
+        .version = MOLN_VERSION,
+    };
+    trace("agent starts");
+    h->agent = agent_create(&config, &err);
+    if (!h->agent) {
+        trace("agent cannot start: %s", err.msg);
+        process_kill(h->process, false);
+    }
+}
+
+static void
+on_crash(struct process *p)
+{
+    host_kill_agent(p->host, p->host->crash_pause_ns, false);
+}
+
+void
+host_crash_agent(struct host *h, unsigned calls, int64_t pause_ns)
+{
+    if (agent_lives(h)) {
+        h->process->crash_in = calls;
+        h->crash_pause_ns = pause_ns;
+    }
+}
+
+void
+host_upkeep(struct host *h)
+{
+    if (!h->on || h->held || agent_lives(h) || !h->token[0]) {
+        return;
+    }
+    int64_t skew = h->process ? h->process->skew_ns : 0;
+    h->process = process_start(h->name, h);
+    h->process->skew_ns = skew;
+    h->process->crashed = on_crash;
+    (void)world_after(h->process, 0, on_agent_start, h);
+}
+
+static void
+on_release(void *ctx)
+{
+    struct host *h = ctx;
+    h->held = false;
+    host_upkeep(h);
+}
+
+void
+host_kill_agent(struct host *h, int64_t pause_ns, bool forget)
+{
+    AUTO(free) char *wants = xasprintf("%s/node/wants", h->dir);
+    if (h->held || !agent_lives(h)) {
+        return;
+    }
+    process_kill(h->process, false);
+    if (forget) {
+        (void)unlink(wants);
+    }
+    h->held = true;
+    (void)world_after(NULL, pause_ns, on_release, h);
+}
+
+/* ---- power and network ----------------------------------------------------------- */
+
+void
+host_power(struct host *h, bool on)
+{
+    if (on == h->on) {
+        return;
+    }
+    h->on = on;
+    if (!on) {
+        if (agent_lives(h)) {
+            process_kill(h->process, true);
+        }
+        for (size_t i = 0; i < h->guests.count; i++) {
+            guest_end(h->guests.items[i], "power lost");
+        }
+        map_destroy(h->groups);
+        h->groups = map_create(NULL);
+        for (int kind = 0; kind < LINK_KINDS; kind++) {
+            map_destroy(h->kernel[kind]);
+            h->kernel[kind] = map_create(free);
+        }
+        return;
+    }
+    h->boots++;
+    snprintf(h->boot_id, sizeof h->boot_id, "00000000-0000-0000-%04u-%012u", h->number,
+             h->boots);
+    host_upkeep(h);
+}
+
+void
+host_cut(struct host *h, int64_t until_ns)
+{
+    h->cut_until_ns = until_ns;
+}
+
+bool
+host_is_cut(const struct host *h)
+{
+    return world_now() < h->cut_until_ns;
+}
+
+int64_t
+host_cut_until(const struct host *h)
+{
+    return h->cut_until_ns;
+}
+
+const char *
+host_address(const struct host *h)
+{
+    return h->address;
+}
+
+void
+host_each_process(const struct host *h, void (*fn)(struct process *process))
+{
+    if (agent_lives(h)) {
+        fn(h->process);
+    }
+}
+
+/* ---- what the agent asks the system ---------------------------------------------- */
+
+/* In place of the C library's: the code under test gets the simulated host's answer. */
+int __wrap_sysinfo(struct sysinfo *info);
+int __wrap_gethostname(char *name, size_t len);
+int __wrap_statvfs(const char *path, struct statvfs *out);
+int __real_fd_write_all(int fd, const void *data, size_t len);
+int __wrap_fd_write_all(int fd, const void *data, size_t len);
+bool __real_file_write(const char *path, const void *data, size_t len, unsigned mode,
+                       struct err *err);
+bool __wrap_file_write(const char *path, const void *data, size_t len, unsigned mode,
+                       struct err *err);
+bool __real_file_read(const char *path, size_t limit, char **out, size_t *out_len,
+                      struct err *err);
+bool __wrap_file_read(const char *path, size_t limit, char **out, size_t *out_len,
+                      struct err *err);
+
+int
+__wrap_sysinfo(struct sysinfo *info)
+{
+    *info = (struct sysinfo){.totalram = (unsigned long)host_now()->size.memory_bytes,
+                             .mem_unit = 1};
+    return 0;
+}
+
+int
+__wrap_gethostname(char *name, size_t len)
+{
+    snprintf(name, len, "%s", host_now()->name);
+    return 0;
+}
+
+int
+__wrap_statvfs(const char *path UNUSED, struct statvfs *out)
+{
+    fsblkcnt_t blocks = (fsblkcnt_t)host_now()->size.pool_bytes / 4096;
+    *out = (struct statvfs){
+        .f_frsize = 4096, .f_blocks = blocks, .f_bavail = blocks, .f_bfree = blocks};
+    return 0;
+}
+
+/* A write that a crash cuts short leaves its first half. */
+int
+__wrap_fd_write_all(int fd, const void *data, size_t len)
+{
+    int rc = __real_fd_write_all(fd, data, len / 2);
+    process_calls();
+    return rc < 0
+               ? rc
+               : __real_fd_write_all(fd, (const char *)data + len / 2, len - len / 2);
+}
+
+bool
+__wrap_file_write(const char *path, const void *data, size_t len, unsigned mode,
+                  struct err *err)
+{
+    process_calls();
+    bool ok = __real_file_write(path, data, len, mode, err);
+    process_calls();
+    return ok;
+}
+
+bool
+__wrap_file_read(const char *path, size_t limit, char **out, size_t *out_len,
+                 struct err *err)
+{
+    char text[64];
+    if (!str_starts(path, "/proc/")) {
+        return __real_file_read(path, limit, out, out_len, err);
+    }
+    struct host *h = host_now();
+    if (strstr(path, "boot_id")) {
+        snprintf(text, sizeof text, "%s\n", h->boot_id);
+    } else {
+        snprintf(text, sizeof text, "MemAvailable: %" PRId64 " kB\n",
+                 h->size.memory_bytes / (int64_t)KIB);
+    }
+    *out = xstrdup(text);
+    if (out_len) {
+        *out_len = strlen(text);
+    }
+    return true;
+}

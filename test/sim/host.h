@@ -1,0 +1,79 @@
+/* host.h - a simulated host: what outlives its agent, and what ends when its power does.
+ *
+ * Purpose:  under the real agent (node/agent.c with its machines, disks and blobs) lies a
+ *           host without QEMU and without a kernel of its own: guests are events
+ *           (guest.c), networks are names (net_sim.c); its disk is a real folder.
+ * Place:    above the world; below the faults.
+ * Owner:    the run makes them and never frees them.
+ * Threads:  one. */
+#pragma once
+#include "base/map.h"
+#include "history.h"
+#include "link/link.h"
+#include "world.h"
+
+struct agent;
+struct qmp;
+
+enum guest_state { GUEST_BOOTING, GUEST_RUNNING, GUEST_HALTED, GUEST_PANICKED };
+
+/* One emulator's process. It stays in the list when it has ended. */
+struct guest {
+    struct host *host;
+    char id[48];
+    int pid;
+    bool alive;
+    bool deaf;  /* Its guest does not heed the power button. */
+    bool stuck; /* It does not end when told to. */
+    enum guest_state state;
+    int64_t vcpus, memory_bytes;
+    VEC(int) watched; /* Descriptors that tell of its end. */
+    struct qmp *qmp;  /* Who speaks with it; NULL: nobody. */
+};
+
+/* What placement and the agent are told of a host. */
+struct host_size {
+    int64_t vcpus, memory_bytes, pool_bytes;
+};
+
+struct host {
+    unsigned number; /* From 1. */
+    char name[16], dir[128], address[24], boot_id[40];
+    char node_id[64]; /* As the cloud knows it; empty before it joined. */
+    struct host_size size;
+    bool on;
+    bool held;       /* The agent is not started again: a fault wants it so. */
+    bool bad_starts; /* Emulators fail to start. */
+    bool bad_kernel; /* Networks cannot be made. */
+    unsigned boots;
+    int64_t cut_until_ns;
+    struct process *process; /* The agent's; NULL or dead: there is none. */
+    struct agent *agent;
+    int64_t crash_pause_ns;
+    char token[160]; /* To join with; empty: not yet. */
+    VEC(struct guest *) guests;
+    struct map *groups;             /* Control groups, by machine. */
+    struct map *kernel[LINK_KINDS]; /* Networks, subnets, ports, ...: by id. */
+};
+
+struct host *host_new(unsigned number, const char *dir, const struct host_size *size);
+void host_power(struct host *host, bool on);
+/* Kills the agent; it comes back after 'pause_ns', without its wanted state if told so. */
+void host_kill_agent(struct host *host, int64_t pause_ns, bool forget);
+/* Kills it in the middle of what it does, so many calls to the outside from now. */
+void host_crash_agent(struct host *host, unsigned calls, int64_t pause_ns);
+/* Starts the agent when it should run and does not; called every now and then. */
+void host_upkeep(struct host *host);
+void host_cut(struct host *host, int64_t until_ns);
+bool host_is_cut(const struct host *host);
+int64_t host_cut_until(const struct host *host);
+const char *host_address(const struct host *host);
+void host_each_process(const struct host *host, void (*fn)(struct process *process));
+struct host *host_now(void); /* Whose process runs this moment; never NULL. */
+
+/* ---- guest.c --------------------------------------------------------------------- */
+
+void guest_end(struct guest *guest, const char *why); /* Its process is gone. */
+void guest_halt(struct guest *guest); /* Its guest shuts down by itself. */
+void guest_panic(struct guest *guest);
+struct guest *host_guest(const struct host *host, const char *id); /* Alive, or NULL. */

@@ -1,0 +1,95 @@
+/* mutation.c - see mutation.h. The linker gives every call between files of these functions
+ * to the ones here (--wrap); without a mutation they only pass it on. */
+#include "mutation.h"
+
+#include "link/reports.h"
+#include "node/agent_impl.h"
+#include "node/machine/machine_impl.h"
+#include "service/ec2/common.h"
+#include "service/ec2/placement_load.h"
+
+enum mutation { NONE, CLAIM, TOKEN, ADOPT, KEPT, REWIND, MUTATIONS };
+
+static const char *const names[MUTATIONS] = {
+    [CLAIM] = "claim",   /* Placement forgets what is promised. */
+    [TOKEN] = "token",   /* A client token is never known. */
+    [ADOPT] = "adopt",   /* An agent that starts finds no guest. */
+    [KEPT] = "kept",     /* An absence is told before its deletion is on disk. */
+    [REWIND] = "rewind", /* What was not acknowledged is not sent again. */
+};
+
+static enum mutation chosen;
+
+bool
+mutation_choose(const char *name)
+{
+    for (size_t i = 1; i < MUTATIONS; i++) {
+        if (str_eq(names[i], name)) {
+            chosen = (enum mutation)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *
+mutation_name(size_t index)
+{
+    return index + 1 < MUTATIONS ? names[index + 1] : NULL;
+}
+
+#define WRAPPED(type, name, ...) \
+    type __real_##name(__VA_ARGS__); \
+    type __wrap_##name(__VA_ARGS__)
+
+WRAPPED(bool, placement_nodes_load, struct call *call, const char *region,
+        const char *only_node, struct placement_nodes *out, struct err *err);
+WRAPPED(bool, token_get, struct call *call, const char *token, const char *digest,
+        const char **out_value, struct err *err);
+WRAPPED(void, machine_adopt, struct machine *m);
+WRAPPED(bool, wants_is_kept, const struct wants *w, const struct want *want);
+WRAPPED(void, reports_rewind, struct reports *r);
+
+bool
+__wrap_placement_nodes_load(struct call *call, const char *region,
+                            const char *only_node, struct placement_nodes *out,
+                            struct err *err)
+{
+    if (!__real_placement_nodes_load(call, region, only_node, out, err)) {
+        return false;
+    }
+    for (size_t i = 0; chosen == CLAIM && i < out->count; i++) {
+        out->items[i].claimed = (struct claim){0};
+    }
+    return true;
+}
+
+bool
+__wrap_token_get(struct call *call, const char *token, const char *digest,
+                 const char **out_value, struct err *err)
+{
+    return __real_token_get(call, chosen == TOKEN ? NULL : token, digest, out_value,
+                            err);
+}
+
+void
+__wrap_machine_adopt(struct machine *m)
+{
+    if (chosen != ADOPT) {
+        __real_machine_adopt(m);
+    }
+}
+
+bool
+__wrap_wants_is_kept(const struct wants *w, const struct want *want)
+{
+    return chosen == KEPT || __real_wants_is_kept(w, want);
+}
+
+void
+__wrap_reports_rewind(struct reports *r)
+{
+    if (chosen != REWIND) {
+        __real_reports_rewind(r);
+    }
+}
