@@ -205,7 +205,8 @@ on_start(void *ctx)
         .region = CLOUD_REGION,
         .zone = CLOUD_ZONE,
     };
-    c->control = control_create(&config, &err);
+    c->pool = pool_create(c->store, &c->config, &err);
+    c->control = c->pool ? control_create(&config, &err) : NULL;
     if (!c->control) {
         sim_abort("the control plane cannot start: %s", err.msg);
     }
@@ -350,6 +351,7 @@ request_txn(struct txn *txn, void *ctx, struct err *err)
         .user_arn = "arn:aws:iam::111122223333:root",
         .region = CLOUD_REGION,
         .operation = r->operation->name,
+        .pool = r->cloud->pool,
     };
     if (r->operation->out) {
         r->out = arena_alloc(r->arena, r->operation->out->size);

@@ -5,7 +5,7 @@
  *           committed; carries calls to it as the gateway does, one transaction each.
  * Threads:  one. */
 #pragma once
-#include "core/config.h"
+#include "core/pool.h"
 #include "main/bootstrap.h"
 #include "service/service.h"
 #include "store/store.h"
@@ -19,6 +19,7 @@ struct cloud {
     struct process *process; /* NULL or dead: it is down. */
     struct store *store;
     struct control *control;
+    struct pool *pool;
     struct blob_store *blobs;
     bool held;             /* It is not started again: a fault wants it so. */
     int64_t commit_ns;     /* A commit takes up to this; faults change it. */

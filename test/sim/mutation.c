@@ -2,11 +2,11 @@
  * to the ones here (--wrap); without a mutation they only pass it on. */
 #include "mutation.h"
 
+#include "core/placement.h"
 #include "link/reports.h"
 #include "node/agent_impl.h"
 #include "node/machine/machine_impl.h"
 #include "service/ec2/common.h"
-#include "service/ec2/placement_load.h"
 
 enum mutation { NONE, CLAIM, TOKEN, ADOPT, KEPT, REWIND, MUTATIONS };
 
@@ -42,26 +42,23 @@ mutation_name(size_t index)
     type __real_##name(__VA_ARGS__); \
     type __wrap_##name(__VA_ARGS__)
 
-WRAPPED(bool, placement_nodes_load, struct call *call, const char *region,
-        const char *only_node, struct placement_nodes *out, struct err *err);
+WRAPPED(struct placement_host, placement_host_of, const struct placement_rows *rows,
+        const struct placement_rules *rules);
 WRAPPED(bool, token_get, struct call *call, const char *token, const char *digest,
         const char **out_value, struct err *err);
 WRAPPED(void, machine_adopt, struct machine *m);
 WRAPPED(bool, wants_is_kept, const struct wants *w, const struct want *want);
 WRAPPED(void, reports_rewind, struct reports *r);
 
-bool
-__wrap_placement_nodes_load(struct call *call, const char *region,
-                            const char *only_node, struct placement_nodes *out,
-                            struct err *err)
+struct placement_host
+__wrap_placement_host_of(const struct placement_rows *rows,
+                         const struct placement_rules *rules)
 {
-    if (!__real_placement_nodes_load(call, region, only_node, out, err)) {
-        return false;
+    struct placement_host host = __real_placement_host_of(rows, rules);
+    if (chosen == CLAIM) {
+        host.claimed = (struct claim){0};
     }
-    for (size_t i = 0; chosen == CLAIM && i < out->count; i++) {
-        out->items[i].claimed = (struct claim){0};
-    }
-    return true;
+    return host;
 }
 
 bool
