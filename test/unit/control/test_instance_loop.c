@@ -211,17 +211,17 @@ TEST(report_apply_ignores_the_absence_of_an_earlier_record)
 {
     struct stage s;
     setup(&s);
-    run(&s, do_pass, NULL);
+    stage_run(&s, do_pass, NULL);
     report_machine(&s, "running", "", 1);
-    run(&s, do_want, "terminated");
+    stage_run(&s, do_want, "terminated");
     struct link_machine_seen seen = {.id = INSTANCE, .generation = 2, .state = "absent"};
     struct counted c = count(&s);
-    run(&s, do_report,
+    stage_run(&s, do_report,
         &(struct said){LINK_MACHINE, &seen, .revision = c.last_revision - 1});
     CHECK_EQ(count(&s).instance->terminated_at, 0);
-    run(&s, do_report, &(struct said){LINK_MACHINE, &seen, .revision = c.last_revision});
+    stage_run(&s, do_report, &(struct said){LINK_MACHINE, &seen, .revision = c.last_revision});
     CHECK(count(&s).instance->terminated_at != 0);
-    teardown(&s);
+    stage_close(&s);
 }
 
 TEST(report_apply_ignores_what_is_not_wanted_of_the_node)
