@@ -48,6 +48,7 @@ struct prune {
     struct net *net;
     struct network *network;
     struct map *names; /* Of wanted links, or of wanted namespaces. */
+    struct map *ports; /* By tap. */
 };
 
 static bool
@@ -63,14 +64,16 @@ elem_unwanted(void *ctx, const struct elem *elem)
     struct prune *p = ctx;
     char tap[IFNAMSIZ + 1] = {0};
     memcpy(tap, elem->key, IFNAMSIZ);
-    const struct port *port = map_get(p->names, tap);
-    return !port || !port_may(port, elem);
+    const struct port *port = map_get(p->ports, tap);
+    /* Of a link that is no tap, as a subnet's VXLAN: with that. */
+    return port ? !port_may(port, elem) : !map_get(p->names, tap);
 }
 
 static bool
 prune_network(struct net *net, struct network *network, struct err *err)
 {
     AUTO(map) struct map *names = map_create(NULL);
+    AUTO(map) struct map *ports = map_create(NULL);
     const char *id;
     void *value;
     for (size_t it = 0; map_next(net->ports, &it, &id, &value);) {
@@ -80,6 +83,7 @@ prune_network(struct net *net, struct network *network, struct err *err)
             addr_link_name(net->cloud_id, RULES_IFB, port->info.id, ifb);
             map_put(names, ifb, port);
             map_put(names, port->tap, port);
+            map_put(ports, port->tap, port);
         }
     }
     for (size_t it = 0; map_next(net->subnets, &it, &id, &value);) {
@@ -90,7 +94,8 @@ prune_network(struct net *net, struct network *network, struct err *err)
             map_put(names, subnet->bridge, subnet);
         }
     }
-    struct prune p = {.net = net, .network = network, .names = names};
+    struct prune p = {
+        .net = net, .network = network, .names = names, .ports = ports};
     return elems_del_where(network->elems, elem_unwanted, &p, err) &&
            links_drop_where(network->links, link_unwanted, &p, err);
 }
