@@ -3,6 +3,7 @@
 
 #include "control/janitor.h"
 #include "control/jobs.h"
+#include "control/leases.h"
 #include "control/nat_loop.h"
 #include "control/network_loop.h"
 #include "control/queue.h"
@@ -15,6 +16,7 @@ struct control {
     struct nodes *nodes;
     struct queue *queue;
     struct janitor *janitor;
+    struct leases *leases;
     void (*closed)(void *ctx);
     void *closed_ctx;
 };
@@ -182,6 +184,12 @@ wake_all(struct txn *txn, void *ctx, struct err *err)
     return true;
 }
 
+static void
+wake_instance(void *ctx, const char *account, const char *instance_id)
+{
+    wake(ctx, "instance", account, instance_id);
+}
+
 /* ---- life ------------------------------------------------------------------------ */
 
 struct control *
@@ -199,6 +207,8 @@ control_create(const struct nodes_config *config, struct err *err)
                                                          .pass = control_pass,
                                                          .ctx = control});
     control->janitor = janitor_create(config);
+    control->leases = leases_create(&(struct leases_config){
+        .config = &control->config, .wake = wake_instance, .ctx = control});
     store_watch(config->store, on_change, control);
     AUTO(arena) struct arena *arena = arena_create();
     if (!store_read(config->store, arena, wake_all, control, err)) {
@@ -232,5 +242,6 @@ control_close(struct control *control, void (*closed)(void *ctx), void *ctx)
     control->closed = closed;
     control->closed_ctx = ctx;
     janitor_close(control->janitor);
+    leases_close(control->leases);
     queue_close(control->queue, on_queue_closed, control);
 }

@@ -8,6 +8,7 @@
 #include "control/network_loop.h"
 #include "control/network_places.h"
 #include "control/network_records.h"
+#include "control/recovery.h"
 #include "control/wants.h"
 #include "core/instance_rows.h"
 #include "core/network_rows.h"
@@ -377,6 +378,7 @@ want_machine(const struct scene *s, struct err *err)
         .reboot_count = i->reboot_count,
         .restart = true,
         .asset_tag = i->id,
+        .leased = i->leased,
     };
     record.disks.items = &disk;
     record.disks.count = 1;
@@ -495,6 +497,10 @@ instance_pass(const struct pass *pass, const char *account, const char *id,
     }
     if (str_eq(s.instance->want_state, "terminated")) {
         return instance_end(&s, err);
+    }
+    if (!recovery_settle(pass, &s.instance, err) ||
+        !recovery_move(pass, &s.instance, err) || !scene_load(&s, err)) {
+        return false;
     }
     if (str_empty(s.instance->node_id)) {
         return true;

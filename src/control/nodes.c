@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/map.h"
+#include "control/leases.h"
 #include "control/reports.h"
 #include "core/id.h"
 
@@ -191,6 +192,44 @@ on_report(void *ctx, struct link_peer *peer, enum link_kind kind, const void *re
     }
 }
 
+/* ---- leases ---- */
+
+struct lease_in {
+    struct link_lease_ask ask;
+    struct link_lease answer;
+};
+
+static bool
+lease_txn(struct errand *e, struct txn *txn UNUSED, struct err *err)
+{
+    struct lease_in *in = e->in;
+    return lease_grant(&e->pass, e->node_id, &in->ask, &in->answer, err);
+}
+
+/* First all that was wanted when it was granted: a node that was lost must know what it
+ * may not start any more before it may start anything. */
+static void
+lease_done(struct errand *e, struct link_peer *peer, const struct err *err)
+{
+    const struct lease_in *in = e->in;
+    if (err->code != ERR_NONE) {
+        log_warn("control: lease of node %s: %s", e->node_id, err->msg);
+    } else if (peer) {
+        nodes_push(e->nodes, peer, false);
+        link_peer_lease(peer, &in->answer);
+    }
+}
+
+static void
+on_lease_ask(void *ctx, struct link_peer *peer, const struct link_lease_ask *ask)
+{
+    struct errand *e = errand_create(ctx, peer, lease_txn, lease_done);
+    struct lease_in *in = ARENA_NEW(e->arena, struct lease_in);
+    in->ask = *ask;
+    e->in = in;
+    errand_run(e);
+}
+
 static bool
 ack_txn(struct errand *e, struct txn *txn, struct err *err)
 {
@@ -349,7 +388,7 @@ nodes_listen(struct nodes *nodes, struct arena *arena, const char *ca_pem,
         .clock = config->clock,
         .rng = config->rng,
         .ops = {nodes_on_hello, nodes_on_enroll, nodes_on_renew, on_report, on_ack,
-                nodes_on_channel, on_lost},
+                nodes_on_channel, on_lost, on_lease_ask},
         .ctx = nodes,
         .unix_path = config->unix_path,
         .tcp_host = config->tcp_host,

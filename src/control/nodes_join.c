@@ -13,7 +13,6 @@
 #include "core/id.h"
 
 #define ALIVE_WAIT_NS (2 * NS_PER_S)
-#define CLASH_EVENT_EVERY_NS (3600 * NS_PER_S)
 
 /* ---- hello ----------------------------------------------------------------------- */
 
@@ -81,7 +80,13 @@ remote_node(struct errand *e, struct txn *txn, struct row_node *node,
         return hello_refuse(out, "unknown", "this cloud has no such node");
     }
     if (!str_eq(row->state, "active")) {
-        return hello_refuse(out, "revoked", "this node was revoked");
+        const struct link_event event = {
+            .kind = "revoked",
+            .object = row->id,
+            .level = "error",
+            .message = "a revoked node wanted to come back, and was refused"};
+        return hello_refuse(out, "revoked", "this node was revoked") &&
+               event_hourly(&e->pass, row->id, &event, "revoked", err);
     }
     *node = *row;
     if (str_eq(in->serial, row->cert_serial)) {
@@ -189,7 +194,6 @@ hello_done(struct errand *e, struct link_peer *peer, const struct err *err)
 static bool
 clash_txn(struct errand *e, struct txn *txn UNUSED, struct err *err)
 {
-    int64_t hour = e->pass.now_ns - e->pass.now_ns % CLASH_EVENT_EVERY_NS;
     struct link_event event = {
         .kind = "certificate",
         .object = e->node_id,
@@ -197,9 +201,7 @@ clash_txn(struct errand *e, struct txn *txn UNUSED, struct err *err)
         .message = "a second agent came with this node's certificate and was refused; "
                    "revoke the node if nobody copied its folder on purpose",
     };
-    return report_apply(&e->pass, e->node_id, LINK_EVENT, &event, 0,
-                        arena_printf(e->arena, "%016" PRIx64 "cert", (uint64_t)hour),
-                        err);
+    return event_hourly(&e->pass, e->node_id, &event, "cert", err);
 }
 
 static void

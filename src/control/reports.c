@@ -24,6 +24,21 @@ is_absent(const char *state)
     return str_eq(state, "absent");
 }
 
+/* Where the object is that a machine or disk stands for; "" when there is none, or it is
+ * nowhere. What a node says of one that is elsewhere by now is only about its own copy. */
+static bool
+instance_home(const struct pass *pass, const struct row_node_want *want,
+              const char **out, struct err *err)
+{
+    const struct row_instance *row;
+    const struct row_instance key = {.account = want->account, .id = want->id};
+    if (!row_get(pass->txn, &row_instance_type, &key, (const void **)&row, err)) {
+        return false;
+    }
+    *out = row && row->node_id ? row->node_id : "";
+    return true;
+}
+
 static bool
 report_machine(const struct pass *pass, const struct row_node_want *want,
                const struct link_machine_seen *r, struct err *err)
@@ -41,8 +56,17 @@ report_machine(const struct pass *pass, const struct row_node_want *want,
         .crashes = r->crashes,
         .guest_reboots = r->guest_reboots,
         .account = want->account,
+        .leased = r->leased,
     };
     bool gone = want->deleted && is_absent(r->state);
+    const char *home;
+    if (!instance_home(pass, want, &home, err)) {
+        return false;
+    }
+    if (*home && !str_eq(home, want->node_id)) {
+        return !gone ||
+               want_forget(pass->txn, want->node_id, LINK_MACHINE, want->id, err);
+    }
     if (gone) {
         if (!want_forget(pass->txn, want->node_id, LINK_MACHINE, want->id, err) ||
             !row_delete(pass->txn, &row_machine_seen_type, &row, err)) {
@@ -232,6 +256,72 @@ report_event(const struct pass *pass, const char *node_id, const struct link_eve
     return row_put(pass->txn, &row_node_event_type, &row, err);
 }
 
+bool
+event_hourly(const struct pass *pass, const char *node_id,
+             const struct link_event *event, const char *word, struct err *err)
+{
+    int64_t hour = pass->now_ns - pass->now_ns % (3600 * NS_PER_S);
+    char *id =
+        arena_printf(txn_arena(pass->txn), "%016" PRIx64 "%s", (uint64_t)hour, word);
+    const struct row_node_event key = {.node_id = node_id, .id = id};
+    const void *told;
+    log_warn("node %s: %s", node_id, event->message);
+    return row_get(pass->txn, &row_node_event_type, &key, &told, err) &&
+           (told || report_event(pass, node_id, event, id, err));
+}
+
+/* Whose the thing is that was reported; NULL: nobody's any more, as when a node repeats
+ * its last word. */
+static bool
+owner_of(const struct pass *pass, enum link_kind kind, const char *id, const char **out,
+         struct err *err)
+{
+    const struct row_machine_seen machine = {.id = id}, *machine_seen = NULL;
+    const struct row_disk_seen disk = {.id = id}, *disk_seen = NULL;
+    const struct row_job_seen job = {.id = id}, *job_seen = NULL;
+    struct txn *txn = pass->txn;
+    bool ok = true;
+    if (kind == LINK_MACHINE) {
+        ok = row_get(txn, &row_machine_seen_type, &machine,
+                     (const void **)&machine_seen, err);
+    } else if (kind == LINK_DISK) {
+        ok = row_get(txn, &row_disk_seen_type, &disk, (const void **)&disk_seen, err);
+    } else if (kind == LINK_BLOB_JOB) {
+        ok = row_get(txn, &row_job_seen_type, &job, (const void **)&job_seen, err);
+    }
+    *out = machine_seen ? machine_seen->node_id
+           : disk_seen  ? disk_seen->node_id
+           : job_seen   ? job_seen->node_id
+                        : NULL;
+    return ok;
+}
+
+/* A report about what is not wanted of the node changes nothing; one about what is
+ * another's is told of, too. */
+static bool
+refuse_report(const struct pass *pass, const char *node_id, enum link_kind kind,
+              const char *id, struct err *err)
+{
+    const char *owner;
+    if (!owner_of(pass, kind, id, &owner, err)) {
+        return false;
+    }
+    if (str_empty(owner) || str_eq(owner, node_id)) {
+        log_debug("node %s: a report about %s, which is not wanted of it", node_id, id);
+        return true;
+    }
+    const struct link_event event = {
+        .kind = "foreign-report",
+        .object = arena_strdup(txn_arena(pass->txn), id),
+        .level = "error",
+        .message = arena_printf(txn_arena(pass->txn),
+                                "it reported %s, which is on %s: refused; if nobody "
+                                "restored or copied its folder, revoke it",
+                                id, owner),
+    };
+    return event_hourly(pass, node_id, &event, "foreign", err);
+}
+
 /* The id that a report is about: every seen record of an object begins with it. */
 static const char *
 report_id(enum link_kind kind, const void *record)
@@ -272,8 +362,7 @@ report_apply(const struct pass *pass, const char *node_id, enum link_kind kind,
         return false;
     }
     if (!want) {
-        log_debug("node %s: a report about %s, which is not wanted of it", node_id, id);
-        return true;
+        return refuse_report(pass, node_id, kind, id, err);
     }
     if (is_past(want, kind, record, revision)) {
         return true;

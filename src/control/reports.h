@@ -15,3 +15,8 @@
 MUST_CHECK bool report_apply(const struct pass *pass, const char *node_id,
                              enum link_kind kind, const void *record, int64_t revision,
                              const char *event_id, struct err *err);
+/* Notes an event of a node's that the control plane itself saw, at most once an hour
+ * under one 'word', however often it happens. */
+MUST_CHECK bool event_hourly(const struct pass *pass, const char *node_id,
+                             const struct link_event *event, const char *word,
+                             struct err *err);

@@ -60,6 +60,9 @@ struct cloud_config {
     /* Added to a machine's memory when it is placed; 0: what its node lets its emulator
      * use (link/overhead.h). */
     int64_t emulator_overhead_bytes;
+    /* How long a node may run leased machines without a renewal; how long it may take to
+     * end them; and what two clocks since boot may differ by in the meantime. */
+    int64_t lease_ns, lease_stop_ns, lease_margin_ns;
     const char *cloud_id;
     const char *endpoint_url; /* "http://127.0.0.1:6656" */
     const char *ca_sha256;    /* Hex, of the control CA: what node tokens carry. */

@@ -46,13 +46,16 @@ struct link_client_ops {
     bool (*enrolled)(void *ctx, const struct link_enrolled *enrolled, struct err *err);
     /* Last wanted revision on disk; 0: none, send a snapshot. Asked at each hello. */
     int64_t (*have_revision)(void *ctx);
+    /* Answer to link_client_ask_lease, after every want that was there when it was
+     * given. NULL: leases are nothing to this node, which then never asks. */
+    void (*lease)(void *ctx, const struct link_lease *lease);
 };
 
 struct link_client_config {
     uv_loop_t *loop;
     const struct clock *clock;
     const struct rng *rng;
-    struct link_client_ops ops; /* All but key_made and enrolled are required. */
+    struct link_client_ops ops; /* All but key_made, enrolled and lease are required. */
     void *ctx;
     const char *unix_path; /* Either this... */
     const char *host;      /* ...or these: name or address. */
@@ -80,6 +83,9 @@ bool link_client_report(struct link_client *client, enum link_kind kind, int64_t
 size_t link_client_reports_waiting(const struct link_client *client);
 /* Wants up to 'revision' are on disk. */
 void link_client_ack(struct link_client *client, int64_t revision);
+/* Asks for the node's lease; false when the link is down. The answer to an ask that a
+ * stream took with it never comes. */
+bool link_client_ask_lease(struct link_client *client, const struct link_lease_ask *ask);
 /* 'ok' false: 'message' says why. Dropped when the stream that asked is gone. */
 void link_client_reply(struct link_client *client, int64_t call_id, bool ok,
                        struct blob body, const char *message);

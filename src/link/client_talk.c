@@ -199,6 +199,14 @@ client_take_call(struct link_client *client, const void *record)
     }
 }
 
+static void
+client_take_lease(struct link_client *client, const void *record)
+{
+    if (client->ops.lease) {
+        client->ops.lease(client->ctx, record);
+    }
+}
+
 static bool
 client_keep_enrolled(struct link_client *client, const struct link_enrolled *e,
                      bool joining, struct err *err)
@@ -246,6 +254,7 @@ static const struct client_frame {
     [FRAME_ACK] = {&link_ack_desc, client_take_ack, false},
     [FRAME_CALL] = {&link_call_desc, client_take_call, false},
     [FRAME_ENROLLED] = {&link_enrolled_desc, client_take_enrolled, true},
+    [FRAME_LEASE] = {&link_lease_desc, client_take_lease, false},
 };
 
 static void
@@ -367,6 +376,16 @@ link_client_ack(struct link_client *client, int64_t revision)
     if (client->phase == CLIENT_UP) {
         stream_send_record(client->stream, FRAME_ACK, &link_ack_desc, &ack);
     }
+}
+
+bool
+link_client_ask_lease(struct link_client *client, const struct link_lease_ask *ask)
+{
+    if (client->phase != CLIENT_UP) {
+        return false;
+    }
+    stream_send_record(client->stream, FRAME_LEASE_ASK, &link_lease_ask_desc, ask);
+    return true;
 }
 
 void

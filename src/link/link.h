@@ -67,6 +67,8 @@ enum link_frame {
     FRAME_ENROLL,
     FRAME_ENROLLED,
     FRAME_RENEW,
+    FRAME_LEASE_ASK,
+    FRAME_LEASE,
 };
 
 /* Descriptor of a kind's wanted or seen record; NULL when it has none. */

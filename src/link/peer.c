@@ -340,6 +340,15 @@ peer_take_renew(struct link_peer *peer, const void *record)
     return true;
 }
 
+static bool
+peer_take_lease_ask(struct link_peer *peer, const void *record)
+{
+    if (peer->server->ops.lease_ask) {
+        peer->server->ops.lease_ask(peer->server->ctx, peer, record);
+    }
+    return true;
+}
+
 static const struct peer_frame {
     const struct desc *desc;
     bool (*take)(struct link_peer *peer, const void *record);
@@ -351,6 +360,7 @@ static const struct peer_frame {
     [FRAME_ACK] = {&link_ack_desc, peer_take_ack, PEER_UP},
     [FRAME_REPLY] = {&link_reply_desc, peer_take_reply, PEER_UP},
     [FRAME_RENEW] = {&link_renew_desc, peer_take_renew, PEER_UP},
+    [FRAME_LEASE_ASK] = {&link_lease_ask_desc, peer_take_lease_ask, PEER_UP},
 };
 
 static bool
@@ -541,6 +551,14 @@ link_peer_ack_report(struct link_peer *peer, int64_t sequence)
         peer->unacked.count = peer->acked = 1;
     }
     stream_send_record(peer->stream, FRAME_ACK, &link_ack_desc, &ack);
+}
+
+void
+link_peer_lease(struct link_peer *peer, const struct link_lease *lease)
+{
+    if (peer->phase == PEER_UP) {
+        stream_send_record(peer->stream, FRAME_LEASE, &link_lease_desc, lease);
+    }
 }
 
 static void

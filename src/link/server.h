@@ -55,6 +55,10 @@ struct link_server_ops {
                     const struct link_channel_open *open);
     /* The stream has ended; 'peer' is gone when this returns. */
     void (*lost)(void *ctx, struct link_peer *peer, const char *why);
+    /* The node wants its lease prolonged: link_peer_lease once that is durable, or with
+     * duration_ms 0. NULL: no node gets one. */
+    void (*lease_ask)(void *ctx, struct link_peer *peer,
+                      const struct link_lease_ask *ask);
 };
 
 struct link_server_config {
@@ -115,6 +119,9 @@ void link_peer_want(struct link_peer *peer, enum link_kind kind, const char *id,
 void link_peer_snapshot_end(struct link_peer *peer, int64_t revision, int64_t count);
 /* Reports up to 'sequence' are durable; the node forgets them. */
 void link_peer_ack_report(struct link_peer *peer, int64_t sequence);
+
+/* Answers lease_ask. Sent after the wants that were sent before it. */
+void link_peer_lease(struct link_peer *peer, const struct link_lease *lease);
 
 /* 'reply' is NULL when the time ran out or the peer was lost; borrowed. Called once. */
 typedef void link_reply_fn(void *ctx, const struct link_reply *reply);

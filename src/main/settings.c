@@ -319,6 +319,29 @@ read_placement(const struct molnd_settings *file, struct cloud_config *cloud,
                    file->placement);
 }
 
+/* A lease that is too short would end guests at each hiccup; a margin that is too small
+ * would trust clocks too far. */
+static bool
+read_lease(const struct molnd_settings *file, struct cloud_config *cloud,
+           struct err *err)
+{
+    int64_t lease_s = or_default(file->lease_s, 60);
+    int64_t stop_s = or_default(file->lease_stop_s, 5);
+    int64_t margin_s = or_default(file->lease_margin_s, 5);
+    if (lease_s < 4 || lease_s > 3600) {
+        return err_set(err, ERR_INVALID, "lease_s: from 4 to 3600 seconds");
+    }
+    if (stop_s > 3600 || margin_s > 3600 || margin_s * 100 < lease_s) {
+        return err_set(err, ERR_INVALID,
+                       "lease_stop_s, lease_margin_s: at most 3600, and the margin at "
+                       "least a hundredth of lease_s");
+    }
+    cloud->lease_ns = lease_s * NS_PER_S;
+    cloud->lease_stop_ns = stop_s * NS_PER_S;
+    cloud->lease_margin_ns = margin_s * NS_PER_S;
+    return true;
+}
+
 bool
 settings_read(struct arena *arena, int argc, char **argv, struct settings *s,
               bool *out_done, struct err *err)
@@ -352,7 +375,7 @@ settings_read(struct arena *arena, int argc, char **argv, struct settings *s,
         or_default(file.emulator_overhead_mib, 0) * (int64_t)MIB;
     s->read_rate = (unsigned)file.read_rate;
     s->write_rate = (unsigned)file.write_rate;
-    return read_placement(&file, cloud, err);
+    return read_placement(&file, cloud, err) && read_lease(&file, cloud, err);
 }
 
 bool

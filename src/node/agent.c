@@ -335,6 +335,7 @@ agent_create(const struct agent_config *config, struct err *err)
     (void)uv_timer_init(config->loop, &a->pass_timer);
     (void)uv_timer_init(config->loop, &a->node_timer);
     a->pass_timer.data = a->node_timer.data = a;
+    lease_open(a);
     struct wants_config wants = {.loop = config->loop,
                                  .dir = a->dir,
                                  .rng = config->rng,
@@ -378,9 +379,10 @@ agent_destroy(struct agent *a)
     metadata_close(a->metadata);
     net_close(a->net);
     wants_close(a->wants);
-    a->closing_handles = 2;
+    a->closing_handles = 3;
     uv_close((uv_handle_t *)&a->pass_timer, on_closed);
     uv_close((uv_handle_t *)&a->node_timer, on_closed);
+    lease_close(a, on_closed);
     while (a->closing_handles > 0) {
         (void)uv_run(a->config.loop, UV_RUN_ONCE);
     }

@@ -81,6 +81,18 @@ host_pool_free(void *ctx)
     return disks_free_bytes(((struct agent *)ctx)->disks);
 }
 
+static bool
+host_lease_lives(void *ctx)
+{
+    return lease_lives(ctx);
+}
+
+static bool
+host_lease_enter(void *ctx, int *out_fd, struct err *err)
+{
+    return lease_enter(ctx, out_fd, err);
+}
+
 struct machine_host
 agent_machine_host(struct agent *a)
 {
@@ -91,6 +103,8 @@ agent_machine_host(struct agent *a)
         .disk_open = host_disk_open,
         .port_open = host_port_open,
         .blob_open = host_blob_open,
+        .lease_lives = host_lease_lives,
+        .lease_enter = host_lease_enter,
         .pool_free_bytes = host_pool_free,
         .changed = agent_wake,
         .event = agent_event,

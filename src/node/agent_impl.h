@@ -8,6 +8,7 @@
 #include "node/disk/blob.h"
 #include "node/disk/disk.h"
 #include "node/disk/job.h"
+#include "node/fence/fence_client.h"
 #include "node/machine/machine.h"
 #include "node/metadata/metadata.h"
 #include "node/net/net.h"
@@ -29,6 +30,16 @@ struct net_item {
     char message[200];
 };
 
+/* What lets machines run that are started elsewhere when this node is lost. */
+struct lease {
+    struct fence_client *fence; /* NULL: nothing here has needed one. */
+    uv_timer_t timer;
+    int64_t serial, asked_ns; /* Of the last ask. */
+    int64_t ask_at_ns;
+    enum fence_state state; /* As it was noted last. */
+    bool given_up;          /* We ended what was in it. */
+};
+
 struct agent {
     struct agent_config config;
     char *state_dir, *dir; /* STATE, STATE/node */
@@ -48,6 +59,7 @@ struct agent {
     struct blobs *blobs;
     struct jobs *jobs;
     struct net *net;
+    struct lease lease;
     struct metadata *metadata;
     struct map *net_items[LINK_KINDS]; /* By id; LINK_NETWORK.. LINK_METADATA. */
     int64_t net_check_ns;              /* When the kernel's rules are read back next. */
@@ -96,6 +108,17 @@ void agent_net_pass(struct agent *a, int64_t now_ns, int64_t *wake_ns);
 bool agent_net_settled(const struct agent *a);
 bool agent_port_ready(const struct agent *a, const char *port_id);
 void agent_net_seen(struct agent *a, struct arena *arena);
+
+/* agent_lease.c */
+void lease_open(struct agent *a);
+void lease_close(struct agent *a, uv_close_cb closed);
+char *lease_socket(const struct agent *a); /* malloc'ed. */
+void lease_look(struct agent *a);          /* Asks, if it is time. */
+void lease_changed(void *agent);           /* The fence's state did. */
+void lease_connected(struct agent *a);     /* Nothing wanted is missing any more. */
+void lease_answer(void *agent, const struct link_lease *answer);
+bool lease_lives(const struct agent *a);
+MUST_CHECK bool lease_enter(const struct agent *a, int *out_fd, struct err *err);
 
 /* agent_report.c */
 void agent_report(struct agent *a, enum link_kind kind, const char *id, bool absent,

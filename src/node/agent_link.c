@@ -72,6 +72,7 @@ on_snapshot_end(void *ctx, int64_t revision, int64_t count)
         wants_snapshot_end(a->wants, revision, on_gone, a);
     }
     agent_completed(a);
+    lease_connected(a);
     agent_wake(a);
 }
 
@@ -238,7 +239,8 @@ agent_connect(struct agent *a, struct err *err)
                 .down = on_down,
                 .key_made = on_key_made,
                 .enrolled = on_enrolled,
-                .have_revision = on_have_revision},
+                .have_revision = on_have_revision,
+                .lease = lease_answer},
         .ctx = a,
         .node_id = or_null(a->identity.node_id),
         .cloud_id = or_null(a->identity.cloud_id),

@@ -26,6 +26,12 @@ plenty(void *ctx UNUSED)
     return INT64_MAX;
 }
 
+static bool
+no_lease(void *ctx UNUSED)
+{
+    return false;
+}
+
 static void
 no_event(void *ctx UNUSED, const char *kind UNUSED, const char *object UNUSED,
          const char *level UNUSED, const char *message UNUSED)
@@ -74,6 +80,7 @@ end_guests(struct agent *a, int64_t grace_ns, struct err *err)
         .host = {.disk_ready = never,
                  .port_ready = never,
                  .blob_ready = never,
+                 .lease_lives = no_lease,
                  .pool_free_bytes = plenty,
                  .changed = on_changed,
                  .event = no_event,
@@ -149,7 +156,9 @@ power_off(const struct agent_config *config, int64_t grace_ns, bool purge,
     }
     bool ok = take_over(&a, err) && identity_load(&a, err);
     if (ok && a.identity.cloud_id[0]) {
-        ok = end_guests(&a, grace_ns, err) && end_networks(&a, err);
+        AUTO(free) char *fence = lease_socket(&a);
+        ok = end_guests(&a, grace_ns, err) && fence_stop(fence, err) &&
+             end_networks(&a, err);
     }
     if (ok && purge) {
         ok = dir_remove(dir, err);

@@ -44,6 +44,7 @@ run(uv_work_t *w)
         .gid = t->spec.uid,
         .log_fd = t->log_fd,
         .out_fd = t->out_fd,
+        .pid_ns_fd = -1,
         .root = t->spec.jail_dir,
         .binds = t->spec.binds,
         .bind_count = t->spec.bind_count,

@@ -1,4 +1,5 @@
 #include "node/machine/jail.h"
+#include "base/file.h"
 #include "base/mounts.h"
 
 #include <errno.h>
@@ -9,6 +10,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -271,10 +273,93 @@ hear_failure(int fd, struct err *err)
     return err_sys(err, f.sys, "in the child: %s", f.step);
 }
 
+/* A process being cloned. */
+struct birth {
+    const struct jail_spec *spec;
+    int read_end, write_end;
+    uint64_t flags;
+    int pidfd, error;
+};
+
+/* Returns in the parent only. */
+static void
+give_birth(struct birth *b)
+{
+    struct clone_args args = {
+        .flags = b->flags | CLONE_PIDFD | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC |
+                 CLONE_NEWNET | CLONE_NEWUTS,
+        .pidfd = (uint64_t)(uintptr_t)&b->pidfd,
+        .exit_signal = b->flags & CLONE_PARENT ? 0 : SIGCHLD, /* The midwife's. */
+    };
+    long pid = syscall(SYS_clone3, &args, sizeof args);
+    if (pid == 0) {
+        child(b->spec, b->read_end, b->write_end);
+    }
+    b->error = pid < 0 ? errno : 0;
+}
+
+/* In our memory and descriptors, but inside the namespace. */
+static int
+midwife(void *ctx)
+{
+    give_birth(ctx);
+    return 0;
+}
+
+/* A process can make a namespace only below its own: one that is inside does it for us,
+ * and ends; the newborn is ours all the same (CLONE_PARENT). */
+static bool
+give_birth_inside(struct birth *b, struct err *err)
+{
+    const size_t stack_len = 64 * KIB;
+    AUTO(fd) int own = open("/proc/thread-self/ns/pid", O_RDONLY | O_CLOEXEC);
+    if (own < 0 || setns(b->spec->pid_ns_fd, CLONE_NEWPID) < 0) {
+        return err_sys(err, errno, "enter a pid namespace");
+    }
+    char *stack = mmap(NULL, stack_len, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    b->flags = CLONE_PARENT;
+    int pid = -1;
+    if (stack != MAP_FAILED) {
+        pid = clone(midwife, stack + stack_len,
+                    CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, b);
+    }
+    int error = errno;
+    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+    if (stack != MAP_FAILED) {
+        (void)munmap(stack, stack_len);
+    }
+    if (setns(own, CLONE_NEWPID) < 0) {
+        abort(); /* All that this thread starts from now on would be inside. */
+    }
+    return pid > 0 || err_sys(err, error, "start a process in a pid namespace");
+}
+
+/* The pid of a process that a pidfd holds: its birth told only what it is called inside. */
+static bool
+pid_of(int pidfd, pid_t *out, struct err *err)
+{
+    char path[48];
+    AUTO(free) char *text = NULL;
+    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
+    if (!file_read(path, 4096, &text, NULL, err)) {
+        return false;
+    }
+    const char *line = strstr(text, "\nPid:");
+    int pid = line ? atoi(line + strlen("\nPid:")) : 0;
+    if (pid <= 0) {
+        return err_set(err, ERR_GONE, "it ended at once");
+    }
+    *out = pid;
+    return true;
+}
+
 bool
 jail_start(const struct jail_spec *spec, struct jail_process *out, struct err *err)
 {
-    int pipe_fds[2], pidfd = -1;
+    int pipe_fds[2];
+    pid_t pid = 0;
     if (spec->fd_count > JAIL_FDS_MAX) {
         return err_set(err, ERR_RANGE, "too many descriptors for one process");
     }
@@ -283,26 +368,23 @@ jail_start(const struct jail_spec *spec, struct jail_process *out, struct err *e
     }
     AUTO(fd) int read_end = pipe_fds[0];
     AUTO(fd) int write_end = pipe_fds[1];
-    struct clone_args args = {
-        .flags = CLONE_PIDFD | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC |
-                 CLONE_NEWNET | CLONE_NEWUTS,
-        .pidfd = (uint64_t)(uintptr_t)&pidfd,
-        .exit_signal = SIGCHLD,
-    };
-    long pid = syscall(SYS_clone3, &args, sizeof args);
-    if (pid < 0) {
-        return err_sys(err, errno, "start a process");
-    }
-    if (pid == 0) {
-        child(spec, read_end, write_end);
-    }
-    close(take_fd(&write_end));
-    if (!hear_failure(read_end, err)) {
-        (void)jail_reap(pidfd);
-        close(pidfd);
+    struct birth b = {
+        .spec = spec, .read_end = read_end, .write_end = write_end, .pidfd = -1};
+    if (spec->pid_ns_fd < 0) {
+        give_birth(&b);
+    } else if (!give_birth_inside(&b, err)) {
         return false;
     }
-    *out = (struct jail_process){.pid = (pid_t)pid, .pidfd = pidfd};
+    if (b.pidfd < 0) {
+        return err_sys(err, b.error, "start a process");
+    }
+    close(take_fd(&write_end));
+    if (!hear_failure(read_end, err) || !pid_of(b.pidfd, &pid, err)) {
+        (void)jail_reap(b.pidfd);
+        close(b.pidfd);
+        return false;
+    }
+    *out = (struct jail_process){.pid = pid, .pidfd = b.pidfd};
     return true;
 }
 

@@ -33,6 +33,9 @@ struct jail_spec {
         *root; /* An empty folder; the jail is mounted over it, unseen outside. */
     const struct jail_bind *binds;
     size_t bind_count;
+    /* It runs inside this pid namespace, in a further one of its own, and ends with it
+     * (see node/fence/fence.h); -1: in one beside the agent's. */
+    int pid_ns_fd;
     bool kvm;                         /* Gives it a /dev/kvm of its own. */
     bool die_with_parent;             /* Short work: ends when the agent does. */
     int64_t max_files, max_processes; /* 0: as inherited. */

@@ -230,6 +230,9 @@ inputs_ready(const struct machine *m)
 {
     const struct machine_host *host = &m->set->config.host;
     const struct link_machine *w = m->want;
+    if (w->leased && !host->lease_lives(host->ctx)) {
+        return false;
+    }
     for (size_t i = 0; i < w->disks.count; i++) {
         if (!host->disk_ready(host->ctx, w->disks.items[i].disk_id)) {
             return false;
@@ -390,6 +393,7 @@ machine_see(const struct machine *m, struct arena *arena, struct link_machine_se
         .host_fault = m->host_fault,
         .guest_reboots = m->record.guest_reboots,
         .crashes = m->record.crashes,
+        .leased = m->record.leased,
     };
 }
 
@@ -437,6 +441,20 @@ size_t
 machines_processes(const struct machines *set)
 {
     return count_processes(set, false);
+}
+
+size_t
+machines_leased(const struct machines *set)
+{
+    size_t count = 0;
+    const char *key;
+    void *value;
+    for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
+        const struct machine *m = value;
+        bool wanted = m->want && m->want->leased && m->want->running && !m->deleted;
+        count += wanted || (m->process != PROCESS_NONE && m->record.leased);
+    }
+    return count;
 }
 
 /* ---- who uses what --------------------------------------------------------------- */

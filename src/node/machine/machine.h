@@ -41,6 +41,9 @@ struct machine_host {
     bool (*port_open)(void *ctx, const char *port_id, struct arena *arena,
                       struct machine_port_tap *out, struct err *err);
     bool (*blob_open)(void *ctx, const char *blob_id, int *out_fd, struct err *err);
+    /* Leased machines may run, and where: see node/fence/fence.h. */
+    bool (*lease_lives)(void *ctx);
+    bool (*lease_enter)(void *ctx, int *out_ns_fd, struct err *err);
     int64_t (*pool_free_bytes)(void *ctx);
     /* Something was seen: make a pass and report. */
     void (*changed)(void *ctx);
@@ -85,6 +88,8 @@ void machines_seen(struct machines *set, struct arena *arena, machine_seen_fn *f
                    void *ctx);
 size_t machines_running(const struct machines *set);
 size_t machines_processes(const struct machines *set); /* Up, or on the way. */
+/* Wanted to run, or running, while the node's lease lives. */
+size_t machines_leased(const struct machines *set);
 /* Forgets a machine that is absent and was reported so. */
 void machines_drop_absent(struct machines *set, const char *id);
 

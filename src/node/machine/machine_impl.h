@@ -18,6 +18,7 @@ struct machine_record {
     int64_t reboots_done;
     int64_t crashes, guest_reboots;
     int64_t started_at_ns;
+    bool leased; /* The process runs so that it ends with the node's lease. */
     char reason[24];
     char message[200];
 };

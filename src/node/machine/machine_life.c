@@ -216,6 +216,20 @@ explain_end(const struct machine *m, int status, char *out, size_t size)
     }
 }
 
+/* The fence ended it; it starts again when the node has a lease again. */
+static bool
+note_lease_end(struct machine *m)
+{
+    const struct machine_host *host = &m->set->config.host;
+    if (!m->record.leased || host->lease_lives(host->ctx)) {
+        return false;
+    }
+    log_warn("machine %s: ended with this node's lease", m->id);
+    note_reason(m, "lease", "ended with this node's lease");
+    machine_save(m);
+    return true;
+}
+
 static void
 on_exit_seen(uv_poll_t *poll, int poll_status UNUSED, int events UNUSED)
 {
@@ -235,6 +249,8 @@ on_exit_seen(uv_poll_t *poll, int poll_status UNUSED, int events UNUSED)
         if (was == PROCESS_UP && m->record.reason[0] == '\0') {
             note_reason(m, "stopped", "");
         }
+    } else if (note_lease_end(m)) {
+        /* No fault of the guest's, nor of the emulator's. */
     } else if (was_up) {
         note_fall(m, "emulator_crash", message);
     } else {

@@ -25,6 +25,7 @@ struct start {
     struct cgroup_host cgroups;
     struct cgroup_limits limits;
     uint32_t uid;
+    int lease_fd; /* The namespace that ends with the node's lease; -1: not in one. */
     const char *dir, *jail_dir, *id;
     struct console *console; /* Its paths only. */
     bool ok;
@@ -37,6 +38,9 @@ start_destroy(struct start *s)
 {
     for (size_t i = 0; i < s->fd_count; i++) {
         close(s->fds[i]);
+    }
+    if (s->lease_fd >= 0) {
+        close(s->lease_fd);
     }
     arena_destroy(s->arena);
     free(s);
@@ -159,6 +163,9 @@ gather(struct start *s, struct machine *m, struct err *err)
         .processes = 128 + want->vcpus,
     };
     gather_texts(s, want);
+    if (want->leased && !host->lease_enter(host->ctx, &s->lease_fd, err)) {
+        return false;
+    }
     return gather_kernel(s, want, host, err) && gather_disks(s, want, host, err) &&
            gather_nics(s, m, want, host, err);
 }
@@ -253,6 +260,7 @@ run(struct start *s, struct err *err)
         .cgroup_fds = joins,
         .cgroup_fd_count = join_count,
         .root = s->jail_dir,
+        .pid_ns_fd = s->lease_fd,
         .kvm = s->accel.kvm,
         .max_files = 1024,
         .max_processes = s->limits.processes,
@@ -301,6 +309,7 @@ machine_start(struct machine *m)
     struct err err = {0};
     s->arena = arena_create();
     s->machine = m;
+    s->lease_fd = -1;
     s->accel = set->config.accel;
     s->cgroups = set->cgroups;
     s->uid = set->uid_base + (uint32_t)m->record.uid_index;
@@ -316,6 +325,7 @@ machine_start(struct machine *m)
     log_info("machine %s: start, generation %" PRId64, m->id, m->want->generation);
     m->record.reboots_done = m->want->reboot_count;
     m->record.halted_generation = -1;
+    m->record.leased = m->want->leased;
     m->record.started_at_ns = clock_real(set->config.clock);
     m->record.reason[0] = m->record.message[0] = '\0';
     machine_save(m);

@@ -1,37 +1,16 @@
 /* sandbox.c - privileges dropped: see sandbox.h. */
 #include "node/metadata/sandbox.h"
 #include "base/mounts.h"
+#include "base/syscalls.h"
 #include <errno.h>
 #include <grp.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
-
 #define MEMORY_MAX (512 * MIB)
-
-#if defined(__x86_64__)
-#define ARCH_HERE AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define ARCH_HERE AUDIT_ARCH_AARCH64
-#else
-#error "name this architecture's AUDIT_ARCH"
-#endif
 
 static const int calls[] = {
     SYS_read,         SYS_readv,       SYS_pread64,         SYS_write,
@@ -89,32 +68,6 @@ drop_user(uid_t uid, gid_t gid, struct err *err)
     return true;
 }
 
-/* Allows 'calls', on this architecture's own numbers; the rest fails with EPERM. */
-static bool
-filter_calls(struct err *err)
-{
-    enum { HEAD = 4, COUNT = ARRAY_LEN(calls) };
-    struct sock_filter code[HEAD + COUNT + 2] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH_HERE, 1, 0),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-    };
-    for (unsigned i = 0; i < COUNT; i++) {
-        code[HEAD + i] = (struct sock_filter)BPF_JUMP(
-            BPF_JMP | BPF_JEQ | BPF_K, (unsigned)calls[i], (uint8_t)(COUNT - i), 0);
-    }
-    code[HEAD + COUNT] =
-        (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
-    code[HEAD + COUNT + 1] =
-        (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-    struct sock_fprog program = {.len = ARRAY_LEN(code), .filter = code};
-    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0) {
-        return err_sys(err, errno, "filter system calls");
-    }
-    return true;
-}
-
 bool
 sandbox_enter(uid_t uid, gid_t gid, unsigned fds, struct err *err)
 {
@@ -123,9 +76,9 @@ sandbox_enter(uid_t uid, gid_t gid, unsigned fds, struct err *err)
         !drop_user(uid, gid, err)) {
         return false;
     }
-    if (SANITIZED) { /* Sanitizers need the memory, a thread, and more calls. */
+    if (SYSCALLS_SANITIZED) { /* Sanitizers need the memory, a thread, and more calls. */
         return true;
     }
     return limit(RLIMIT_NPROC, 0, err) && limit(RLIMIT_AS, MEMORY_MAX, err) &&
-           filter_calls(err);
+           syscalls_allow(calls, ARRAY_LEN(calls), err);
 }

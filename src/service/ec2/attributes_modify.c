@@ -307,10 +307,10 @@ find_attribute(const struct ec2_modify_instance_attribute_request *request,
            err_set(err, ERR_INVALID_PARAMETER_COMBINATION, "No attributes specified.");
 }
 
-/* Loads the instance; one that goes away is not changed any more. */
-static bool
-find_changeable(struct call *call, const char *id, const struct row_instance **out,
-                enum instance_state *out_state, struct err *err)
+bool
+instance_find_changeable(struct call *call, const char *id,
+                         const struct row_instance **out,
+                         enum instance_state *out_state, struct err *err)
 {
     int state;
     if (!instance_find(call, id, out, err) ||
@@ -335,7 +335,7 @@ ec2_modify_instance_attribute(struct call *call,
     struct ec2_modify_instance_attribute_request request = *in;
     struct change c = {.call = call, .in = &request};
     const struct attribute *attribute;
-    if (!find_changeable(call, in->instance_id, &c.inst, &c.state, err) ||
+    if (!instance_find_changeable(call, in->instance_id, &c.inst, &c.state, err) ||
         !expand_value(call, &request, err) ||
         !find_attribute(&request, &attribute, err)) {
         return false;
@@ -353,7 +353,7 @@ ec2_modify_instance_metadata_options(
 {
     const struct row_instance *inst;
     enum instance_state state;
-    if (!find_changeable(call, in->instance_id, &inst, &state, err) ||
+    if (!instance_find_changeable(call, in->instance_id, &inst, &state, err) ||
         (in->has_http_put_response_hop_limit &&
          !hop_limit_check(in->http_put_response_hop_limit, err)) ||
         !dry_run_check(in->has_dry_run && in->dry_run, err)) {

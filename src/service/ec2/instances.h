@@ -56,6 +56,12 @@ MUST_CHECK bool instance_views_of_reservation(struct call *call,
 void instance_views_select(struct call *call, const struct filters *filters,
                            struct page *page, struct instance_views *views);
 
+/* An instance that may still be changed: ERR_INSTANCE_STATE once it goes away. */
+MUST_CHECK bool instance_find_changeable(struct call *call, const char *id,
+                                         const struct row_instance **out,
+                                         enum instance_state *out_state,
+                                         struct err *err);
+
 /* Groups neighbours of the same reservation. */
 struct ec2_reservation *reservations_out(struct call *call,
                                          const struct instance_views *views,
@@ -64,6 +70,8 @@ struct ec2_instance_state *instance_state_out(struct call *call,
                                               enum instance_state state);
 struct ec2_instance_metadata_options_response *
 metadata_options_out(struct call *call, const struct row_instance *inst);
+/* MaintenanceOptions.AutoRecovery: "default", or "disabled". */
+const char *auto_recovery_out(const struct row_instance *inst);
 struct ec2_group_identifier *groups_out(struct call *call,
                                         const struct row_instance *inst);
 

@@ -374,10 +374,8 @@ describe_instance(struct call *call, const struct launch *l, struct row_instance
     out->monitoring = in->monitoring && in->monitoring->enabled;
     out->ebs_optimized = in->ebs_optimized;
     out->tenancy = "default";
-    out->auto_recovery =
-        in->maintenance_options && in->maintenance_options->auto_recovery
-            ? in->maintenance_options->auto_recovery
-            : "default";
+    out->recover = in->maintenance_options &&
+                   str_eq(in->maintenance_options->auto_recovery, "default");
     out->firmware = l->image->firmware;
     out->kernel_blob = l->image->kernel_blob;
     out->initrd_blob = l->image->initrd_blob;

@@ -251,8 +251,7 @@ put_shape(const struct row_instance *inst, struct instance_parts *p,
     p->cpu.has_core_count = p->cpu.has_threads_per_core = true;
     p->hibernation.configured = inst->hibernation;
     p->hibernation.has_configured = true;
-    p->maintenance.auto_recovery =
-        inst->auto_recovery ? inst->auto_recovery : "default";
+    p->maintenance.auto_recovery = auto_recovery_out(inst);
     metadata_fill(inst, &p->metadata);
     out->monitoring = &p->monitoring;
     out->placement = &p->placement;

@@ -1,0 +1,214 @@
+"""Instances that asked for recovery, when their host is lost: ended there, then started elsewhere,
+never in two places at once; all others are left alone.
+
+A watcher looks at the kernel all the while, from outside of all hosts, and keeps the history.
+"""
+import json
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from cloud import wait_for
+from holdings import Holdings
+from pool import Pool
+
+LEASE_S, STOP_S, MARGIN_S = 5, 1, 1
+SETTINGS = {"lease_s": LEASE_S, "lease_stop_s": STOP_S, "lease_margin_s": MARGIN_S}
+REBUILD = [{"ResourceType": "instance",
+            "Tags": [{"Key": "moln:recovery", "Value": "rebuild"}]}]
+
+
+class Watcher:
+    """Every 20 ms: which emulators run for each instance. More than one is a breach, whatever
+    the programs say."""
+
+    def __init__(self, held):
+        self.held, self.breaches, self.history, self.ended = held, [], {}, False
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+
+    def watch(self):
+        while not self.ended:
+            now = time.monotonic()
+            for instance_id, pids in self.held.emulators().items():
+                seen = self.history.setdefault(instance_id, {})
+                for pid in pids:
+                    first, _ = seen.get(pid, (now, now))
+                    seen[pid] = (first, now)
+                if len(pids) > 1:
+                    self.breaches.append((now, instance_id, pids))
+            time.sleep(0.02)
+
+    def close(self):
+        self.ended = True
+        self.thread.join()
+        assert not self.breaches, self.breaches
+        for instance_id, seen in self.history.items():
+            lives = sorted(seen.values())
+            for (_, last), (first, _) in zip(lives, lives[1:]):
+                assert last < first, (instance_id, seen)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    settings = tmp_path_factory.mktemp("recovery") / "settings.json"
+    settings.write_text(json.dumps(SETTINGS))
+    settings.parent.chmod(0o755)
+    os.chmod(settings.parent.parent, 0o755)
+    made = Pool(2, "--config", str(settings))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def nodes(pool):
+    made = [pool.node(f"n{n}", n).start(pool.token()) for n in (0, 1)]
+    for node in made:
+        node.said("connected to the control plane")
+    return made
+
+
+@pytest.fixture(scope="module")
+def held(pool, nodes):
+    return Holdings(pool.cloud.state, pool.cloud_id())
+
+
+@pytest.fixture
+def watcher(held):
+    made = Watcher(held)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ec2(pool):
+    return pool.cloud.client()
+
+
+def launch(pool, ec2, recover=True):
+    more = {"MaintenanceOptions": {"AutoRecovery": "default"},
+            "TagSpecifications": REBUILD} if recover else {}
+    instance_id = ec2.run_instances(ImageId=pool.cloud.image("micro"), InstanceType="t3.nano",
+                                    MinCount=1, MaxCount=1, **more)["Instances"][0]["InstanceId"]
+    return instance_id
+
+
+def node_of(pool, nodes, held, instance_id):
+    """The node whose host's cgroups the emulator is in."""
+    pids = held.emulators().get(instance_id, set())
+    for node in nodes:
+        for pid in pids:
+            with open(f"/proc/{pid}/cgroup") as groups:
+                if f"/moln-host-{node.host.holder.pid}/" in groups.read():
+                    return node
+    return None
+
+
+def fence_of(node):
+    """The pid of the node's supervisor: it is on the node's host, and no other is."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/comm") as comm:
+                    if comm.read() != "moln-fence\n":
+                        continue
+                if os.readlink(f"/proc/{entry}/ns/net") == os.readlink(
+                        f"/proc/{node.host.holder.pid}/ns/net"):
+                    return int(entry)
+            except OSError:
+                continue
+    return None
+
+
+def events(pool, kind):
+    return [e for e in pool.cloud.moln("node", "events", "--json")["Events"]
+            if e["Kind"] == kind]
+
+
+def end(pool, ec2, held, *ids):
+    ec2.terminate_instances(InstanceIds=list(ids))
+    for instance_id in ids:
+        pool.cloud.wait_state(instance_id, "terminated")
+    wait_for("all of it to go", lambda: not held.emulators() and not held.cgroups(), 60)
+
+
+def test_cut_off_node_ends_leased_guests_and_they_start_elsewhere(pool, nodes, held, ec2,
+                                                                  watcher):
+    leased, plain = launch(pool, ec2), launch(pool, ec2, recover=False)
+    for instance_id in (leased, plain):
+        pool.cloud.wait_state(instance_id, "running")
+    assert pool.cloud.instance(leased)["MaintenanceOptions"]["AutoRecovery"] == "default"
+    assert pool.cloud.instance(plain)["MaintenanceOptions"]["AutoRecovery"] == "disabled"
+    home = node_of(pool, nodes, held, leased)
+    other = next(n for n in nodes if n is not home)
+    plain_home, plain_pids = node_of(pool, nodes, held, plain), held.emulators()[plain]
+    plain_home.forward.cut()
+    home.forward.cut()
+    if plain_home is not home:
+        plain_home.forward.heal()
+    wait_for("the lease to run out", lambda: node_of(pool, nodes, held, leased) is not home, 30)
+    wait_for("it to be elsewhere", lambda: node_of(pool, nodes, held, leased) is other, 60)
+    pool.cloud.wait_state(leased, "running")
+    assert held.emulators()[plain] == plain_pids
+    assert any(leased in str(e) for e in events(pool, "recovery"))
+
+    # The node comes back: it is told, starts nothing twice, and removes what it kept.
+    home.forward.heal()
+    wait_for("it to be back", lambda: pool.is_connected(home.id()), 60)
+    wait_for("its old disk to go", lambda: sum(
+        leased_disk(node) for node in nodes) == 2, 60)
+    assert held.emulators()[plain] == plain_pids
+    assert node_of(pool, nodes, held, leased) is other
+    end(pool, ec2, held, leased, plain)
+
+
+def leased_disk(node):
+    return len([n for n in node.folder.joinpath("pool").iterdir() if n.suffix == ".qcow2"])
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_fence_works_without_its_agent(pool, nodes, held, ec2, watcher, how):
+    leased = launch(pool, ec2)
+    pool.cloud.wait_state(leased, "running")
+    home = node_of(pool, nodes, held, leased)
+    fence = fence_of(home)
+    if how == signal.SIGSTOP:
+        os.kill(home.process.pid, how)
+    else:
+        home.stop(how)
+    wait_for("it to be elsewhere",
+             lambda: node_of(pool, nodes, held, leased) not in (None, home), 60)
+    assert fence_of(home) == fence
+    if how == signal.SIGSTOP:
+        os.kill(home.process.pid, signal.SIGCONT)
+    else:
+        home.start()
+    wait_for("it to be back", lambda: pool.is_connected(home.id()), 60)
+    end(pool, ec2, held, leased)
+
+
+def test_agent_that_is_started_again_in_time_keeps_its_guests(pool, nodes, held, ec2, watcher):
+    leased = launch(pool, ec2)
+    pool.cloud.wait_state(leased, "running")
+    home, pids = node_of(pool, nodes, held, leased), held.emulators()[leased]
+    home.stop(signal.SIGKILL)
+    home.start()
+    time.sleep(LEASE_S + STOP_S + MARGIN_S + 2)  # Longer than one that is not renewed.
+    assert held.emulators()[leased] == pids
+    end(pool, ec2, held, leased)
+
+
+def test_guests_do_not_outlive_the_fence(pool, nodes, held, ec2, watcher):
+    leased, plain = launch(pool, ec2), launch(pool, ec2, recover=False)
+    for instance_id in (leased, plain):
+        pool.cloud.wait_state(instance_id, "running")
+    home, pids = node_of(pool, nodes, held, leased), held.emulators()
+    os.kill(fence_of(home), signal.SIGKILL)
+    wait_for("it to go", lambda: not pids[leased] & held.emulators().get(leased, set()), 10)
+    wait_for("it to come back here",
+             lambda: node_of(pool, nodes, held, leased) is home, 30)
+    assert held.emulators()[plain] == pids[plain]
+    end(pool, ec2, held, leased, plain)
