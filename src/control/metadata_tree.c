@@ -194,6 +194,22 @@ tree_tags(struct tree *tree, const struct metadata_source *s)
     }
 }
 
+/* Leaves that an instance without them does not have. */
+static void
+put_placement(struct tree *tree, const struct row_instance *i)
+{
+    if (!str_empty(i->placement_group)) {
+        tree_meta(tree, "placement/group-name", i->placement_group);
+    }
+    if (i->partition > 0) {
+        tree_meta(tree, "placement/partition-number",
+                  arena_printf(tree->arena, "%" PRId64, i->partition));
+    }
+    if (!str_empty(i->host_id)) {
+        tree_meta(tree, "placement/host-id", i->host_id);
+    }
+}
+
 static void
 tree_plain(struct tree *tree, const struct metadata_source *s)
 {
@@ -233,6 +249,7 @@ tree_plain(struct tree *tree, const struct metadata_source *s)
     for (size_t n = 0; n < ARRAY_LEN(entries); n++) {
         tree_meta(tree, entries[n].name, entries[n].value);
     }
+    put_placement(tree, i);
 }
 
 void

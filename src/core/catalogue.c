@@ -4,6 +4,8 @@
 #include "base/map.h"
 #include "core/catalogue_records.h"
 
+/* The clock of the processor whose speed is 1000; node/measure.c measures likewise. */
+#define REFERENCE_GHZ 3.1
 #define MBPS INT64_C(1000000)
 #define MIB_MAX INT64_C(67108864) /* 64 TiB. */
 
@@ -138,9 +140,13 @@ type_make(struct arena *arena, const struct catalogue_family *family,
         .free_tier = size->free_tier,
         .hibernation = family->hibernation,
         .dedicated_hosts = family->dedicated_hosts,
+        .features = {(const char *const *)family->features.items,
+                     family->features.count},
         .encryption_in_transit = family->encryption_in_transit,
         .cluster_placement = !family->no_cluster,
     };
+    type->promised_speed =
+        type->burstable ? 0 : (int64_t)(type->clock_ghz * 1000 / REFERENCE_GHZ);
     return type;
 }
 

@@ -31,6 +31,13 @@ struct instance_type {
     bool dedicated_hosts;
     bool encryption_in_transit;
     bool cluster_placement;
+    /* Of one processor, 1000 being the reference (a thread of 3.1 GHz); 0: burstable types
+     * promise a share. Counts where processors are real. */
+    int64_t promised_speed;
+    struct {
+        const char *const *items;
+        size_t count;
+    } features; /* Hardware or labels that its hosts must have. */
 };
 
 struct zone_config {
@@ -50,6 +57,7 @@ struct cloud_config {
     size_t region_count;
     const struct instance_type *types; /* Sorted by name. */
     size_t type_count;
+    int64_t default_quota_hosts; /* Dedicated hosts of one family. */
     int64_t default_quota_vcpus, default_quota_instances, default_quota_disk_gib;
     double cpu_overcommit; /* vCPUs promised per host processor. */
     double memory_overcommit;

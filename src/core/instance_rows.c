@@ -10,23 +10,50 @@ floor_zero(int64_t n)
     return MAX(n, 0);
 }
 
-bool
-node_claim_add(struct txn *txn, const char *node_id, const struct claim *claim,
-               struct err *err)
+static bool
+claim_row(struct txn *txn, const char *node_id, struct row_node_claim *out,
+          struct err *err)
 {
-    if (str_empty(node_id)) {
-        return true;
-    }
     const struct row_node_claim key = {.id = node_id};
     const void *old;
     if (!row_get(txn, &row_node_claim_type, &key, &old, err)) {
         return false;
     }
-    struct row_node_claim next = old ? *(const struct row_node_claim *)old : key;
+    *out = old ? *(const struct row_node_claim *)old : key;
+    return true;
+}
+
+bool
+node_claim_add(struct txn *txn, const char *node_id, const struct claim *claim,
+               struct err *err)
+{
+    struct row_node_claim next;
+    if (str_empty(node_id)) {
+        return true;
+    }
+    if (!claim_row(txn, node_id, &next, err)) {
+        return false;
+    }
     next.vcpus = floor_zero(next.vcpus + claim->vcpus);
     next.memory_bytes = floor_zero(next.memory_bytes + claim->memory_bytes);
     next.disk_bytes = floor_zero(next.disk_bytes + claim->disk_bytes);
     next.machines = floor_zero(next.machines + claim->machines);
+    if (next.machines == 0 && str_empty(next.host_id)) {
+        next.owner = NULL;
+    }
+    return row_put(txn, &row_node_claim_type, &next, err);
+}
+
+bool
+node_claim_own(struct txn *txn, const char *node_id, const char *owner,
+               const char *host_id, struct err *err)
+{
+    struct row_node_claim next;
+    if (!claim_row(txn, node_id, &next, err)) {
+        return false;
+    }
+    next.owner = owner;
+    next.host_id = host_id;
     return row_put(txn, &row_node_claim_type, &next, err);
 }
 
@@ -124,7 +151,9 @@ count_instance(struct txn *txn, const struct row_instance *inst, int64_t sign,
         .machines = sign,
     };
     const struct usage usage = {.vcpus = sign * inst->vcpus};
+    bool alone = sign > 0 && str_eq(inst->tenancy, "dedicated");
     return node_claim_add(txn, inst->node_id, &claim, err) &&
+           (!alone || node_claim_own(txn, inst->node_id, inst->account, NULL, err)) &&
            account_usage_add(txn, inst->account, inst->region, &usage, err);
 }
 
@@ -296,6 +325,13 @@ instance_mark_terminated(struct txn *txn, const struct row_instance *inst,
     const struct row_instance *now = inst;
     if (!instance_unclaim(txn, inst, &now, err) || !release_enis(txn, now, err) ||
         !release_volumes(txn, now, err)) {
+        return false;
+    }
+    const struct row_placement_member member = {.account = now->account,
+                                                .group_id = now->placement_group_id,
+                                                .instance_id = now->id};
+    if (!str_empty(now->placement_group_id) &&
+        !row_delete(txn, &row_placement_member_type, &member, err)) {
         return false;
     }
     const struct usage one_less = {.instances = -1};

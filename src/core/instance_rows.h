@@ -19,6 +19,12 @@ struct claim {
 MUST_CHECK bool node_claim_add(struct txn *txn, const char *node_id,
                                const struct claim *claim, struct err *err);
 
+/* Gives a host to one account alone, as a dedicated host where 'host_id' is not empty; or
+ * back to all: 'owner' NULL. Of a host without a dedicated host's id, node_claim_add gives
+ * it back when its last machine goes. */
+MUST_CHECK bool node_claim_own(struct txn *txn, const char *node_id, const char *owner,
+                               const char *host_id, struct err *err);
+
 /* The same for what an account has in a region. */
 struct usage {
     int64_t vcpus, instances, disk_gib;

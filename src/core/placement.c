@@ -41,6 +41,18 @@ placement_words_have(struct placement_words words, const char *word)
     return false;
 }
 
+void
+placement_words_add(struct arena *arena, struct placement_words *words,
+                    const char *word)
+{
+    const char **items = ARENA_ARRAY(arena, words->count + 1, const char *);
+    if (words->count > 0) {
+        memcpy(items, words->items, words->count * sizeof *items);
+    }
+    items[words->count] = word;
+    *words = (struct placement_words){items, words->count + 1};
+}
+
 /* ---- hosts ----------------------------------------------------------------------- */
 
 struct placement_rules
@@ -180,6 +192,11 @@ tenancy_why(const struct placement_host *host, const struct placement_ask *ask)
             return PLACEMENT_OWNED;
         }
         return mine || host->claimed.machines == 0 ? PLACEMENT_FITS : PLACEMENT_SHARED;
+    case PLACEMENT_EMPTY:
+        if (!str_empty(host->owner)) {
+            return PLACEMENT_OWNED;
+        }
+        return host->claimed.machines == 0 ? PLACEMENT_FITS : PLACEMENT_SHARED;
     default:
         return str_empty(host->owner) ? PLACEMENT_FITS : PLACEMENT_OWNED;
     }

@@ -7,6 +7,7 @@
  * Memory:   texts are borrowed.
  * Threads:  any. */
 #pragma once
+#include "base/arena.h"
 #include "core/config.h"
 #include "core/instance_rows.h"
 
@@ -47,6 +48,9 @@ struct placement_words {
     size_t count;
 };
 bool placement_words_have(struct placement_words words, const char *word);
+/* Adds 'word' (borrowed) to a list that grows in the arena. */
+void placement_words_add(struct arena *arena, struct placement_words *words,
+                         const char *word);
 
 /* Promises for each thing that is there, of one class; 0: 1. */
 struct placement_ratio {
@@ -94,6 +98,7 @@ enum placement_tenancy {
     PLACEMENT_DEFAULT,   /* Beside anybody. */
     PLACEMENT_DEDICATED, /* On hosts that hold nothing but this account's machines. */
     PLACEMENT_HOST,      /* On a dedicated host of this account's. */
+    PLACEMENT_EMPTY, /* A host that holds nothing and is nobody's: to be allocated. */
 };
 
 /* One machine that needs a place. */

@@ -170,46 +170,58 @@ pick_one(struct placing *p, const struct placement_host **out, struct err *err)
     }
 }
 
-/* Keeps what comes next off this host, and off what fails with it. */
+/* Keeps what comes next off the last one's host, and off what fails with it. */
 static void
-keep_apart(struct placing *p, const struct placement_host *host, const char *id)
+keep_apart(void *ctx, size_t index UNUSED, const struct placement_host *last,
+           struct placement_ask *ask)
 {
-    struct arena *arena = txn_arena(p->txn);
-    struct placement_words *avoid = &p->ask.avoid;
-    const char **words = ARENA_ARRAY(arena, avoid->count + 1, const char *);
-    if (avoid->count > 0) {
-        memcpy(words, avoid->items, avoid->count * sizeof *words);
+    struct arena *arena = ctx;
+    if (last) {
+        placement_words_add(
+            arena, &ask->avoid,
+            arena_strdup(arena, str_empty(last->rack) ? last->id : last->rack));
     }
-    words[avoid->count] = str_empty(host->rack) ? id : arena_strdup(arena, host->rack);
-    *avoid = (struct placement_words){words, avoid->count + 1};
+}
+
+/* Supposes that the machine is on '*host', as the caller's rows will say. */
+static struct pool_pick
+take_on(struct placing *p, const struct placement_host **host)
+{
+    struct placement_index *index = p->pool->index;
+    struct claim took = placement_claim((*host)->class, &p->ask);
+    struct placement_host next = **host;
+    const char *id = arena_strdup(txn_arena(p->txn), next.id);
+    next.claimed.vcpus += took.vcpus;
+    next.claimed.memory_bytes += took.memory_bytes;
+    next.claimed.disk_bytes += took.disk_bytes;
+    next.claimed.machines += took.machines;
+    if (p->ask.tenancy == PLACEMENT_DEDICATED && str_empty(next.owner)) {
+        next.owner = p->ask.account;
+        placement_index_put(index, &next);
+    } else {
+        placement_index_claim(index, id, &next.claimed);
+    }
+    *host = placement_index_host(index, id);
+    return (struct pool_pick){id, took.memory_bytes};
 }
 
 static bool
-place_all(struct placing *p, bool apart, size_t want, struct pool_pick *out,
-          size_t *out_count, struct err *err)
+place_all(struct placing *p, pool_next_fn *next, void *ctx, size_t want,
+          struct pool_pick *out, size_t *out_count, struct err *err)
 {
-    struct placement_index *index = p->pool->index;
+    const struct placement_host *host = NULL;
     *out_count = 0;
     while (*out_count < want) {
-        const struct placement_host *host;
+        if (next) {
+            next(ctx, *out_count, host, &p->ask);
+        }
         if (!pick_one(p, &host, err)) {
             return false;
         }
         if (!host) {
             return true;
         }
-        struct claim took = placement_claim(host->class, &p->ask);
-        struct claim sum = host->claimed;
-        sum.vcpus += took.vcpus;
-        sum.memory_bytes += took.memory_bytes;
-        sum.disk_bytes += took.disk_bytes;
-        sum.machines += took.machines;
-        const char *id = arena_strdup(txn_arena(p->txn), host->id);
-        out[(*out_count)++] = (struct pool_pick){id, took.memory_bytes};
-        if (apart) {
-            keep_apart(p, host, id);
-        }
-        placement_index_claim(index, id, &sum);
+        out[(*out_count)++] = take_on(p, &host);
     }
     return true;
 }
@@ -250,6 +262,15 @@ pool_place(struct pool *pool, struct txn *txn, const struct cloud_config *config
            const struct placement_ask *ask, bool apart, size_t want,
            struct pool_pick *out, size_t *out_count, struct err *err)
 {
+    return pool_place_each(pool, txn, config, ask, apart ? keep_apart : NULL,
+                           txn_arena(txn), want, out, out_count, err);
+}
+
+bool
+pool_place_each(struct pool *pool, struct txn *txn, const struct cloud_config *config,
+                const struct placement_ask *ask, pool_next_fn *next, void *ctx,
+                size_t want, struct pool_pick *out, size_t *out_count, struct err *err)
+{
     AUTO(pool) struct pool *own = NULL;
     if (!pool || ask->among.count > 0) {
         if (!pool_for_call(txn, config, ask, &own, err)) {
@@ -259,8 +280,8 @@ pool_place(struct pool *pool, struct txn *txn, const struct cloud_config *config
     }
     struct placing p = {pool, txn, *ask, map_create(NULL)};
     pthread_mutex_lock(&pool->lock);
-    bool ok =
-        pool_refresh(pool, txn, err) && place_all(&p, apart, want, out, out_count, err);
+    bool ok = pool_refresh(pool, txn, err) &&
+              place_all(&p, next, ctx, want, out, out_count, err);
     placing_end(&p);
     pthread_mutex_unlock(&pool->lock);
     return ok;

@@ -34,6 +34,16 @@ MUST_CHECK bool pool_place(struct pool *pool, struct txn *txn,
                            const struct cloud_config *config,
                            const struct placement_ask *ask, bool apart, size_t want,
                            struct pool_pick *out, size_t *out_count, struct err *err);
+/* The same where what one machine gets matters to the next: 'next' is called before each
+ * with its number and the host of the one before (NULL: it is the first), and may change
+ * the ask. */
+typedef void pool_next_fn(void *ctx, size_t index, const struct placement_host *last,
+                          struct placement_ask *ask);
+MUST_CHECK bool pool_place_each(struct pool *pool, struct txn *txn,
+                                const struct cloud_config *config,
+                                const struct placement_ask *ask, pool_next_fn *next,
+                                void *ctx, size_t want, struct pool_pick *out,
+                                size_t *out_count, struct err *err);
 /* For operators: why the hosts do not take the machine, or how many would. 'pool' as
  * above. */
 MUST_CHECK bool pool_explain(struct pool *pool, struct txn *txn,

@@ -77,6 +77,9 @@ INST(subnet_id, filter_offer, gone(object) ? NULL : i->subnet_id)
 INST(vpc_id, filter_offer, gone(object) ? NULL : i->vpc_id)
 INST(reason_code, filter_offer, i->reason_code)
 INST(reason_text, filter_offer, i->reason_text)
+INST(affinity, filter_offer, i->affinity)
+INST(host_id, filter_offer, i->host_id)
+INST(placement_group, filter_offer, i->placement_group)
 INST(tenancy, filter_offer, i->tenancy ? i->tenancy : "default")
 INST(usage_operation, filter_offer, "RunInstances")
 INST(usage_time, filter_offer_time, i->created_at)
@@ -90,6 +93,15 @@ source_dest_check(const void *object, struct filter_test *test)
 {
     if (!gone(object)) {
         filter_offer_bool(test, OF(object)->inst->source_dest_check);
+    }
+}
+
+static void
+partition(const void *object, struct filter_test *test)
+{
+    const struct row_instance *i = OF(object)->inst;
+    if (i->partition > 0) {
+        filter_offer_int(test, i->partition);
     }
 }
 
@@ -150,7 +162,7 @@ const struct filter_def instance_filters[] = {
     {"private-dns-name", private_dns},
     {"reservation-id", reservation_id},
     {"key-name", key_name},
-    {"affinity", NULL},
+    {"affinity", affinity},
     {"architecture", architecture},
     {"availability-zone", zone},
     {"block-device-mapping.attach-time", root_attach_time},
@@ -172,7 +184,7 @@ const struct filter_def instance_filters[] = {
     {"group-id", group_id},
     {"group-name", group_name},
     {"hibernation-options.configured", hibernation},
-    {"host-id", NULL},
+    {"host-id", host_id},
     {"hypervisor", hypervisor},
     {"iam-instance-profile.arn", NULL},
     {"iam-instance-profile.id", NULL},
@@ -246,8 +258,8 @@ const struct filter_def instance_filters[] = {
     {"network-interface.vpc-id", eni_vpc},
     {"outpost-arn", NULL},
     {"owner-id", owner_id},
-    {"placement-group-name", NULL},
-    {"placement-partition-number", NULL},
+    {"placement-group-name", placement_group},
+    {"placement-partition-number", partition},
     {"platform", NULL},
     {"platform-details", platform_details},
     {"private-dns-name-options.enable-resource-name-dns-a-record", false_value},

@@ -4,20 +4,10 @@
  * nodes allow (never below MinCount), and the rows are made. */
 #include "core/instance_rows.h"
 #include "service/ec2/launch.h"
-#include "service/ec2/placement_load.h"
 
 #define COUNT_MAX 1000
 
 static const char *const taggable[] = {"instance", "volume", "network-interface", NULL};
-
-/* How many, and which node and address each gets. */
-struct places {
-    size_t count;
-    const struct row_subnet *subnet;
-    struct pool_pick *picks;
-    uint32_t *addresses;
-    int64_t next_host; /* Of the subnet, afterwards. */
-};
 
 static bool
 check_counts(const struct ec2_run_instances_request *in, struct err *err)
@@ -45,12 +35,6 @@ check_counts(const struct ec2_run_instances_request *in, struct err *err)
     return true;
 }
 
-static int64_t
-machine_vcpus(const struct launch *l)
-{
-    return l->core_count * l->threads_per_core;
-}
-
 /* Cuts '*count' to what the account may still have. */
 static bool
 apply_quotas(struct call *call, const struct launch *l, int64_t *count, struct err *err)
@@ -71,7 +55,7 @@ apply_quotas(struct call *call, const struct launch *l, int64_t *count, struct e
             "type. Ask the operator of this cloud to adjust the limit.",
             usage.instances + min, quota.instances);
     }
-    int64_t vcpus = (quota.vcpus - usage.vcpus) / machine_vcpus(l);
+    int64_t vcpus = (quota.vcpus - usage.vcpus) / launch_vcpus(l);
     if (vcpus < min || quota.vcpus < usage.vcpus) {
         return err_vcpu_limit(err, quota.vcpus);
     }
@@ -86,62 +70,6 @@ apply_quotas(struct call *call, const struct launch *l, int64_t *count, struct e
     }
     *count = MIN(*count, MIN(instances, MIN(vcpus, volumes)));
     return true;
-}
-
-/* The subnets, those in the emptiest zone first. */
-static const struct row_subnet **
-by_load(struct call *call, const struct launch *l)
-{
-    size_t count = l->net.subnet_count;
-    const struct row_subnet **out =
-        ARENA_ARRAY(call->arena, count, const struct row_subnet *);
-    double *loads = ARENA_ARRAY(call->arena, count, double);
-    for (size_t i = 0; i < count; i++) {
-        double load = pool_load(call->pool, l->net.subnets[i]->zone);
-        size_t at = i;
-        for (; at > 0 && loads[at - 1] > load; at--) {
-            loads[at] = loads[at - 1];
-            out[at] = out[at - 1];
-        }
-        loads[at] = load;
-        out[at] = l->net.subnets[i];
-    }
-    return out;
-}
-
-/* All instances of a request share a zone: the emptiest that holds all of them, or else
- * the one that holds the most. */
-static bool
-choose_nodes(struct call *call, const struct launch *l, int64_t want,
-             struct places *out, struct err *err)
-{
-    const struct row_subnet **subnets = by_load(call, l);
-    struct placement_ask ask = {
-        .region = call->region,
-        .account = call->account,
-        .claim = {.disk_bytes = l->disk.size_gib * (int64_t)GIB},
-    };
-    placement_ask_machine(call, machine_vcpus(l), l->type->memory_bytes, &ask);
-    for (size_t i = 0; i < l->net.subnet_count && out->count < (size_t)want; i++) {
-        struct pool_pick *picks =
-            ARENA_ARRAY(call->arena, (size_t)want, struct pool_pick);
-        size_t count;
-        ask.zone = subnets[i]->zone;
-        if (!pool_place(call->pool, call->txn, call->config, &ask, false, (size_t)want,
-                        picks, &count, err)) {
-            return false;
-        }
-        if (count > out->count || i == 0) {
-            out->count = count;
-            out->picks = picks;
-            out->subnet = subnets[i];
-        }
-    }
-    if (out->count >= (size_t)l->in->min_count) {
-        return true;
-    }
-    ask.zone = l->net.subnet_count == 1 ? out->subnet->zone : NULL;
-    return err_capacity(call, &ask, l->type->name, ask.zone, err);
 }
 
 static bool
@@ -161,7 +89,7 @@ address_free(struct call *call, const struct row_subnet *subnet, uint32_t ip,
 /* Takes free addresses from where the last search ended, once around the subnet: one
  * just given back rests for a while before it is somebody else's. */
 static bool
-find_addresses(struct call *call, struct places *p, struct err *err)
+find_addresses(struct call *call, struct launch_places *p, struct err *err)
 {
     struct cidr block;
     if (!cidr_parse(p->subnet->cidr, &block)) {
@@ -190,7 +118,7 @@ find_addresses(struct call *call, struct places *p, struct err *err)
 }
 
 static bool
-choose_addresses(struct call *call, const struct launch *l, struct places *p,
+choose_addresses(struct call *call, const struct launch *l, struct launch_places *p,
                  struct err *err)
 {
     p->addresses = ARENA_ARRAY(call->arena, p->count, uint32_t);
@@ -234,7 +162,7 @@ struct made {
 
 /* The first card's groups are the instance's. */
 static void
-first_ask(struct call *call, const struct launch *l, const struct places *p,
+first_ask(struct call *call, const struct launch *l, const struct launch_places *p,
           const struct made *m, struct new_eni *out)
 {
     const char **groups = ARENA_ARRAY(call->arena, l->net.group_count, const char *);
@@ -278,7 +206,7 @@ make_nic(struct call *call, const struct launch *l, const struct launch_nic *nic
 
 /* All cards of an instance, in the order of their places. */
 static bool
-make_nics(struct call *call, const struct launch *l, const struct places *p,
+make_nics(struct call *call, const struct launch *l, const struct launch_places *p,
           const struct made *m, const char **out_ids, struct err *err)
 {
     struct new_eni ask;
@@ -302,7 +230,7 @@ make_nics(struct call *call, const struct launch *l, const struct places *p,
 }
 
 static bool
-make_volume(struct call *call, const struct launch *l, const struct places *p,
+make_volume(struct call *call, const struct launch *l, const struct launch_places *p,
             size_t index, const struct made *m, struct err *err)
 {
     const struct launch_disk *d = &l->disk;
@@ -355,7 +283,7 @@ describe_instance(struct call *call, const struct launch *l, struct row_instance
     const struct ec2_run_instances_request *in = l->in;
     out->image_id = l->image->id;
     out->type = l->type->name;
-    out->vcpus = machine_vcpus(l);
+    out->vcpus = launch_vcpus(l);
     out->memory_bytes = l->type->memory_bytes;
     out->core_count = l->core_count;
     out->threads_per_core = l->threads_per_core;
@@ -373,7 +301,12 @@ describe_instance(struct call *call, const struct launch *l, struct row_instance
     out->credit_mode = l->credit_mode;
     out->monitoring = in->monitoring && in->monitoring->enabled;
     out->ebs_optimized = in->ebs_optimized;
-    out->tenancy = "default";
+    out->tenancy = l->terms.tenancy;
+    out->affinity = l->terms.affinity;
+    if (l->terms.group) {
+        out->placement_group_id = l->terms.group->id;
+        out->placement_group = l->terms.group->name;
+    }
     out->recover = in->maintenance_options &&
                    str_eq(in->maintenance_options->auto_recovery, "default");
     out->firmware = l->image->firmware;
@@ -389,7 +322,17 @@ describe_instance(struct call *call, const struct launch *l, struct row_instance
 }
 
 static bool
-make_instance(struct call *call, const struct launch *l, const struct places *p,
+member_put(struct call *call, const struct row_instance *inst, struct err *err)
+{
+    const struct row_placement_member row = {.account = inst->account,
+                                             .group_id = inst->placement_group_id,
+                                             .instance_id = inst->id};
+    return str_empty(row.group_id) ||
+           row_put(call->txn, &row_placement_member_type, &row, err);
+}
+
+static bool
+make_instance(struct call *call, const struct launch *l, const struct launch_places *p,
               size_t index, const struct made *m, struct err *err)
 {
     size_t cards = l->net.more_count + 1;
@@ -424,14 +367,16 @@ make_instance(struct call *call, const struct launch *l, const struct places *p,
     inst.eni_ids.count = cards;
     describe_instance(call, l, &inst);
     inst.claim_memory_bytes = p->picks[index].memory_bytes;
-    return instance_add(call->txn, &inst, NULL, err) &&
+    inst.partition = p->partitions[index];
+    return host_of_node(call, &inst, err) && member_put(call, &inst, err) &&
+           instance_add(call->txn, &inst, NULL, err) &&
            tag_specs_put(call, l->in->tag_specifications.items,
                          l->in->tag_specifications.count, "instance", m->instance_id,
                          err);
 }
 
 static bool
-make_all(struct call *call, const struct launch *l, const struct places *p,
+make_all(struct call *call, const struct launch *l, const struct launch_places *p,
          const char *reservation_id, struct err *err)
 {
     struct row_subnet subnet = *p->subnet;
@@ -494,13 +439,14 @@ ec2_run_instances(struct call *call, const struct ec2_run_instances_request *in,
         !tag_specs_check(l.in->tag_specifications.items, l.in->tag_specifications.count,
                          taggable, err) ||
         !launch_options(call, &l, err) || !launch_disks(call, &l, err) ||
-        !launch_network(call, &l, err)) {
+        !launch_network(call, &l, err) ||
+        !place_terms_read(call, l.in->placement, l.net.vpc_id, &l.terms, err)) {
         return false;
     }
     int64_t count = in->max_count;
-    struct places places = {0};
+    struct launch_places places = {0};
     if (!apply_quotas(call, &l, &count, err) ||
-        !choose_nodes(call, &l, count, &places, err) ||
+        !launch_choose_nodes(call, &l, count, &places, err) ||
         !choose_addresses(call, &l, &places, err) ||
         !dry_run_check(in->has_dry_run && in->dry_run, err)) {
         return false;

@@ -81,24 +81,33 @@ start_one(struct call *call, const struct row_instance *inst, struct err *err)
         return err_vcpu_limit(err, quotas.vcpus);
     }
     struct row_instance next = *inst;
-    struct placement_ask ask = {
-        .region = call->region,
-        .zone = inst->zone,
-        .account = call->account,
-        .among = {&inst->node_id, str_empty(inst->node_id) ? 0 : 1},
-    };
-    struct pool_pick pick;
-    size_t found;
-    placement_ask_machine(call, inst->vcpus, inst->memory_bytes, &ask);
-    if (!pool_place(call->pool, call->txn, call->config, &ask, false, 1, &pick, &found,
-                    err)) {
+    struct place_terms terms;
+    struct places_found found;
+    if (!place_terms_of(call, inst, &terms, err)) {
         return false;
     }
-    if (found == 0) {
-        return err_capacity(call, &ask, inst->type, inst->zone, err);
+    const struct place_want ask = {
+        .terms = &terms,
+        .type = config_type(call->config, inst->type),
+        .zone = inst->zone,
+        .vcpus = inst->vcpus,
+        .memory_bytes = inst->memory_bytes,
+        .instance_id = inst->id,
+        .node_id = str_empty(inst->node_id) ? NULL : inst->node_id,
+        .count = 1,
+    };
+    if (!places_find(call, &ask, &found, err)) {
+        return false;
     }
-    next.node_id = pick.node_id;
-    next.claim_memory_bytes = pick.memory_bytes;
+    if (found.count == 0) {
+        return err_capacity(call, &found.ask, inst->type, inst->zone, err);
+    }
+    next.node_id = found.picks[0].node_id;
+    next.claim_memory_bytes = found.picks[0].memory_bytes;
+    next.partition = found.partitions[0];
+    if (!host_of_node(call, &next, err)) {
+        return false;
+    }
     const struct row_instance *now = &next;
     const struct instance_want want = {.state = "running"};
     return instance_claim(call->txn, now, &now, err) &&

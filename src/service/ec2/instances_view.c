@@ -1,5 +1,6 @@
 /* instances_view.c - an instance as EC2 answers it. */
 #include "service/ec2/instances.h"
+#include "service/ec2/network.h"
 #include "service/fragments.h"
 #include "wire/protocol.h"
 
@@ -244,7 +245,15 @@ put_shape(const struct row_instance *inst, struct instance_parts *p,
 {
     p->monitoring.state = inst->monitoring ? "enabled" : "disabled";
     p->placement.availability_zone = inst->zone;
-    p->placement.group_name = "";
+    p->placement.group_name = text_or_empty(inst->placement_group);
+    p->placement.group_id = inst->placement_group_id;
+    p->placement.partition_number = inst->partition;
+    p->placement.has_partition_number = inst->partition > 0;
+    p->placement.host_id = inst->host_id;
+    p->placement.affinity = inst->affinity;
+    if (str_eq(inst->tenancy, "host") && str_empty(inst->affinity)) {
+        p->placement.affinity = "default";
+    }
     p->placement.tenancy = inst->tenancy ? inst->tenancy : "default";
     p->cpu.core_count = inst->core_count;
     p->cpu.threads_per_core = inst->threads_per_core;

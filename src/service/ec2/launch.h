@@ -8,6 +8,7 @@
 #include "core/address.h"
 #include "service/ec2/instances.h"
 #include "service/ec2/interfaces.h"
+#include "service/ec2/placement_load.h"
 
 struct launch_disk {
     const char *device, *type, *snapshot_id, *base_blob;
@@ -52,15 +53,37 @@ struct launch {
     int64_t http_hop_limit;
     struct launch_disk disk;
     struct launch_net net;
+    struct place_terms terms;
 };
 
-/* ImageId, InstanceType, KeyName, UserData, and all that is neither disk nor network.
- */
+/* How many, and which node and address each gets. */
+struct launch_places {
+    size_t count;
+    const struct row_subnet *subnet;
+    const struct pool_pick *picks;
+    const int64_t *partitions; /* Of a partition group; 0: none. */
+    uint32_t *addresses;
+    int64_t next_host; /* Of the subnet, afterwards. */
+};
+
+static inline int64_t
+launch_vcpus(const struct launch *l)
+{
+    return l->core_count * l->threads_per_core;
+}
+
+/* ImageId, InstanceType, KeyName, UserData, and all that is neither disk nor network. */
 MUST_CHECK bool launch_options(struct call *call, struct launch *l, struct err *err);
 /* BlockDeviceMappings: the root disk. After launch_options. */
 MUST_CHECK bool launch_disks(struct call *call, struct launch *l, struct err *err);
 /* Subnet, groups, address. May make the default VPC. After launch_options. */
 MUST_CHECK bool launch_network(struct call *call, struct launch *l, struct err *err);
+/* Finds nodes for up to 'want' of them, all in one zone: the emptiest that holds all of
+ * them, or else the one that holds the most. InsufficientInstanceCapacity when that is
+ * fewer than MinCount. */
+MUST_CHECK bool launch_choose_nodes(struct call *call, const struct launch *l,
+                                    int64_t want, struct launch_places *out,
+                                    struct err *err);
 /* Shared with ModifyInstanceMetadataOptions: 1 to 64. */
 MUST_CHECK bool hop_limit_check(int64_t hops, struct err *err);
 /* Shared with ModifyInstanceAttribute: base64 text, at most 16 KiB of it decoded. */

@@ -181,25 +181,6 @@ check_metadata(struct launch *l, struct err *err)
     return hop_limit_check(l->http_hop_limit, err);
 }
 
-static bool
-check_placement(const struct launch *l, struct err *err)
-{
-    const struct ec2_placement *p = l->in->placement;
-    if (!p) {
-        return true;
-    }
-    if (!str_empty(p->group_name) || !str_empty(p->group_id)) {
-        return err_set(err, ERR_PLACEMENT_GROUP,
-                       "The Placement Group '%.255s' is unknown.",
-                       str_empty(p->group_name) ? p->group_id : p->group_name);
-    }
-    if ((p->tenancy && !str_eq(p->tenancy, "default")) || !str_empty(p->host_id) ||
-        !str_empty(p->affinity) || !str_empty(p->host_resource_group_arn)) {
-        return err_unsupported(err, "dedicated hosts and tenancy");
-    }
-    return true;
-}
-
 /* What EC2 has and this cloud has not: refused, never ignored. */
 static bool
 check_absent(const struct launch *l, struct err *err)
@@ -252,7 +233,7 @@ bool
 launch_options(struct call *call, struct launch *l, struct err *err)
 {
     if (!check_image(call, l, err) || !check_type(call, l, err) ||
-        !check_absent(l, err) || !check_placement(l, err) || !check_key(call, l, err) ||
+        !check_absent(l, err) || !check_key(call, l, err) ||
         !check_user_data(call, l, err) || !check_credit(l, err) ||
         !check_metadata(l, err)) {
         return false;

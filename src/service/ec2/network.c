@@ -37,6 +37,11 @@ KIND(flow_log, flow_log, "fl", ERR_FLOW_LOG_NOT_FOUND, ERR_FLOW_LOG_NOT_FOUND,
 KIND(endpoint, vpc_endpoint, "vpce", ERR_ENDPOINT_MALFORMED, ERR_ENDPOINT_NOT_FOUND,
      "Vpc Endpoint Id", "vpc-endpoint");
 
+KIND(placement_group, placement_group, "pg", ERR_PLACEMENT_GROUP_ID,
+     ERR_PLACEMENT_GROUP, "placement group ID", "placement-group");
+KIND(host, dedicated_host, "h", ERR_HOST_MALFORMED, ERR_HOST_NOT_FOUND,
+     "Dedicated host ID", "dedicated-host");
+
 /* Where a row keeps the text called 'name'. */
 static const char **
 text_at(const struct row_type *type, const void *row, const char *name)

@@ -27,7 +27,7 @@ struct kind {
 extern const struct kind kind_vpc, kind_subnet, kind_route_table, kind_internet_gateway,
     kind_egress_gateway, kind_nat_gateway, kind_address, kind_eni, kind_group,
     kind_group_rule, kind_acl, kind_dhcp_options, kind_prefix_list, kind_flow_log,
-    kind_endpoint;
+    kind_endpoint, kind_placement_group, kind_host;
 
 /* The account's object in the region; a malformed or missing id is the kind's error. */
 MUST_CHECK bool object_find(struct call *call, const struct kind *kind, const char *id,

@@ -35,6 +35,13 @@ err_capacity(struct call *call, const struct placement_ask *ask, const char *typ
              const char *zone, struct err *err)
 {
     explain(call, ask, type);
+    if (ask->tenancy == PLACEMENT_HOST) {
+        return err_set(
+            err, ERR_HOST_FULL,
+            "There is not enough capacity on the Dedicated Host%s%s to launch "
+            "or start the instance.",
+            ask->host_id ? " " : "", ask->host_id ? ask->host_id : "");
+    }
     if (!zone) {
         return err_set(
             err, ERR_INSTANCE_CAPACITY,

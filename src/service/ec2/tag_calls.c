@@ -64,6 +64,10 @@ static const struct tag_kind {
      "The flow log ID '", "' does not exist"},
     {"vpce", "vpc-endpoint", &row_vpc_endpoint_type, owned_exists,
      ERR_ENDPOINT_NOT_FOUND, "The Vpc Endpoint Id '", "' does not exist"},
+    {"pg", "placement-group", &row_placement_group_type, owned_exists,
+     ERR_PLACEMENT_GROUP, "The placement group ID '", "' does not exist"},
+    {"h", "dedicated-host", &row_dedicated_host_type, owned_exists, ERR_HOST_NOT_FOUND,
+     "The Dedicated host ID '", "' does not exist"},
 };
 
 /* ---- which resources there are ---- */
