@@ -7,6 +7,7 @@ const struct command_group command_groups[] = {
     {"Images", image_commands},
     {"Accounts (operators)", account_commands},
     {"Nodes (operators)", node_commands},
+    {"Uplinks (operators)", uplink_commands},
     {"The cloud", cloud_commands},
     {NULL, NULL},
 };

@@ -7,6 +7,7 @@
 #include "control/nat_loop.h"
 #include "control/network_loop.h"
 #include "control/queue.h"
+#include "control/uplinks.h"
 #include "store/rows.h"
 
 #define KEY_MAX 128
@@ -59,6 +60,7 @@ static const struct {
     {"place", place_pass},
     {"prefix-list", prefix_list_pass},
     {"rule", rule_pass},
+    {"uplinks", uplinks_pass},
     {"volume", volume_pass},
     {"job", job_pass},
     {"waiting-jobs", waiting_jobs_pass},
@@ -147,6 +149,9 @@ on_change(void *ctx, const struct row_type *type, const void *key)
         const struct row_node *row = key;
         nodes_changed(control->nodes, row->id);
         wake(control, "node", "", row->id);
+        wake(control, "uplinks", "", row->id);
+    } else if (type == &row_uplink_type) {
+        wake(control, "uplinks", "", "");
     } else if (type == &row_vpc_node_type) {
         const struct row_vpc_node *row = key;
         wake(control, "place", row->vpc_id, row->node_id);

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "control/jobs.h"
+#include "control/uplinks.h"
 #include "control/wants.h"
 #include "core/address.h"
 
@@ -378,6 +379,8 @@ report_apply(const struct pass *pass, const char *node_id, enum link_kind kind,
         const struct link_blob_seen *r = record;
         return report_plain(pass, want, r->state, r->message, err);
     }
+    case LINK_UPLINK:
+        return uplink_report(pass, want, record, event_id, err);
     case LINK_PORT:
     case LINK_METADATA: {
         const struct link_port_seen *r = record;

@@ -7,8 +7,11 @@ import subprocess
 import time
 
 import pytest
+from botocore.exceptions import ClientError
 
+from cloud import wait_for
 from net_lab import Lab, inside, ip
+from pool import Pool
 from test_gateways import Net, heard, outside_socket, udp
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -265,3 +268,88 @@ def test_an_uplink_is_no_underlay(site):
         site.lab.want("underlay", id="underlay", address=HOST, peers=[])
     with pytest.raises(RuntimeError, match="has uplink uplink-1 still"):
         site.lab.want("uplink", id="uplink-2", mode="nat", link="eth0", default_too=True)
+
+
+@pytest.fixture(scope="module")
+def joined():
+    """A control plane, and a host in a namespace of its own with an interface 'up0'."""
+    pool = Pool()
+    node = pool.node("uplinked").start(token=pool.token())
+    for args in ("link add up0 type veth peer name up0-far", "link set up0 up",
+                 "link set up0-far up", "addr add 192.0.2.10/24 dev up0"):
+        subprocess.run(pool.hosts[0].command("ip", *args.split()), check=True)
+    yield pool, node.id()
+    pool.close()
+
+
+def test_an_operators_uplink_reaches_its_nodes(joined):
+    pool, node = joined
+
+    def moln(*args):
+        return pool.cloud.moln("uplink", *args, "--json")
+
+    def refused(*args, why):
+        with pytest.raises(AssertionError, match=why):
+            moln("add", *args)
+
+    def state():
+        uplinks = moln("ls")["Uplinks"]
+        said = [n for u in uplinks for n in u["Nodes"]]
+        return [(n["NodeId"], n["State"], n.get("Message", "")) for n in said]
+
+    refused("up0", "--mode", "nat", "--zone", "us-east-9z", why="no zone")
+    refused("up0", "--mode", "nat", "--node", f"node-{0:017}", why="no node")
+    refused("up0", "--mode", "bridge", "--zone", "us-east-1a", why="name a node")
+    refused("up0", "--mode", "bridge", "--node", node, why="needs Address")
+    refused("up0", "--mode", "nat", "--node", node, "--router", "192.0.2.1", why="for mode")
+    refused("up0", "--mode", "none", "--node", node, why="no Interface")
+    refused("--mode", "nat", "--node", node, why="Name the Interface")
+    assert moln("ls")["Uplinks"] == []
+    wrong = moln("add", "up9", "--mode", "nat", "--zone", "us-east-1a")["Uplink"]["UplinkId"]
+    refused("up0", "--mode", "nat", "--zone", "us-east-1a", why="has an uplink already")
+    wait_for("the node's refusal", lambda: state() == [
+        (node, "error", f"uplink {wrong}: this host has no interface 'up9'")])
+    events = pool.cloud.moln("node", "events", "--json")["Events"]
+    assert [e["Object"] for e in events if e["Kind"] == "uplink"] == [wrong]
+    # A node's own comes before its zone's; taken away, the zone's comes back.
+    own = moln("add", "up0", "--mode", "nat", "--node", node)["Uplink"]["UplinkId"]
+    wait_for("its own uplink", lambda: state() == [(node, "ready", "")])
+    rules = subprocess.run(pool.hosts[0].command("nft", "list", "ruleset"), capture_output=True,
+                           text=True, check=True).stdout
+    assert 'oifname "up0" masquerade' in rules
+    moln("rm", own)
+    wait_for("the zone's again", lambda: [s[1] for s in state()] == ["error"])
+    moln("rm", wrong)
+    wait_for("nothing", lambda: state() == [] and "_uplink" not in subprocess.run(
+        pool.hosts[0].command("nft", "list", "ruleset"), capture_output=True, text=True,
+        check=True).stdout)
+    with pytest.raises(AssertionError, match="no uplink"):
+        moln("rm", own)
+
+
+def test_an_operator_names_the_public_addresses(joined):
+    pool, _ = joined
+
+    def moln(*args):
+        return pool.cloud.moln("address-pool", *args, "--json")
+
+    ec2 = pool.cloud.client()
+    first = ec2.allocate_address()["PublicIp"]
+    for bad, why in (("192.0.2.0/8", "no block"), ("224.0.0.0/24", "no block"),
+                     ("hello/2024", "no block"), (f"{first}/32", "already")):
+        with pytest.raises(AssertionError, match=why):
+            moln("add", bad)
+    made = moln("add", "192.0.2.64/30")["AddressPool"]
+    assert made["Addresses"] == 2 and not made["Closed"]
+    taken = [ec2.allocate_address()["PublicIp"] for _ in range(2)]
+    assert sorted(taken) == ["192.0.2.65", "192.0.2.66"]
+    with pytest.raises(ClientError, match="InsufficientAddressCapacity"):
+        ec2.allocate_address()  # The first pool gives out nothing more.
+    states = {p["PoolId"]: (p["Closed"], p["AddressesTaken"])
+              for p in moln("ls")["AddressPools"]}
+    assert states == {"default-us-east-1": (True, 1), made["PoolId"]: (False, 2)}
+    assert moln("close", made["PoolId"])["AddressPool"]["Closed"]
+    for address in ec2.describe_addresses()["Addresses"]:
+        ec2.release_address(AllocationId=address["AllocationId"])
+    with pytest.raises(ClientError, match="InsufficientAddressCapacity"):
+        ec2.allocate_address()

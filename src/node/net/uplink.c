@@ -154,10 +154,8 @@ link_ok(struct net *net, struct uplink *u, struct err *err)
 static bool
 mode_read(const char *text, enum uplink_mode *out)
 {
-    static const char *const names[] = {[UPLINK_NONE] = "none",
-                                        [UPLINK_NAT] = "nat",
-                                        [UPLINK_BRIDGE] = "bridge",
-                                        [UPLINK_PASSTHROUGH] = "passthrough"};
+    static const char *const names[] = {
+        [UPLINK_NONE] = "none", [UPLINK_NAT] = "nat", [UPLINK_BRIDGE] = "bridge"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (str_eq(names[i], text)) {
             *out = (enum uplink_mode)i;

@@ -9,7 +9,6 @@
  *             bridge  a macvlan on the interface: public addresses are the provider's
  *                     network's, answered for there while a port or NAT gateway has them.
  *             none    nothing; an operator says so for one node of a zone.
- *           Any number of others, mode passthrough, carry single ports: passthrough.h.
  * Place:    part of net.h; in the agent's own namespace it touches nothing but what it made,
  *           and the forwarding setting of the named interface.
  * Refused:  an interface that is not there, is down, is loopback, a part of something else,
@@ -19,7 +18,7 @@
 #include "base/buf.h"
 #include "node/net/net_parts.h"
 
-enum uplink_mode { UPLINK_NONE, UPLINK_NAT, UPLINK_BRIDGE, UPLINK_PASSTHROUGH };
+enum uplink_mode { UPLINK_NONE, UPLINK_NAT, UPLINK_BRIDGE };
 
 struct uplink {
     char id[48];

@@ -62,7 +62,7 @@ node_out_one(struct call *call, const struct row_node *node, struct moln_node **
     return true;
 }
 
-static bool
+bool
 node_find(struct call *call, const char *id, const struct row_node **out,
           struct err *err)
 {
@@ -77,8 +77,7 @@ node_find(struct call *call, const char *id, const struct row_node **out,
 
 /* ---- CreateNodeToken ---- */
 
-/* The region that a zone of ours belongs to. */
-static const struct region_config *
+const struct region_config *
 region_of_zone(const struct cloud_config *config, const char *zone)
 {
     for (size_t i = 0; i < config->region_count; i++) {

@@ -56,3 +56,8 @@ struct node_view {
 
 MUST_CHECK bool node_view_load(struct call *call, const struct row_node *node,
                                struct node_view *out, struct err *err);
+MUST_CHECK bool node_find(struct call *call, const char *id,
+                          const struct row_node **out, struct err *err);
+/* The region that a zone of ours belongs to; NULL: it is none. */
+const struct region_config *region_of_zone(const struct cloud_config *config,
+                                           const char *zone);

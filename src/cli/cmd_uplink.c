@@ -1,0 +1,258 @@
+/* moln uplink ... and moln address-pool ...: by which interfaces of hosts guests reach the
+ * world, and which public addresses they may have. */
+#include "cli/api.h"
+#include "cli/command.h"
+#include "cli/grid.h"
+
+static const char *const titles[] = {"UPLINK", "MODE",  "INTERFACE", "WHERE",
+                                     "NODE",   "STATE", "MESSAGE",   NULL};
+
+/* One line a node that is to have it; one with dashes while there is none. */
+static void
+put_uplink(struct cli *cli, struct grid *grid, json_t *u)
+{
+    json_t *nodes = json_object_get(u, "Nodes");
+    size_t lines = MAX(json_array_size(nodes), (size_t)1);
+    bool own = json_object_get(u, "NodeId") != NULL;
+    for (size_t i = 0; i < lines; i++) {
+        json_t *node = json_array_get(nodes, i);
+        grid_put(grid, json_text(cli->arena, u, "UplinkId"));
+        grid_put(grid, json_text(cli->arena, u, "Mode"));
+        grid_put(grid, json_text(cli->arena, u, "Interface"));
+        grid_put(grid, json_text(cli->arena, u, own ? "NodeId" : "Zone"));
+        grid_put(grid, json_text(cli->arena, node, "NodeId"));
+        grid_put(grid, json_text(cli->arena, node, "State"));
+        grid_put(grid, json_text(cli->arena, node, "Message"));
+    }
+}
+
+/* One list of the operators' service, a grid of it, or what to say when it is empty. */
+struct listing {
+    const char *operation, *member;
+    const char *const *titles;
+    void (*put)(struct cli *cli, struct grid *grid, json_t *item);
+    const char *nothing;
+};
+
+static bool
+list(struct cli *cli, const struct listing *l, struct err *err)
+{
+    AUTO(json) json_t *in = json_object();
+    AUTO(json) json_t *answer = NULL;
+    if (!api_operator_all(cli, l->operation, in, l->member, &answer, err)) {
+        return false;
+    }
+    if (cli->json) {
+        json_print(answer);
+        return true;
+    }
+    AUTO(grid) struct grid grid;
+    grid_init(&grid, l->titles);
+    size_t i;
+    json_t *item;
+    json_array_foreach(json_object_get(answer, l->member), i, item)
+    {
+        l->put(cli, &grid, item);
+    }
+    if (grid.cells.count == 0) {
+        (void)fprintf(stderr, "%s\n", l->nothing);
+        return true;
+    }
+    grid_print(&grid, stdout);
+    return true;
+}
+
+static bool
+run_ls(struct cli *cli, const struct args *args UNUSED, struct err *err)
+{
+    static const struct listing uplinks = {
+        "ListUplinks", "Uplinks", titles, put_uplink,
+        "No uplinks: nothing leaves the hosts. See 'moln help uplink add'."};
+    return list(cli, &uplinks, err);
+}
+
+static bool
+run_add(struct cli *cli, const struct args *args, struct err *err)
+{
+    static const struct {
+        const char *option, *member;
+    } given[] = {{"mode", "Mode"},
+                 {"node", "NodeId"},
+                 {"zone", "Zone"},
+                 {"address", "Address"},
+                 {"router", "Router"}};
+    AUTO(json) json_t *in = json_object();
+    AUTO(json) json_t *answer = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(given); i++) {
+        if (args_has(args, given[i].option)) {
+            json_object_set_new(in, given[i].member,
+                                json_string(args_get(args, given[i].option)));
+        }
+    }
+    if (args->word_count > 0) {
+        json_object_set_new(in, "Interface", json_string(args->words[0]));
+    }
+    if (args_has(args, "default-route-too")) {
+        json_object_set_new(in, "DefaultRouteToo", json_true());
+    }
+    if (!args_has(args, "mode")) {
+        return cli_usage(err, "say --mode nat, bridge or none; 'moln help uplink add' "
+                              "tells which");
+    }
+    if (args_has(args, "node") == args_has(args, "zone")) {
+        return cli_usage(err, "say where: --node NODE or --zone ZONE");
+    }
+    if (!api_operator(cli, "CreateUplink", in, &answer, err)) {
+        return false;
+    }
+    if (cli->json) {
+        json_print(answer);
+        return true;
+    }
+    printf("%s\n",
+           json_text(cli->arena, json_object_get(answer, "Uplink"), "UplinkId"));
+    if (isatty(1)) {
+        (void)fprintf(stderr, "What the nodes say of it: moln uplink ls\n");
+    }
+    return true;
+}
+
+static bool
+run_rm(struct cli *cli, const struct args *args, struct err *err)
+{
+    AUTO(json) json_t *in = json_pack("{ss}", "UplinkId", args->words[0]);
+    AUTO(json) json_t *answer = NULL;
+    if (!api_operator(cli, "DeleteUplink", in, &answer, err)) {
+        return false;
+    }
+    if (cli->json) {
+        json_print(answer);
+    }
+    return true;
+}
+
+/* ---- public addresses ----------------------------------------------------------------- */
+
+static const char *const pool_titles[] = {"POOL",  "REGION", "ADDRESSES",
+                                          "TAKEN", "STATE",  NULL};
+
+static void
+put_pool(struct cli *cli, struct grid *grid, json_t *pool)
+{
+    grid_put(grid, json_text(cli->arena, pool, "PoolId"));
+    grid_put(grid, json_text(cli->arena, pool, "Region"));
+    grid_put(grid, json_text(cli->arena, pool, "Cidr"));
+    grid_printf(grid, "%" PRId64 " / %" PRId64, json_int(pool, "AddressesTaken"),
+                json_int(pool, "Addresses"));
+    grid_put(grid, json_bool(pool, "Closed") ? "closed" : "open");
+}
+
+/* An operation whose answer is one pool. */
+static bool
+on_pool(struct cli *cli, const char *operation, json_t *in, struct err *err)
+{
+    AUTO(json) json_t *answer = NULL;
+    if (!api_operator(cli, operation, in, &answer, err)) {
+        return false;
+    }
+    if (cli->json) {
+        json_print(answer);
+        return true;
+    }
+    AUTO(grid) struct grid grid;
+    grid_init(&grid, pool_titles);
+    put_pool(cli, &grid, json_object_get(answer, "AddressPool"));
+    grid_print(&grid, stdout);
+    return true;
+}
+
+static bool
+run_pool_ls(struct cli *cli, const struct args *args UNUSED, struct err *err)
+{
+    static const struct listing pools = {
+        "ListAddressPools", "AddressPools", pool_titles, put_pool,
+        "No pools: a region gets its first one with its first public address."};
+    return list(cli, &pools, err);
+}
+
+static bool
+run_pool_add(struct cli *cli, const struct args *args, struct err *err)
+{
+    AUTO(json) json_t *in = json_pack("{ss}", "Cidr", args->words[0]);
+    return on_pool(cli, "CreateAddressPool", in, err);
+}
+
+static bool
+run_pool_close(struct cli *cli, const struct args *args, struct err *err)
+{
+    AUTO(json) json_t *in = json_pack("{ss}", "PoolId", args->words[0]);
+    return on_pool(cli, "CloseAddressPool", in, err);
+}
+
+static const struct option add_options[] = {
+    {"mode", 0, "MODE", "nat, bridge or none"},
+    {"node", 0, "NODE", "of this host"},
+    {"zone", 0, "ZONE", "of each host of the zone that has none of its own"},
+    {"address", 0, "CIDR", "bridge: an address of the host's own there, 192.0.2.2/24"},
+    {"router", 0, "ADDRESS", "bridge: the provider's router, 192.0.2.1"},
+    {"default-route-too", 0, NULL,
+     "the interface may be that of the host's own default route"},
+    {NULL, 0, NULL, NULL},
+};
+
+const struct command uplink_commands[] = {
+    {"uplink ls", "", "list uplinks, and what each host says of them", NULL, NULL, 0, 0,
+     WORD_NONE, false, run_ls},
+    {"uplink add",
+     "[INTERFACE] --mode MODE (--node NODE | --zone ZONE) [--address CIDR --router "
+     "ADDRESS] [--default-route-too]",
+     "let guests reach the world by an interface of their hosts",
+     "Without an uplink nothing leaves a host: Elastic IPs meet in the namespace\n"
+     "moln-CLOUDID-external alone. With one, what internet gateways and NAT gateways "
+     "send\n"
+     "goes out by it. In every mode an instance needs a public address, or a NAT "
+     "gateway,\n"
+     "and a route.\n"
+     "\n"
+     "  nat     All of it hides behind the interface's own address. Instances reach "
+     "out;\n"
+     "          nobody outside reaches in. Nothing needs to be arranged with anyone.\n"
+     "  bridge  Public addresses stand on the interface's network, and the host "
+     "answers for\n"
+     "          those it has. They must be yours there. Both ways; groups decide.\n"
+     "          The host needs an address of its own there besides: --address, "
+     "--router.\n"
+     "  none    Nothing: for one host of a zone that has an uplink. Names no "
+     "interface.\n"
+     "\n"
+     "The interface by which hosts meet (the underlay) never is one. One that carries "
+     "the\n"
+     "host's own default route is refused without --default-route-too. Each host "
+     "decides\n"
+     "for itself, and 'moln uplink ls' shows what it said; so does 'moln node "
+     "events'.\n"
+     "\n"
+     "  moln uplink add eth1 --mode nat --zone us-east-1a\n"
+     "  moln uplink add eth1 --mode bridge --node NODE --address 192.0.2.2/24 --router "
+     "192.0.2.1\n",
+     add_options, 0, 1, WORD_NONE, false, run_add},
+    {"uplink rm", "UPLINK", "take an uplink away: nothing leaves by it any more", NULL,
+     NULL, 1, 1, WORD_NONE, false, run_rm},
+    {"address-pool ls", "", "list the public addresses that regions give out", NULL,
+     NULL, 0, 0, WORD_NONE, false, run_pool_ls},
+    {"address-pool add", "CIDR", "give a region public addresses to give out",
+     "Elastic IPs and the public addresses of instances come from here. A region "
+     "begins with\n"
+     "a pool of addresses that exist for documentation only: they serve inside a cloud "
+     "and\n"
+     "behind an uplink of mode nat. For mode bridge, name addresses that are yours on "
+     "the\n"
+     "uplink's network; the first pool then gives out nothing more.\n"
+     "\n"
+     "  moln address-pool add 192.0.2.64/26 --region us-east-1\n",
+     NULL, 1, 1, WORD_NONE, false, run_pool_add},
+    {"address-pool close", "POOL",
+     "give out nothing more of a pool; what tenants have stays theirs", NULL, NULL, 1,
+     1, WORD_NONE, false, run_pool_close},
+    {NULL},
+};

@@ -1,0 +1,149 @@
+/* uplinks.c - see uplinks.h. */
+#include "control/uplinks.h"
+
+#include "base/log.h"
+#include "control/wants.h"
+
+static bool
+is_for(const struct row_uplink *u, const struct row_node *node)
+{
+    return str_empty(u->node_id) ? str_eq(u->zone, node->zone)
+                                 : str_eq(u->node_id, node->id);
+}
+
+/* The node's; NULL: none. */
+static const struct row_uplink *
+uplink_of(const struct row_list *uplinks, const struct row_node *node)
+{
+    const struct row_uplink *found = NULL;
+    for (size_t i = 0; i < uplinks->count; i++) {
+        const struct row_uplink *u = uplinks->rows[i];
+        if (is_for(u, node) && (!found || !str_empty(u->node_id))) {
+            found = u;
+        }
+    }
+    return found;
+}
+
+static bool
+want_uplink(const struct pass *pass, const struct row_node *node,
+            const struct row_uplink *u, struct err *err)
+{
+    const struct link_uplink record = {
+        .id = u->id,
+        .mode = u->mode,
+        .link = u->link,
+        .generation = 1,
+        .address = u->address,
+        .router = u->router,
+        .default_too = u->default_too,
+    };
+    return want_put(pass->txn, node->id, LINK_UPLINK, u->id, NULL, &record, err);
+}
+
+static bool
+drop_others(const struct pass *pass, const struct row_node *node,
+            const struct row_uplink *kept, struct err *err)
+{
+    const struct row_node_want prefix = {.node_id = node->id, .kind = LINK_UPLINK};
+    const struct row_query query = {.prefix = &prefix, .prefix_fields = 2};
+    struct row_list there;
+    if (!row_list(pass->txn, &row_node_want_type, &query, &there, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < there.count; i++) {
+        const struct row_node_want *want = there.rows[i];
+        if (!want->deleted && !(kept && str_eq(kept->id, want->id)) &&
+            !want_take_down(pass->txn, node->id, LINK_UPLINK, want->id, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+node_uplinks(const struct pass *pass, const struct row_list *uplinks,
+             const struct row_node *node, struct err *err)
+{
+    const struct row_uplink *u = uplink_of(uplinks, node);
+    return !str_eq(node->state, "active") ||
+           (drop_others(pass, node, u, err) && (!u || want_uplink(pass, node, u, err)));
+}
+
+bool
+uplinks_pass(const struct pass *pass, const char *account UNUSED, const char *id,
+             struct err *err)
+{
+    struct row_list uplinks, nodes;
+    bool every = str_empty(id) || str_eq(id, "-");
+    if (!row_list(pass->txn, &row_uplink_type, &(struct row_query){0}, &uplinks, err)) {
+        return false;
+    }
+    if (!every) {
+        const struct row_node key = {.id = id};
+        const void *node;
+        return row_get(pass->txn, &row_node_type, &key, &node, err) &&
+               (!node || node_uplinks(pass, &uplinks, node, err));
+    }
+    if (!row_list(pass->txn, &row_node_type, &(struct row_query){0}, &nodes, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < nodes.count; i++) {
+        if (!node_uplinks(pass, &uplinks, nodes.rows[i], err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- what nodes say ------------------------------------------------------------------- */
+
+static bool
+tell(const struct pass *pass, const struct row_uplink_seen *seen, const char *event_id,
+     struct err *err)
+{
+    const struct row_node_event event = {
+        .node_id = seen->node_id,
+        .id = event_id,
+        .at = pass->now_ns,
+        .kind = "uplink",
+        .object = seen->uplink_id,
+        .message = seen->message,
+        .level = "error",
+    };
+    log_warn("node %s: %s", seen->node_id, seen->message);
+    return row_put(pass->txn, &row_node_event_type, &event, err);
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+    return (str_empty(a) && str_empty(b)) || str_eq(a, b);
+}
+
+bool
+uplink_report(const struct pass *pass, const struct row_node_want *want,
+              const struct link_network_seen *seen, const char *event_id,
+              struct err *err)
+{
+    const struct row_uplink_seen row = {
+        .uplink_id = want->id,
+        .node_id = want->node_id,
+        .state = seen->state,
+        .message = seen->message,
+        .at = pass->now_ns,
+    };
+    const struct row_uplink_seen *old;
+    if (want->deleted && str_eq(seen->state, "absent")) {
+        return want_forget(pass->txn, want->node_id, LINK_UPLINK, want->id, err) &&
+               row_delete(pass->txn, &row_uplink_seen_type, &row, err);
+    }
+    if (!row_get(pass->txn, &row_uplink_seen_type, &row, (const void **)&old, err)) {
+        return false;
+    }
+    if (old && str_eq(old->state, row.state) && same_text(old->message, row.message)) {
+        return true;
+    }
+    return row_put(pass->txn, &row_uplink_seen_type, &row, err) &&
+           (!str_eq(row.state, "error") || tell(pass, &row, event_id, err));
+}
