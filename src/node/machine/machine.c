@@ -348,12 +348,20 @@ machines_pass(struct machines *set, int64_t *out_wake_ns)
 
 /* ---- what is seen ---------------------------------------------------------------- */
 
+/* It ran, and will again: for its owner it does so all the time. A reboot that is asked for
+ * before the first start is none. */
+static bool
+is_between(const struct machine *m, const struct machine_facts *f)
+{
+    return machine_is_rebooting(f) && m->up_since_ns != 0;
+}
+
 static const char *
 state_of(const struct machine *m, const struct machine_facts *f)
 {
     switch (m->process) {
     case PROCESS_STARTING:
-        return machine_is_rebooting(f) ? "running" : "starting";
+        return is_between(m, f) ? "running" : "starting";
     case PROCESS_UP:
         if (f->deleted || f->orphan) {
             return "stopping";
@@ -374,7 +382,7 @@ state_of(const struct machine *m, const struct machine_facts *f)
     if (!f->running || f->halted_generation == f->generation) {
         return "stopped";
     }
-    return machine_is_rebooting(f) ? "running" : "preparing";
+    return is_between(m, f) ? "running" : "preparing";
 }
 
 static void
