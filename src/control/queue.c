@@ -15,14 +15,14 @@
 struct item {
     struct queue *queue;
     char *key;
-    bool waiting; /* In the line. */
+    bool waiting; /* In the line, or resting. */
     bool running; /* A pass is under way... */
     bool again;   /* ...and something changed meanwhile. */
     unsigned failures;
     uint64_t not_before_ms; /* By uv_now. */
     struct arena *arena;
     struct err err;
-    struct item *next_done;
+    struct item *next; /* In the line, or among the done. */
 };
 
 struct queue {
@@ -31,8 +31,9 @@ struct queue {
     VEC(char *) incoming;
     struct item *done;
 
-    struct map *items; /* By key; loop thread only, as all below. */
-    VEC(struct item *) line;
+    struct map *items;          /* By key; loop thread only, as all below. */
+    struct item *first, **last; /* The line: they start as soon as they may. */
+    VEC(struct item *) resting; /* After a failure, until their time. */
     size_t running;
     uv_async_t wake;
     uv_timer_t timer;
@@ -72,6 +73,7 @@ queue_create(const struct queue_config *config)
     q->config = *config;
     pthread_mutex_init(&q->lock, NULL);
     q->items = map_create(item_destroy);
+    q->last = &q->first;
     uv_async_init(config->loop, &q->wake, on_wake);
     uv_timer_init(config->loop, &q->timer);
     q->wake.data = q->timer.data = q;
@@ -103,10 +105,18 @@ item_done(void *ctx, const struct err *err)
     struct queue *q = item->queue;
     item->err = *err;
     pthread_mutex_lock(&q->lock);
-    item->next_done = q->done;
+    item->next = q->done;
     q->done = item;
     pthread_mutex_unlock(&q->lock);
     uv_async_send(&q->wake);
+}
+
+static void
+line_put(struct queue *q, struct item *item)
+{
+    item->next = NULL;
+    *q->last = item;
+    q->last = &item->next;
 }
 
 static void
@@ -116,7 +126,11 @@ item_enqueue(struct queue *q, struct item *item)
         item->again = true;
     } else if (!item->waiting) {
         item->waiting = true;
-        VEC_PUSH(&q->line, item);
+        if (item->not_before_ms > uv_now(q->config.loop)) {
+            VEC_PUSH(&q->resting, item);
+        } else {
+            line_put(q, item);
+        }
     }
 }
 
@@ -180,27 +194,42 @@ queue_take_done(struct queue *q)
     q->done = NULL;
     pthread_mutex_unlock(&q->lock);
     while (done) {
-        struct item *next = done->next_done;
+        struct item *next = done->next;
         item_settle(q, done);
         done = next;
     }
 }
 
-/* Starts what may start; returns how long to wait for the rest, or 0. */
+/* Those whose time has come, or that there is news of, join the line; returns how long
+ * the next of the others has to wait, or 0. */
 static uint64_t
-queue_start(struct queue *q)
+queue_wake_resting(struct queue *q)
 {
     uint64_t now = uv_now(q->config.loop), wait = 0;
     size_t kept = 0;
-    for (size_t i = 0; i < q->line.count; i++) {
-        struct item *item = q->line.items[i];
-        if (q->running >= QUEUE_AT_ONCE || item->not_before_ms > now) {
-            if (item->not_before_ms > now) {
-                uint64_t left = item->not_before_ms - now;
-                wait = wait ? MIN(wait, left) : left;
-            }
-            q->line.items[kept++] = item;
+    for (size_t i = 0; i < q->resting.count; i++) {
+        struct item *item = q->resting.items[i];
+        if (item->not_before_ms <= now) {
+            line_put(q, item);
             continue;
+        }
+        uint64_t left = item->not_before_ms - now;
+        wait = wait ? MIN(wait, left) : left;
+        q->resting.items[kept++] = item;
+    }
+    q->resting.count = kept;
+    return wait;
+}
+
+/* However long the line is, a turn looks only at what it starts. */
+static void
+queue_start(struct queue *q)
+{
+    while (q->first && q->running < QUEUE_AT_ONCE) {
+        struct item *item = q->first;
+        q->first = item->next;
+        if (!q->first) {
+            q->last = &q->first;
         }
         item->waiting = false;
         item->running = true;
@@ -208,8 +237,6 @@ queue_start(struct queue *q)
         q->running++;
         store_write_async(q->config.store, item->arena, item_txn, item_done, item);
     }
-    q->line.count = kept;
-    return wait;
 }
 
 static void
@@ -222,7 +249,7 @@ on_handle_closed(uv_handle_t *handle)
     void (*closed)(void *) = q->closed;
     void *ctx = q->closed_ctx;
     map_destroy(q->items);
-    VEC_FREE(&q->line);
+    VEC_FREE(&q->resting);
     VEC_FREE(&q->incoming);
     pthread_mutex_destroy(&q->lock);
     free(q);
@@ -241,7 +268,8 @@ queue_turn(struct queue *q)
         }
         return;
     }
-    uint64_t wait = queue_start(q);
+    uint64_t wait = queue_wake_resting(q);
+    queue_start(q);
     if (wait) {
         uv_timer_start(&q->timer, on_timer, wait, 0);
     }
