@@ -52,7 +52,7 @@ struct link_client {
     struct channels channels;
     struct reports *reports;
     struct arena *arena; /* Of the frame being read. */
-    char scratch[STREAM_SCRATCH];
+    char *scratch; /* STREAM_SCRATCH bytes. */
 };
 
 /* Of the client's stream (client_talk.c). */

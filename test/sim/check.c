@@ -2,7 +2,7 @@
  *
  * While it ran:  no instance ran on two hosts, or twice on one; none ran again once its
  *                tenant was told that it is terminated; no host carried more than it has;
- *                no two running instances had one address; nothing that was launched was
+ *                nothing was said to run that never did; no two running instances had one address; nothing that was launched was
  *                missing from an answer; one token never gave two answers.
  * At rest:       what is wanted is so, and nothing else is there: every instance that
  *                should run does, on its host; no guest, disk, port or network without a
@@ -228,6 +228,11 @@ take_in(struct judge *j, const struct moment *m)
         break;
     case MOMENT_LAUNCHED:
         on_launched(j, m);
+        break;
+    case MOMENT_UP:
+        if (running_of(j, m->id)->times == 0) {
+            broken(j, m, "%s is said to run and never did", m->id);
+        }
         break;
     case MOMENT_GONE:
         on_gone(j, m);

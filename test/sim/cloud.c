@@ -193,6 +193,10 @@ on_start(void *ctx)
     struct err err = {0};
     trace("control plane starts");
     open_store(c, &c->process->clock);
+    c->pool = pool_create(c->store, &c->config, &err);
+    if (!c->pool) {
+        sim_abort("the pool: %s", err.msg);
+    }
     struct nodes_config config = {
         .loop = &c->process->loop,
         .store = c->store,
@@ -200,13 +204,13 @@ on_start(void *ctx)
         .clock = &c->process->clock,
         .rng = world_rng(CHANCE_IDS),
         .cloud = &c->config,
+        .pool = c->pool,
         .tcp_host = LINK_ADDRESS,
         .tcp_port = LINK_PORT_NUMBER,
         .region = CLOUD_REGION,
         .zone = CLOUD_ZONE,
     };
-    c->pool = pool_create(c->store, &c->config, &err);
-    c->control = c->pool ? control_create(&config, &err) : NULL;
+    c->control = control_create(&config, &err);
     if (!c->control) {
         sim_abort("the control plane cannot start: %s", err.msg);
     }
@@ -307,6 +311,7 @@ struct request {
     struct err err;
     struct process *process; /* That carries it out. */
     struct event *watchdog;
+    char account[16];
 };
 
 static void
@@ -320,6 +325,9 @@ static void
 on_answer(void *ctx)
 {
     struct request *r = ctx;
+    if (!r->done) {
+        return; /* Too late. */
+    }
     world_cancel(r->watchdog);
     request_end(r);
 }
@@ -347,7 +355,7 @@ request_txn(struct txn *txn, void *ctx, struct err *err)
         .config = &r->cloud->config,
         .rng = world_rng(CHANCE_IDS),
         .now_ns = r->now_ns,
-        .account = operator? "operator" : r->cloud->account,
+        .account = operator? "operator" : r->account,
         .user_arn = "arn:aws:iam::111122223333:root",
         .region = CLOUD_REGION,
         .operation = r->operation->name,
@@ -404,6 +412,7 @@ cloud_call(struct cloud *c, const struct service *service, const char *name,
                           .done = done,
                           .ctx = ctx,
                           .process = c->process};
+    memcpy(r->account, c->account, sizeof r->account);
     r->in = ask(arena, ctx);
     if (!r->operation) {
         sim_abort("there is no operation %s", name);

@@ -20,7 +20,7 @@ static struct {
     struct run *run;
     unsigned count;
     int64_t every_ns;
-    bool may_revoke;
+    bool may_revoke, ended;
 } faults;
 
 static int64_t
@@ -289,8 +289,7 @@ static void
 on_fault(void *ctx)
 {
     unsigned all = 0;
-    if (world_now() >= faults.run->chaos_until_ns) {
-        faults.run->cloud.lost_percent = 0;
+    if (faults.ended) {
         return;
     }
     for (size_t i = 0; i < ARRAY_LEN(plan); i++) {
@@ -318,6 +317,20 @@ faults_begin(struct run *run)
     faults.every_ns = world_between(CHANCE_FAULTS, EVERY_MIN_NS, EVERY_MAX_NS);
     (void)world_after(NULL, world_between(CHANCE_FAULTS, NS_PER_MS, EVERY_MIN_NS),
                       on_fault, NULL);
+}
+
+void
+faults_end(void)
+{
+    faults.ended = true;
+    faults.run->cloud.lost_percent = 0;
+    faults.run->cloud.process->crash_in = 0;
+    for (size_t i = 0; i < faults.run->hosts.count; i++) {
+        struct process *p = faults.run->hosts.items[i]->process;
+        if (p) {
+            p->crash_in = 0;
+        }
+    }
 }
 
 unsigned

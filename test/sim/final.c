@@ -178,7 +178,9 @@ static void
 of_want(struct numbers *n, const void *row)
 {
     const struct row_node_want *w = row;
-    bool unseen = w->kind == LINK_METADATA || w->kind == LINK_BLOB_JOB;
+    /* A machine that never ran leaves nothing; guests are looked at by themselves. */
+    bool unseen =
+        w->kind == LINK_METADATA || w->kind == LINK_BLOB_JOB || w->kind == LINK_MACHINE;
     HISTORY(MOMENT_END_WANT, .host = host_of(n, w->node_id), .id = w->id,
             .kind_of = kind_name(w->kind),
             .state = w->deleted ? "deleted"

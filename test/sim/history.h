@@ -16,6 +16,7 @@ enum moment_kind {
     MOMENT_TAP,     /* 'id' (an instance) opened port 'other', with 'place'. */
     MOMENT_REVOKED, /* The host belongs to the cloud no more: nothing is promised of it. */
     MOMENT_LAUNCHED, /* A tenant was told: 'id' came of token 'other', has 'place'. */
+    MOMENT_UP,       /* A tenant was told that 'id' runs. */
     MOMENT_GONE,     /* A tenant was told that 'id' is terminated. */
     MOMENT_MISSING,  /* A tenant asked for all, and was not told of 'id'. */
     /* When it has come to rest. 'host' is where, if anywhere. */

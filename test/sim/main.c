@@ -5,6 +5,7 @@
  * sim --replay [--seeds FIRST:COUNT]       each seed twice: the same must happen
  * sim --break NAME [--seeds FIRST:COUNT]   with a bug (mutation.h): some seed must break
  * sim --first ...                          ends with the first seed that broke
+ * sim --scale --hosts N --instances N [--per-account N]   figures, as JSON (scale.h)
  *
  * Options for all: --hosts N, --chaos SECONDS, --no-faults. A seed's run depends on the
  * program and these options, and on nothing else. */
@@ -12,6 +13,7 @@
 #include "base/log.h"
 #include "mutation.h"
 #include "run.h"
+#include "scale.h"
 #include "world.h"
 
 #include <dlfcn.h>
@@ -35,6 +37,8 @@ struct options {
     struct run_config run;
     uint64_t first, count;
     unsigned jobs;
+    struct scale_config scale;
+    bool scaled;
     bool one, trace, logs, replay, only_first;
     const char *mutation;
 };
@@ -222,6 +226,25 @@ run_one(const struct options *o)
     _exit(status); /* What was killed in it is no leak. */
 }
 
+/* On the disk: what is kept there is not to be counted as memory. */
+static int
+run_scaled(struct options *o)
+{
+    char dir[] = "/tmp/moln-sim-XXXXXX";
+    struct err err = {0};
+    if (!mkdtemp(dir)) {
+        sim_abort("no folder: %s", strerror(errno));
+    }
+    o->scale.hosts = o->run.hosts ? o->run.hosts : 1000;
+    o->scale.dir = dir;
+    scale_run(&o->scale);
+    if (!dir_remove(dir, &err)) {
+        fprintf(stderr, "sim: %s\n", err.msg);
+    }
+    (void)fflush(stdout);
+    _exit(0);
+}
+
 static void
 read_options(int argc, char **argv, struct options *o)
 {
@@ -236,6 +259,9 @@ read_options(int argc, char **argv, struct options *o)
         {"no-faults", no_argument, NULL, 'n'},
         {"replay", no_argument, NULL, 'r'},
         {"break", required_argument, NULL, 'b'},
+        {"scale", no_argument, NULL, 'x'},
+        {"instances", required_argument, NULL, 'i'},
+        {"per-account", required_argument, NULL, 'a'},
         {"first", no_argument, NULL, '1'},
         {0},
     };
@@ -271,6 +297,15 @@ read_options(int argc, char **argv, struct options *o)
         case 'r':
             o->replay = true;
             break;
+        case 'x':
+            o->scaled = true;
+            break;
+        case 'i':
+            o->scale.instances = (unsigned)atoi(optarg);
+            break;
+        case 'a':
+            o->scale.per_account = (unsigned)MAX(1, atoi(optarg));
+            break;
         case '1':
             o->only_first = true;
             break;
@@ -290,7 +325,15 @@ read_options(int argc, char **argv, struct options *o)
 int
 main(int argc, char **argv)
 {
-    struct options o = {.first = 1, .count = 100, .jobs = 2};
+    struct options o = {
+        .first = 1,
+        .count = 100,
+        .jobs = 2,
+        .scale = {.instances = 10000,
+                  .per_account = 100,
+                  .per_call = 10,
+                  .at_once = 32},
+    };
     struct rlimit files;
     read_options(argc, argv, &o);
     if (dlopen("libuv.so.1", RTLD_NOLOAD | RTLD_LAZY)) {
@@ -302,6 +345,9 @@ main(int argc, char **argv)
     }
     log_init("sim", o.logs ? LOG_DEBUG : (enum log_level)(LOG_ERROR + 1), 1);
     (void)signal(SIGPIPE, SIG_IGN);
+    if (o.scaled) {
+        return run_scaled(&o);
+    }
     if (o.one) {
         run_one(&o);
     }

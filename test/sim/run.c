@@ -109,6 +109,9 @@ run_seed(const struct run_config *config, struct run_result *out)
         faults_begin(&run);
     }
     step_until(run.chaos_until_ns);
+    if (!config->no_faults) {
+        faults_end();
+    }
     trace("no more faults");
     tenant_end(world_percent(CHANCE_TENANT, 50));
     step_until(run.chaos_until_ns + REST_NS);

@@ -30,8 +30,10 @@ struct run_result {
 
 void run_seed(const struct run_config *config, struct run_result *out);
 
-/* faults.c: from now until 'run->chaos_until_ns'; then all of them end. */
+/* faults.c: from now until 'run->chaos_until_ns'; those that last end by themselves. */
 void faults_begin(struct run *run);
+/* Nothing that was planned happens any more. */
+void faults_end(void);
 unsigned faults_count(void);
 /* final.c: writes what there is at rest into the history. */
 void final_write(struct run *run);

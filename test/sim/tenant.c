@@ -1,6 +1,7 @@
 /* tenant.c - see tenant.h. */
 #include "tenant.h"
 
+#include "core/lifecycle.h"
 #include "history.h"
 #include "service/ec2/api.h"
 
@@ -12,6 +13,7 @@ extern const struct service ec2_service;
 
 struct server {
     char id[48];
+    bool up;   /* Told that it runs. */
     bool gone; /* Told that it is terminated. */
 };
 
@@ -68,8 +70,12 @@ static void
 saw_one(const struct ec2_instance *inst)
 {
     struct server *server = server_of(inst->instance_id);
-    if (server && !server->gone && inst->state && inst->state->has_code &&
-        inst->state->code == 48) {
+    int64_t code = inst->state && inst->state->has_code ? inst->state->code : 0;
+    if (server && !server->up && code == INSTANCE_RUNNING) {
+        server->up = true;
+        HISTORY(MOMENT_UP, .id = server->id);
+    }
+    if (server && !server->gone && code == INSTANCE_TERMINATED) {
         server->gone = true;
         tenant.live--;
         HISTORY(MOMENT_GONE, .id = server->id);
