@@ -1,9 +1,11 @@
 /* control.c - see control.h. */
 #include "control/control.h"
 
+#include "base/log.h"
 #include "control/janitor.h"
 #include "control/jobs.h"
 #include "control/leases.h"
+#include "control/members.h"
 #include "control/nat_loop.h"
 #include "control/network_loop.h"
 #include "control/queue.h"
@@ -14,6 +16,7 @@
 
 struct control {
     struct nodes_config config;
+    struct members *members;
     struct nodes *nodes;
     struct queue *queue;
     struct janitor *janitor;
@@ -72,7 +75,9 @@ wake(struct control *control, const char *pass, const char *account, const char 
     char key[KEY_MAX];
     snprintf(key, sizeof key, "%s %s %s", pass, str_empty(account) ? "-" : account,
              str_empty(id) ? "-" : id);
-    queue_add(control->queue, key);
+    if (members_owns(control->members, key)) {
+        queue_add(control->queue, key);
+    }
 }
 
 static bool
@@ -80,8 +85,15 @@ control_pass(void *ctx, struct txn *txn, const char *key, struct err *err)
 {
     struct control *control = ctx;
     char name[32], account[32], id[64];
+    bool ours;
     if (sscanf(key, "%31s %31s %63s", name, account, id) != 3) {
         return true;
+    }
+    if (!members_holds(control->members, txn, key, &ours, err)) {
+        return false;
+    }
+    if (!ours) {
+        return true; /* Another process has it now, and looked at everything. */
     }
     struct pass pass = {
         .txn = txn,
@@ -152,6 +164,10 @@ on_change(void *ctx, const struct row_type *type, const void *key)
         wake(control, "uplinks", "", row->id);
     } else if (type == &row_uplink_type) {
         wake(control, "uplinks", "", "");
+    } else if (type == &row_node_stream_type) {
+        nodes_changed(control->nodes, ((const struct row_node_stream *)key)->id);
+    } else if (type == &row_control_type) {
+        members_changed(control->members);
     } else if (type == &row_vpc_node_type) {
         const struct row_vpc_node *row = key;
         wake(control, "place", row->vpc_id, row->node_id);
@@ -195,23 +211,74 @@ wake_instance(void *ctx, const char *account, const char *instance_id)
     wake(ctx, "instance", account, instance_id);
 }
 
+static void
+tell_sharing(struct control *control)
+{
+    if (control->config.sharing) {
+        control->config.sharing(control->config.sharing_ctx,
+                                members_count(control->members));
+    }
+}
+
+/* The work was divided anew: what is ours now may have been another's, half done. */
+static bool
+on_members_changed(void *ctx)
+{
+    struct control *control = ctx;
+    AUTO(arena) struct arena *arena = arena_create();
+    struct err err = {0};
+    log_info("control: %zu processes share the work", members_count(control->members));
+    tell_sharing(control);
+    return store_read(control->config.store, arena, wake_all, control, &err) ||
+           (log_warn("control: looking at everything: %s", err.msg), false);
+}
+
 /* ---- life ------------------------------------------------------------------------ */
+
+static bool
+enter(struct control *control, struct err *err)
+{
+    struct nodes_config *config = &control->config;
+    config->members =
+        members_create(&(struct members_config){.loop = config->loop,
+                                                .store = config->store,
+                                                .clock = config->clock,
+                                                .rng = config->rng,
+                                                .id = config->control_id,
+                                                .alone = config->alone,
+                                                .changed = on_members_changed,
+                                                .ctx = control},
+                       err);
+    control->members = config->members;
+    control->nodes = config->members ? nodes_create(config, err) : NULL;
+    if (!control->nodes) {
+        return false;
+    }
+    tell_sharing(control);
+    if (!config->link_host) {
+        return true;
+    }
+    AUTO(buf) struct buf link = {0};
+    buf_printf(&link, strchr(config->link_host, ':') ? "[%s]:%d" : "%s:%d",
+               config->link_host,
+               config->link_port ? config->link_port : nodes_port(control->nodes));
+    return members_set_link(control->members, buf_str(&link), err);
+}
 
 struct control *
 control_create(const struct nodes_config *config, struct err *err)
 {
     struct control *control = xcalloc(1, sizeof *control);
     control->config = *config;
-    control->nodes = nodes_create(config, err);
-    if (!control->nodes) {
-        free(control);
-        return NULL;
+    if (!enter(control, err)) {
+        return NULL; /* The caller ends the program; nothing was promised to anyone yet.
+                      */
     }
     control->queue = queue_create(&(struct queue_config){.loop = config->loop,
                                                          .store = config->store,
                                                          .pass = control_pass,
                                                          .ctx = control});
-    control->janitor = janitor_create(config);
+    control->janitor = janitor_create(&control->config);
     control->leases = leases_create(&(struct leases_config){
         .config = &control->config, .wake = wake_instance, .ctx = control});
     store_watch(config->store, on_change, control);
@@ -236,6 +303,7 @@ on_queue_closed(void *ctx)
     void (*closed)(void *) = control->closed;
     void *closed_ctx = control->closed_ctx;
     nodes_close(control->nodes);
+    members_close(control->members);
     free(control);
     closed(closed_ctx);
 }

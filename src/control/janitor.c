@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/timefmt.h"
 #include "control/blob_sweep.h"
+#include "control/members.h"
 #include "core/instance_rows.h"
 #include "core/lifecycle.h"
 
@@ -177,6 +178,9 @@ static void
 on_work(uv_work_t *work)
 {
     struct janitor *j = work->data;
+    if (!members_owns(j->config.members, "janitor")) {
+        return; /* Another process does it. */
+    }
     struct round round = {.janitor = j, .now_ns = clock_real(j->config.clock)};
     AUTO(arena) struct arena *arena = arena_create();
     struct err err = {0};

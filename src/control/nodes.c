@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "control/leases.h"
+#include "control/members.h"
 #include "control/reports.h"
 #include "core/id.h"
 
@@ -140,10 +141,30 @@ struct report_in {
     const char *event_id;
 };
 
+bool
+stream_is_ours(struct errand *e, struct txn *txn, bool *out, struct err *err)
+{
+    const struct row_node_stream *stream;
+    struct row_node_stream key = {.id = e->node_id};
+    if (!row_get(txn, &row_node_stream_type, &key, (const void **)&stream, err)) {
+        return false;
+    }
+    *out = stream && str_eq(stream->run, members_run(e->nodes->config.members));
+    return true;
+}
+
 static bool
 report_txn(struct errand *e, struct txn *txn, struct err *err)
 {
     const struct report_in *in = e->in;
+    bool ours;
+    if (!stream_is_ours(e, txn, &ours, err)) {
+        return false;
+    }
+    if (!ours) { /* What it says may be older than what was heard elsewhere. */
+        return err_set(err, ERR_GONE,
+                       "the node has a stream to another control process");
+    }
     return report_apply(&e->pass, e->node_id, in->kind, in->record, in->revision,
                         in->event_id, err);
 }
@@ -235,8 +256,13 @@ ack_txn(struct errand *e, struct txn *txn, struct err *err)
 {
     const struct row_node_seen *old;
     struct row_node_seen row = {.id = e->node_id};
-    if (!row_get(txn, &row_node_seen_type, &row, (const void **)&old, err)) {
+    bool ours;
+    if (!row_get(txn, &row_node_seen_type, &row, (const void **)&old, err) ||
+        !stream_is_ours(e, txn, &ours, err)) {
         return false;
+    }
+    if (!ours) {
+        return true;
     }
     if (old) {
         row = *old;
@@ -260,7 +286,17 @@ lost_txn(struct errand *e, struct txn *txn, struct err *err)
 {
     const struct row_node_seen *old;
     struct row_node_seen row = {.id = e->node_id};
-    if (!row_get(txn, &row_node_seen_type, &row, (const void **)&old, err)) {
+    const struct row_node_stream *stream;
+    struct row_node_stream key = {.id = e->node_id};
+    if (!row_get(txn, &row_node_seen_type, &row, (const void **)&old, err) ||
+        !row_get(txn, &row_node_stream_type, &key, (const void **)&stream, err)) {
+        return false;
+    }
+    if (!stream || stream->session != *(int64_t *)e->in ||
+        !str_eq(stream->run, members_run(e->nodes->config.members))) {
+        return true; /* It has opened another one, here or elsewhere. */
+    }
+    if (!row_delete(txn, &row_node_stream_type, stream, err)) {
         return false;
     }
     if (!old || !old->connected) {
@@ -286,6 +322,8 @@ on_lost(void *ctx, struct link_peer *peer, const char *why)
         map_del(nodes->by_node, state->node_id);
         struct errand *e = errand_create(nodes, NULL, lost_txn, NULL);
         memcpy(e->node_id, state->node_id, sizeof e->node_id);
+        int64_t session = (int64_t)link_peer_id(peer);
+        e->in = arena_memdup(e->arena, &session, sizeof session);
         errand_run(e);
     }
     free(state);
@@ -299,6 +337,7 @@ struct node_change {
 struct node_look {
     const char *node_id;
     const struct row_node *row;
+    const struct row_node_stream *stream;
 };
 
 static bool
@@ -306,7 +345,10 @@ look_read(struct txn *txn, void *ctx, struct err *err)
 {
     struct node_look *look = ctx;
     struct row_node key = {.id = look->node_id};
-    return row_get(txn, &row_node_type, &key, (const void **)&look->row, err);
+    struct row_node_stream stream = {.id = look->node_id};
+    return row_get(txn, &row_node_type, &key, (const void **)&look->row, err) &&
+           row_get(txn, &row_node_stream_type, &stream, (const void **)&look->stream,
+                   err);
 }
 
 static void
@@ -323,6 +365,9 @@ on_node_changed(void *ctx)
             log_warn("control: node %s: %s", change->node_id, err.msg);
         } else if (!look.row || !str_eq(look.row->state, "active")) {
             link_peer_close(peer, "revoked");
+        } else if (!look.stream ||
+                   !str_eq(look.stream->run, members_run(nodes->config.members))) {
+            link_peer_close(peer, "the node has a stream to another control process");
         } else {
             nodes_push(nodes, peer, false);
         }
@@ -353,8 +398,8 @@ cloud_read(struct txn *txn, void *ctx, struct err *err)
     return row_get(txn, &row_cloud_type, &key, (const void **)&look->row, err);
 }
 
-/* A control plane that starts has nobody connected, whatever it believed when it ended.
- */
+/* Nodes are connected whose streams some process has: those of an earlier run of this
+ * one went with its membership. */
 static bool
 disconnect_all(struct txn *txn, void *ctx UNUSED, struct err *err)
 {
@@ -365,6 +410,14 @@ disconnect_all(struct txn *txn, void *ctx UNUSED, struct err *err)
     }
     for (size_t i = 0; i < list.count; i++) {
         struct row_node_seen row = *(const struct row_node_seen *)list.rows[i];
+        const void *stream;
+        if (!row_get(txn, &row_node_stream_type,
+                     &(struct row_node_stream){.id = row.id}, &stream, err)) {
+            return false;
+        }
+        if (stream || !row.connected) {
+            continue;
+        }
         row.connected = false;
         if (!row_put(txn, &row_node_seen_type, &row, err)) {
             return false;

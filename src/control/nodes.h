@@ -13,6 +13,7 @@
 #include "store/blobs.h"
 
 struct nodes;
+struct members;
 
 struct nodes_config {
     uv_loop_t *loop;
@@ -26,6 +27,15 @@ struct nodes_config {
     const char *tcp_host;  /* NULL: no TCP. */
     int tcp_port;
     const char *region, *zone; /* Of the local node. */
+    /* Of this process among those that share the store; see members.h. */
+    const char *control_id;
+    const char *link_host; /* Where others reach what tcp_host listens on. */
+    int link_port;         /* 0: as nodes_port. */
+    bool alone;
+    /* How many they are now, this one included; on the loop, once at the start too. */
+    void (*sharing)(void *ctx, size_t processes);
+    void *sharing_ctx;
+    struct members *members; /* Set by control_create. */
 };
 
 /* Loads the cloud's CA and listens. */

@@ -63,6 +63,9 @@ void nodes_on_hello(void *ctx, struct link_peer *peer, const struct link_identit
 /* nodes_blobs.c */
 void nodes_on_channel(void *ctx, struct link_peer *peer, struct link_channel *channel,
                       const struct link_channel_open *open);
+/* nodes.c: whether this process has the node's stream, by the transaction's rows. */
+MUST_CHECK bool stream_is_ours(struct errand *e, struct txn *txn, bool *out,
+                               struct err *err);
 /* nodes.c: sends what the peer has not got yet; 'first', after a hello, says when that
  * was all. */
 void nodes_push(struct nodes *nodes, struct link_peer *peer, bool first);

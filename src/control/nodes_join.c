@@ -9,6 +9,7 @@
 #include "base/crypto.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "control/members.h"
 #include "control/reports.h"
 #include "core/id.h"
 
@@ -27,6 +28,7 @@ struct hello_out {
     const char *refuse_code, *refuse_text; /* NULL: welcome. */
     const struct row_node *node;
     bool snapshot;
+    struct desc_list links;
 };
 
 static bool
@@ -46,12 +48,20 @@ local_node(struct errand *e, struct txn *txn, struct row_node *out, struct err *
     if (!row_list(txn, &row_node_type, &query, &all, err)) {
         return false;
     }
+    const struct row_node *here = NULL;
+    const char *control = members_id(e->nodes->config.members);
     for (size_t i = 0; i < all.count; i++) {
         const struct row_node *node = all.rows[i];
-        if (node->local && str_eq(node->state, "active")) {
-            *out = *node;
-            return true;
+        bool free = str_empty(node->control); /* From when there was one process. */
+        if (node->local && str_eq(node->state, "active") &&
+            (str_eq(node->control, control) || (free && !here))) {
+            here = node;
         }
+    }
+    if (here) {
+        *out = *here;
+        out->control = control;
+        return str_eq(here->control, control) || row_put(txn, &row_node_type, out, err);
     }
     *out = (struct row_node){
         .id = in->new_id,
@@ -60,6 +70,7 @@ local_node(struct errand *e, struct txn *txn, struct row_node *out, struct err *
         .state = "active",
         .joined_at = e->pass.now_ns,
         .local = true,
+        .control = control,
     };
     return row_insert(txn, &row_node_type, out, err);
 }
@@ -114,7 +125,13 @@ hello_seen(struct errand *e, struct txn *txn, const char *node_id, struct err *e
     }
     row.at = e->pass.now_ns;
     row.connected = true;
-    return row_put(txn, &row_node_seen_type, &row, err);
+    struct row_node_stream stream = {
+        .id = node_id,
+        .run = members_run(e->nodes->config.members),
+        .session = (int64_t)e->peer_id,
+    };
+    return row_put(txn, &row_node_seen_type, &row, err) &&
+           row_put(txn, &row_node_stream_type, &stream, err);
 }
 
 static bool
@@ -142,7 +159,8 @@ hello_txn(struct errand *e, struct txn *txn, struct err *err)
     }
     /* A node that knows more than we do has seen rows that a restore took back. */
     out->snapshot = in->have_revision == 0 || in->have_revision >= revision;
-    return hello_seen(e, txn, node->id, err);
+    return hello_seen(e, txn, node->id, err) &&
+           members_links(e->nodes->config.members, txn, &out->links, err);
 }
 
 static void
@@ -167,6 +185,7 @@ hello_welcome(struct nodes *nodes, struct link_peer *peer, const struct hello_in
                                 .snapshot = out->snapshot,
                                 .zone = node->zone,
                                 .region = node->region,
+                                .control = {out->links.items, out->links.count},
                             });
     nodes_push(nodes, peer, true);
 }

@@ -107,8 +107,6 @@ link_client_create(const struct link_client_config *config, struct err *err)
     client->ops = config->ops;
     client->ctx = config->ctx;
     client->unix_path = dup_or_null(config->unix_path);
-    client->host = dup_or_null(config->host);
-    client->port = config->port;
     client->node_id = dup_or_null(config->node_id);
     client->cloud_id = dup_or_null(config->cloud_id);
     client->boot_id = dup_or_null(config->boot_id);
@@ -123,13 +121,20 @@ link_client_create(const struct link_client_config *config, struct err *err)
     (void)uv_timer_init(config->loop, &client->renew_timer);
     client->timer.data = client->renew_timer.data = client;
     client->handles_open = 2;
-    if (!client->unix_path && !client_set_up_tls(client, config, err)) {
+    if (!client->unix_path && (!link_client_set_places(client, config->places, err) ||
+                               !client_set_up_tls(client, config, err))) {
         return NULL;
     }
     (void)uv_timer_start(&client->timer, client_try, 0, 0);
     (void)uv_timer_start(&client->renew_timer, client_look_at_renewal, RENEW_LOOK_MS,
                          RENEW_LOOK_MS);
     return take_link_client(&client);
+}
+
+bool
+link_client_set_places(struct link_client *client, const char *places, struct err *err)
+{
+    return places_read(places ? places : "", client->places, &client->place_count, err);
 }
 
 static void
@@ -144,10 +149,9 @@ client_free(struct link_client *client)
     if (client->key_pem) {
         explicit_bzero(client->key_pem, strlen(client->key_pem));
     }
-    char *texts[] = {client->unix_path, client->host,          client->node_id,
-                     client->cloud_id,  client->boot_id,       client->hostname,
-                     client->ca_pem,    client->agent_version, client->cert_pem,
-                     client->key_pem};
+    char *texts[] = {client->unix_path,     client->node_id,  client->cloud_id,
+                     client->boot_id,       client->hostname, client->ca_pem,
+                     client->agent_version, client->cert_pem, client->key_pem};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         free(texts[i]);
     }
@@ -316,7 +320,7 @@ client_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *list)
             count++;
         }
         struct addrinfo *pick = list; /* Another one at each try. */
-        for (unsigned i = client->tries % count; i; i--) {
+        for (size_t i = client->tries / client->place_count % count; i; i--) {
             pick = pick->ai_next;
         }
         client_connect_tcp(client, pick->ai_addr);
@@ -330,14 +334,16 @@ client_resolve(struct link_client *client)
     struct sockaddr_storage at;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     char port[16];
-    if (uv_ip4_addr(client->host, client->port, (struct sockaddr_in *)&at) == 0 ||
-        uv_ip6_addr(client->host, client->port, (struct sockaddr_in6 *)&at) == 0) {
+    /* After a welcome the same one first: it may only have been started again. */
+    const struct place *place = &client->places[client->tries % client->place_count];
+    if (uv_ip4_addr(place->host, place->port, (struct sockaddr_in *)&at) == 0 ||
+        uv_ip6_addr(place->host, place->port, (struct sockaddr_in6 *)&at) == 0) {
         client_connect_tcp(client, (struct sockaddr *)&at);
         return;
     }
-    snprintf(port, sizeof port, "%d", client->port);
+    snprintf(port, sizeof port, "%d", place->port);
     int rc = uv_getaddrinfo(client->loop, &client->attempt->resolve, client_resolved,
-                            client->host, port, &hints);
+                            place->host, port, &hints);
     if (rc < 0) {
         free(client->attempt);
         client->attempt = NULL;

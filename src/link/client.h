@@ -58,8 +58,7 @@ struct link_client_config {
     struct link_client_ops ops; /* All but key_made, enrolled and lease are required. */
     void *ctx;
     const char *unix_path; /* Either this... */
-    const char *host;      /* ...or these: name or address. */
-    int port;
+    const char *places;    /* ...or these: "HOST:PORT,...", tried in turn (place.h). */
     const char *node_id, *cloud_id; /* NULL before the first welcome. */
     const char *boot_id, *hostname, *agent_version;
     const char *ca_pem, *cert_pem, *key_pem; /* TCP; NULL before joining. */
@@ -73,19 +72,23 @@ link_client_create(const struct link_client_config *config, struct err *err);
 /* Ends the stream without callbacks but of channels and calls under way; the memory
  * goes when the loop has run the handles' close callbacks. NULL is a no-op. */
 void link_client_destroy(struct link_client *client);
+/* Other places to try, from the next attempt on; ERR_INVALID leaves those there are. */
+MUST_CHECK bool link_client_set_places(struct link_client *client, const char *places,
+                                       struct err *err);
 bool link_client_is_up(const struct link_client *client); /* Welcomed. */
 
 /* Reports a seen record (a struct of link_seen_desc(kind)); 'revision' is that of the
  * wanted record it answers, 0 where there is none. False, and nothing is kept, when 65 536
  * different ones wait already. */
-bool link_client_report(struct link_client *client, enum link_kind kind, int64_t revision,
-                        const void *record);
+bool link_client_report(struct link_client *client, enum link_kind kind,
+                        int64_t revision, const void *record);
 size_t link_client_reports_waiting(const struct link_client *client);
 /* Wants up to 'revision' are on disk. */
 void link_client_ack(struct link_client *client, int64_t revision);
 /* Asks for the node's lease; false when the link is down. The answer to an ask that a
  * stream took with it never comes. */
-bool link_client_ask_lease(struct link_client *client, const struct link_lease_ask *ask);
+bool link_client_ask_lease(struct link_client *client,
+                           const struct link_lease_ask *ask);
 /* 'ok' false: 'message' says why. Dropped when the stream that asked is gone. */
 void link_client_reply(struct link_client *client, int64_t call_id, bool ok,
                        struct blob body, const char *message);

@@ -7,6 +7,7 @@
 #include "link/channels.h"
 #include "link/client.h"
 #include "link/pki.h"
+#include "link/place.h"
 #include "link/reports.h"
 
 enum client_phase {
@@ -29,8 +30,9 @@ struct link_client {
     const struct rng *rng;
     struct link_client_ops ops;
     void *ctx;
-    char *unix_path, *host;
-    int port;
+    char *unix_path;
+    struct place places[PLACES_MAX];
+    size_t place_count;
     char *node_id, *cloud_id, *boot_id, *hostname, *agent_version;
     char *ca_pem, *cert_pem, *key_pem;
     struct join_token token;

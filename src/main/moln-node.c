@@ -1,6 +1,7 @@
 /* moln-node.c - the node agent as a program: options, signals, the loop. */
 #include "base/file.h"
 #include "base/log.h"
+#include "link/place.h"
 #include "node/agent.h"
 #include "node/metadata/metadata.h"
 
@@ -18,7 +19,8 @@ static const char usage[] =
     "HOST:PORT with a token from `moln node token` the first time. Guests outlive it.\n"
     "\n"
     "  --state DIR        state folder (MOLN_STATE, else /var/lib/moln)\n"
-    "  --join HOST:PORT   control plane to join\n"
+    "  --join HOST:PORT[,HOST:PORT...]\n"
+    "                     control plane to join: any of its processes\n"
     "  --token-file FILE  file with the token\n"
     "  --underlay ADDRESS this host's IPv4 address on a private network between hosts, "
     "over\n"
@@ -87,26 +89,6 @@ parse(int argc, char **argv, struct options *o)
     }
 }
 
-/* "host:port" or "[v6]:port" into its parts; 'host' is cut in place. */
-static bool
-split_place(char *text, char **out_host, int *out_port, struct err *err)
-{
-    char *colon = strrchr(text, ':'), *end = NULL;
-    long port = colon ? strtol(colon + 1, &end, 10) : 0;
-    if (!colon || !end || *end || port < 1 || port > 65535) {
-        return err_set(err, ERR_INVALID, "--join wants HOST:PORT, not '%s'", text);
-    }
-    *colon = '\0';
-    size_t len = strlen(text);
-    if (len > 1 && text[0] == '[' && text[len - 1] == ']') {
-        text[len - 1] = '\0';
-        text++;
-    }
-    *out_host = text;
-    *out_port = (int)port;
-    return true;
-}
-
 static void
 on_signal(uv_signal_t *signal, int number)
 {
@@ -139,9 +121,9 @@ static bool
 run(const struct options *o, struct err *err)
 {
     uv_loop_t loop;
-    AUTO(free) char *place = o->join ? xstrdup(o->join) : NULL;
     AUTO(free) char *token = NULL;
-    char *host = NULL;
+    struct place places[PLACES_MAX];
+    size_t count;
     struct agent_config config = {
         .loop = &loop,
         .clock = &clock_system,
@@ -154,11 +136,13 @@ run(const struct options *o, struct err *err)
         return err_set(err, ERR_DENIED,
                        "moln-node makes guests and networks: run it as root");
     }
-    if ((place && !split_place(place, &host, &config.join_port, err)) ||
-        (o->token_file && !file_read(o->token_file, 4096, &token, NULL, err))) {
+    if (o->join && !places_read(o->join, places, &count, err)) {
+        return err_wrap(err, "--join");
+    }
+    if (o->token_file && !file_read(o->token_file, 4096, &token, NULL, err)) {
         return false;
     }
-    config.join_host = host;
+    config.join = o->join;
     config.token = token;
     if (uv_loop_init(&loop) < 0) {
         return err_set(err, ERR_SYSTEM, "cannot make an event loop");

@@ -13,6 +13,7 @@
 #include "main/state.h"
 #include "service/gateway.h"
 
+#include <errno.h>
 #include <signal.h>
 
 struct molnd {
@@ -26,6 +27,7 @@ struct molnd {
     struct pool *pool;
     struct control *control;
     struct gateway *gateway;
+    size_t processes; /* That serve this cloud. */
     uv_signal_t signals[2];
 };
 
@@ -78,6 +80,16 @@ on_key_changed(void *ctx, const struct row_type *type, const void *key UNUSED)
     }
 }
 
+static void
+on_sharing(void *ctx, size_t processes)
+{
+    struct molnd *m = ctx;
+    m->processes = processes;
+    if (m->gateway) { /* Else it is told as it starts. */
+        gateway_share(m->gateway, processes);
+    }
+}
+
 /* ---- starting -------------------------------------------------------------------- */
 
 static bool
@@ -103,8 +115,10 @@ open_store(struct molnd *m, struct err *err)
     if (!m->store) {
         return false;
     }
-    m->blobs =
-        blob_store_open(arena_printf(m->arena, "%s/blobs", m->state.control), err);
+    const char *blobs = m->settings.blobs
+                            ? m->settings.blobs
+                            : arena_printf(m->arena, "%s/blobs", m->state.control);
+    m->blobs = blob_store_open(blobs, err);
     return m->blobs &&
            bootstrap_run(m->store, &clock_system, &rng_system, &m->boot, err);
 }
@@ -123,9 +137,31 @@ write_keys(struct molnd *m, int fd, const char *id, const char *secret, struct e
                       err);
 }
 
+/* Where others reach what --link listens on: a name of this host when it is all of its
+ * addresses. */
+static bool
+link_address(struct molnd *m, struct nodes_config *config, struct err *err)
+{
+    char name[256];
+    if (m->settings.link_address) {
+        return settings_address(m->arena, m->settings.link_address, &config->link_host,
+                                &config->link_port, err) ||
+               err_wrap(err, "--link-address");
+    }
+    config->link_host = config->tcp_host;
+    if (str_eq(config->tcp_host, "0.0.0.0") || str_eq(config->tcp_host, "::")) {
+        if (gethostname(name, sizeof name) != 0) {
+            return err_sys(err, errno, "this host's name");
+        }
+        config->link_host = arena_strdup(m->arena, name);
+    }
+    return true;
+}
+
 static bool
 start_control(struct molnd *m, struct err *err)
 {
+    char id[33] = "";
     struct cloud_config *cloud = &m->settings.cloud;
     cloud->cloud_id = m->boot.cloud_id;
     cloud->ca_sha256 = m->boot.ca_sha256;
@@ -140,12 +176,20 @@ start_control(struct molnd *m, struct err *err)
         .unix_path = state_path(&m->state, "link.sock"),
         .region = m->settings.region,
         .zone = m->settings.zone,
+        .alone = !store_shared(m->store),
+        .sharing = on_sharing,
+        .sharing_ctx = m,
     };
     if (m->settings.link &&
         !settings_address(m->arena, m->settings.link, &config.tcp_host,
                           &config.tcp_port, err)) {
         return err_wrap(err, "--link");
     }
+    if (!link_address(m, &config, err) ||
+        (!config.alone && !state_control_id(&m->state, &rng_system, id, err))) {
+        return false;
+    }
+    config.control_id = config.alone ? NULL : id;
     m->control = control_create(&config, err);
     if (m->control && config.tcp_host) {
         log_info("nodes join at %s:%d", config.tcp_host,
@@ -184,6 +228,7 @@ start_gateway(struct molnd *m, struct err *err)
     if (!m->gateway || !gateway_listen(m->gateway, &listen, &real_port, err)) {
         return false;
     }
+    gateway_share(m->gateway, m->processes);
     store_watch(m->store, on_key_changed, m);
     const char *shown = str_eq(host, "0.0.0.0") ? "127.0.0.1" : host;
     const char *url =

@@ -23,6 +23,9 @@ static const char usage[] =
     "  --state DIR          where everything is kept (MOLN_STATE, " DEFAULT_STATE ")\n"
     "  --listen ADDR:PORT   the API (" DEFAULT_LISTEN "; port 0 picks a free one)\n"
     "  --link ADDR:PORT     nodes of other hosts join here (off; 6657 is customary)\n"
+    "  --link-address HOST:PORT\n"
+    "                       where nodes and other control processes reach that "
+    "(--link)\n"
     "  --tls-cert FILE      serve the API over TLS with this certificate...\n"
     "  --tls-key FILE       ...and key\n"
     "  --user NAME          run as this user (moln)\n"
@@ -30,6 +33,7 @@ static const char usage[] =
     "  --zones A[,B...]     its zones (us-east-1a)\n"
     "  --store URL          sqlite:FILE (STATE/control/moln.db), or\n"
     "                       postgresql://USER@HOST/DATABASE\n"
+    "  --blobs DIR          images and uploads (STATE/control/blobs)\n"
     "  --master-key FILE    key that seals secrets (STATE/control/master.key)\n"
     "  --config FILE        settings in JSON: quotas, overcommit, instance types\n"
     "  --debug              log more\n"
@@ -41,6 +45,8 @@ enum option_id {
     OPT_STATE = 1,
     OPT_LISTEN,
     OPT_LINK,
+    OPT_LINK_ADDRESS,
+    OPT_BLOBS,
     OPT_CERT,
     OPT_KEY,
     OPT_USER,
@@ -58,6 +64,8 @@ static const struct option options[] = {
     {"state", required_argument, NULL, OPT_STATE},
     {"listen", required_argument, NULL, OPT_LISTEN},
     {"link", required_argument, NULL, OPT_LINK},
+    {"link-address", required_argument, NULL, OPT_LINK_ADDRESS},
+    {"blobs", required_argument, NULL, OPT_BLOBS},
     {"tls-cert", required_argument, NULL, OPT_CERT},
     {"tls-key", required_argument, NULL, OPT_KEY},
     {"user", required_argument, NULL, OPT_USER},
@@ -87,7 +95,8 @@ read_options(int argc, char **argv, struct settings *s, struct words *words,
         [OPT_KEY] = &s->tls_key,       [OPT_USER] = &s->user,
         [OPT_STORE] = &s->store,       [OPT_MASTER] = &s->master_key,
         [OPT_REGION] = &words->region, [OPT_ZONES] = &words->zones,
-        [OPT_CONFIG] = &words->config,
+        [OPT_CONFIG] = &words->config, [OPT_LINK_ADDRESS] = &s->link_address,
+        [OPT_BLOBS] = &s->blobs,
     };
     int c;
     while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {

@@ -14,6 +14,8 @@ struct settings {
     const char *tls_cert, *tls_key; /* --tls-cert, --tls-key */
     const char *user;               /* --user */
     const char *store;              /* --store; NULL: SQLite in STATE/control. */
+    const char *link_address;       /* --link-address; NULL: as --link. */
+    const char *blobs;              /* --blobs; NULL: STATE/control/blobs. */
     const char *master_key;         /* --master-key */
     const char *zone;               /* Of the local node... */
     const char *region;             /* ...and its region. */

@@ -173,3 +173,31 @@ state_master_key(const struct state *state, const char *path, const struct rng *
     free(own);
     return ok;
 }
+
+bool
+state_control_id(const struct state *state, const struct rng *rng, char *out,
+                 struct err *err)
+{
+    AUTO(free) char *path = xasprintf("%s/id", state->control);
+    AUTO(free) char *text = NULL;
+    uint8_t random[8];
+    char fresh[33];
+    if (file_exists(path)) {
+        if (!file_read(path, 64, &text, NULL, err)) {
+            return false;
+        }
+        size_t len = strcspn(text, "\n");
+        if (len != 24 || strspn(text, "control-0123456789abcdef") != len) {
+            return err_set(err, ERR_CORRUPT, "%s is not the id of a control process",
+                           path);
+        }
+        (void)snprintf(out, 33, "%.*s", (int)len, text);
+        return true;
+    }
+    rng->fill(rng->ctx, random, sizeof random);
+    (void)snprintf(fresh, sizeof fresh, "control-");
+    hex_encode(random, sizeof random, fresh + strlen(fresh));
+    (void)snprintf(out, 33, "%s", fresh);
+    strcat(fresh, "\n");
+    return file_write(path, fresh, strlen(fresh), 0600, err);
+}

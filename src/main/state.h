@@ -8,6 +8,8 @@
 #pragma once
 #include "base/base.h"
 
+struct rng;
+
 struct state {
     char *dir;
     char *control;      /* STATE/control */
@@ -24,9 +26,12 @@ void state_close(struct state *state);
 char *state_path(const struct state *state, const char *name);
 /* Replaces what is in a file opened before root was given up. */
 MUST_CHECK bool state_fill(int fd, const char *text, struct err *err);
+/* What tells this control process from others on the same store: made at first start,
+ * kept in STATE/control/id. In 'out', of 33 bytes at least. */
+MUST_CHECK bool state_control_id(const struct state *state, const struct rng *rng,
+                                 char *out, struct err *err);
 /* Reads the master key, or makes it at first start: STATE/control/master.key or 'path'.
  */
-struct rng;
 MUST_CHECK bool state_master_key(const struct state *state, const char *path,
                                  const struct rng *rng, uint8_t out_key[32],
                                  struct err *err);

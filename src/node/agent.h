@@ -20,8 +20,8 @@ struct agent_config {
     const struct clock *clock;
     const struct rng *rng;
     const char *state_dir; /* node/ and link.sock lie in it. */
-    const char *join_host; /* NULL: STATE/link.sock, or where it joined before. */
-    int join_port;
+    const char
+        *join; /* "HOST:PORT,..."; NULL: STATE/link.sock, or where it was last. */
     const char *token; /* Text, for joining; NULL otherwise. */
     /* This host's IPv4 address on the network between hosts, remembered from then on;
      * "none" forgets it, NULL leaves it as it was. */

@@ -29,9 +29,14 @@ identity_load(struct agent *a, struct err *err)
     struct identity *id = &a->identity;
     text(json, "node_id", id->node_id, sizeof id->node_id);
     text(json, "cloud_id", id->cloud_id, sizeof id->cloud_id);
-    text(json, "host", id->host, sizeof id->host);
+    text(json, "control", id->control, sizeof id->control);
     text(json, "underlay", id->underlay, sizeof id->underlay);
-    id->port = (int)json_integer_value(json_object_get(json, "port"));
+    const char *host = json_string_value(json_object_get(json, "host"));
+    if (!id->control[0] && !str_empty(host)) { /* Written by an earlier agent. */
+        snprintf(id->control, sizeof id->control,
+                 strchr(host, ':') ? "[%s]:%d" : "%s:%d", host,
+                 (int)json_integer_value(json_object_get(json, "port")));
+    }
     return true;
 }
 
@@ -41,9 +46,9 @@ identity_save(struct agent *a, struct err *err)
     const struct identity *id = &a->identity;
     AUTO(free) char *path = xasprintf("%s/node.json", a->dir);
     AUTO(json)
-    json_t *json = json_pack("{s:s, s:s, s:s, s:i, s:s}", "node_id", id->node_id,
-                             "cloud_id", id->cloud_id, "host", id->host, "port",
-                             id->port, "underlay", id->underlay);
+    json_t *json =
+        json_pack("{s:s, s:s, s:s, s:s}", "node_id", id->node_id, "cloud_id",
+                  id->cloud_id, "control", id->control, "underlay", id->underlay);
     AUTO(free) char *data = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
     if (!data) {
         return err_set(err, ERR_INTERNAL, "cannot write %s", path);

@@ -17,9 +17,8 @@
 /* What the node knows of itself: node.json and the PEM files beside it. */
 struct identity {
     char node_id[64], cloud_id[80];
-    char host[256]; /* Where it joined; "": the unix socket. */
-    int port;
-    char underlay[16]; /* "": none. */
+    char control[4200]; /* "HOST:PORT,...": where it joined; "": the unix socket. */
+    char underlay[16];  /* "": none. */
 };
 
 /* How a network, subnet, port or metadata record stands with net/ and metadata/. */

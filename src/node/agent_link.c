@@ -1,3 +1,4 @@
+#include "link/place.h"
 #include "node/agent_impl.h"
 
 #include <errno.h>
@@ -6,6 +7,42 @@
 #define TUNNEL_CONNECT_NS ((uint64_t)(10 * NS_PER_S))
 
 /* ---- the stream ------------------------------------------------------------------------ */
+
+/* The control plane says where its processes are; those that were named to us stay, after
+ * them. */
+static void
+learn_places(struct agent *a, const struct link_welcome *welcome)
+{
+    struct identity *id = &a->identity;
+    struct place known[PLACES_MAX];
+    size_t count = 0;
+    struct err err = {0};
+    AUTO(buf) struct buf text = {.limit = sizeof id->control - 1};
+    if (!id->control[0] || welcome->control.count == 0) {
+        return;
+    }
+    for (size_t i = 0; i < welcome->control.count; i++) {
+        places_add(&text, welcome->control.items[i]);
+    }
+    const char *told = a->config.join ? a->config.join : id->control;
+    if (!places_read(told, known, &count, &err)) {
+        log_warn("where we joined: %s", err.msg);
+    }
+    for (size_t i = 0; i < count; i++) {
+        AUTO(buf) struct buf place = {0};
+        buf_printf(&place, strchr(known[i].host, ':') ? "[%s]:%d" : "%s:%d",
+                   known[i].host, known[i].port);
+        places_add(&text, buf_str(&place));
+    }
+    if (text.full || str_eq(buf_str(&text), id->control)) {
+        return;
+    }
+    snprintf(id->control, sizeof id->control, "%s", buf_str(&text));
+    if (!link_client_set_places(a->link, id->control, &err) ||
+        !identity_save(a, &err)) {
+        log_error("cannot keep where the control plane is: %s", err.msg);
+    }
+}
 
 static void
 on_welcome(void *ctx, const struct link_welcome *welcome)
@@ -27,6 +64,7 @@ on_welcome(void *ctx, const struct link_welcome *welcome)
             log_error("cannot keep who we are: %s", err.msg);
         }
     }
+    learn_places(a, welcome);
     log_info("connected to the control plane as %s%s", id->node_id,
              welcome->snapshot ? "; a snapshot follows" : "");
     if (!agent_open_modules(a, &err)) {
@@ -216,9 +254,8 @@ or_null(const char *s)
 static void
 choose_place(struct agent *a)
 {
-    if (a->config.join_host) {
-        snprintf(a->identity.host, sizeof a->identity.host, "%s", a->config.join_host);
-        a->identity.port = a->config.join_port;
+    if (a->config.join) {
+        snprintf(a->identity.control, sizeof a->identity.control, "%s", a->config.join);
     }
 }
 
@@ -250,9 +287,8 @@ agent_connect(struct agent *a, struct err *err)
         .token = a->config.token,
     };
     choose_place(a);
-    if (a->identity.host[0]) {
-        config.host = a->identity.host;
-        config.port = a->identity.port;
+    if (a->identity.control[0]) {
+        config.places = a->identity.control;
         if (!identity_read_pem(a, "ca.pem", arena, &config.ca_pem, err) ||
             !identity_read_pem(a, "cert.pem", arena, &config.cert_pem, err) ||
             !identity_read_pem(a, "key.pem", arena, &config.key_pem, err)) {

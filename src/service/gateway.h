@@ -83,6 +83,9 @@ MUST_CHECK bool gateway_listen(struct gateway *gateway,
                                struct err *err);
 /* Takes no new requests and finishes those under way. */
 void gateway_stop(struct gateway *gateway);
+/* So many processes, this one included, serve each account: its rates are divided among
+ * them. Any thread. */
+void gateway_share(struct gateway *gateway, size_t processes);
 /* Forgets what is cached of keys and accounts: after an operator changed them. Any
  * thread; main/ calls it from the store's watch for row_access_key and row_account. */
 void gateway_forget(struct gateway *gateway);

@@ -2,6 +2,7 @@
  * writes. */
 #include "base/map.h"
 #include "service/gateway_parts.h"
+#include <stdatomic.h>
 
 struct bucket {
     double tokens;
@@ -14,6 +15,7 @@ struct account_buckets {
 
 struct throttle {
     struct gateway_rates rates;
+    atomic_uint share; /* Control processes that serve the same accounts. */
     pthread_mutex_t lock;
     struct map *accounts; /* Only authenticated ones get here: as many as there are. */
 };
@@ -28,6 +30,7 @@ throttle_create(const struct gateway_rates *rates)
     own->read_burst = own->read_burst ? own->read_burst : 2 * own->read_rate;
     own->write_rate = own->write_rate ? own->write_rate : 1000;
     own->write_burst = own->write_burst ? own->write_burst : 2 * own->write_rate;
+    atomic_init(&throttle->share, 1);
     pthread_mutex_init(&throttle->lock, NULL);
     throttle->accounts = map_create(free);
     return throttle;
@@ -41,6 +44,12 @@ throttle_destroy(struct throttle *throttle)
         pthread_mutex_destroy(&throttle->lock);
         free(throttle);
     }
+}
+
+void
+gateway_share(struct gateway *gateway, size_t processes)
+{
+    atomic_store(&gateway->throttle->share, (unsigned)MAX(processes, 1));
 }
 
 static bool
@@ -74,12 +83,14 @@ visit_throttle(struct visit *visit, bool writes)
 {
     struct throttle *throttle = visit->gateway->throttle;
     const struct gateway_rates *rates = &throttle->rates;
+    const unsigned share = atomic_load(&throttle->share);
+    unsigned rate = writes ? rates->write_rate : rates->read_rate;
+    unsigned burst = writes ? rates->write_burst : rates->read_burst;
     int64_t now_ns = clock_mono(visit->gateway->config.clock);
     pthread_mutex_lock(&throttle->lock);
     struct account_buckets *b = buckets_of(throttle, visit->who.account, now_ns);
-    bool ok =
-        writes ? bucket_take(&b->writes, rates->write_rate, rates->write_burst, now_ns)
-               : bucket_take(&b->reads, rates->read_rate, rates->read_burst, now_ns);
+    bool ok = bucket_take(writes ? &b->writes : &b->reads, MAX(rate / share, 1),
+                          MAX(burst / share, 1), now_ns);
     pthread_mutex_unlock(&throttle->lock);
     if (ok) {
         return true;

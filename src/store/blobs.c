@@ -1,7 +1,8 @@
 /* blobs.c - see blobs.h.
  *
- * A writer's file is ".ID.N" (N: a number of this run) until it is whole; only then
- * does it get the blob's name, by a link that fails when the name is taken. */
+ * A writer's file is ".ID.N", and locked, until it is whole; only then does it get the
+ * blob's name, by a link that fails when the name is taken. A file of the kind that nobody
+ * holds locked was left by a process that ended; the folder may be several processes'. */
 #include "store/blobs.h"
 #include "base/file.h"
 #include <dirent.h>
@@ -9,10 +10,12 @@
 #include <fcntl.h>
 #include <nettle/sha2.h>
 #include <stdatomic.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #define ID_MAX 64
+#define TEMP_TRIES 1000
 
 struct blob_store {
     int dir_fd;
@@ -61,7 +64,12 @@ each_name(struct blob_store *store,
 static void
 sweep(struct blob_store *store, const char *name, void *ctx)
 {
-    if (name[0] == '.' && strcmp(name, ".") != 0 && strcmp(name, "..") != 0) {
+    if (name[0] != '.' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
+        return;
+    }
+    AUTO(fd)
+    int fd = openat(store->dir_fd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0) {
         (void)unlinkat(store->dir_fd, name, 0);
     }
 }
@@ -94,6 +102,31 @@ blob_store_close(struct blob_store *store)
 
 /* ---- writing --------------------------------------------------------------------- */
 
+/* A new file that is locked before anybody can sweep it: one that was swept between is
+ * made anew. -1 with errno set on failure. */
+static int
+make_temp(struct blob_writer *w)
+{
+    for (unsigned tries = 0; tries < TEMP_TRIES; tries++) {
+        (void)snprintf(w->temp, sizeof w->temp, ".%s.%u", w->id,
+                       atomic_fetch_add(&w->store->writers, 1));
+        AUTO(fd)
+        int fd = openat(w->store->dir_fd, w->temp,
+                        O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        struct stat st;
+        if (fd < 0 && errno == EEXIST) {
+            continue; /* Another process's. */
+        }
+        if (fd < 0 || flock(fd, LOCK_EX) != 0 || fstat(fd, &st) != 0) {
+            return -1;
+        }
+        if (st.st_nlink > 0) {
+            return take_fd(&fd);
+        }
+    }
+    return -1;
+}
+
 struct blob_writer *
 blob_write_begin(struct blob_store *store, const char *id, uint64_t limit,
                  struct err *err)
@@ -110,10 +143,7 @@ blob_write_begin(struct blob_store *store, const char *id, uint64_t limit,
     w->limit = limit;
     sha256_init(&w->sha);
     (void)snprintf(w->id, sizeof w->id, "%s", id);
-    (void)snprintf(w->temp, sizeof w->temp, ".%s.%u", id,
-                   atomic_fetch_add(&store->writers, 1));
-    w->fd = openat(store->dir_fd, w->temp,
-                   O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    w->fd = make_temp(w);
     if (w->fd < 0) {
         err_sys(err, errno, "beginning blob %s", id);
         free(w);

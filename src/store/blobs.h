@@ -2,7 +2,8 @@
  *
  * Purpose:  files that appear whole or not at all, each under its id.
  * Place:    beside the rows; row_blob says what a file is, this module only keeps it.
- * Owner:    main/ opens one folder; writers belong to whoever began them.
+ * Owner:    main/ opens one folder, which several control processes may share; writers
+ *           belong to whoever began them.
  * Threads:  blob_store: any. A writer: one at a time. They block on the disk: not for
  * an event loop. Failure:  an id that is not [a-z0-9-]{1,64} is ERR_INVALID; a full
  * disk ERR_NO_SPACE. */
@@ -12,7 +13,7 @@
 struct blob_store;
 struct blob_writer;
 
-/* Makes the folder, and removes what unfinished writers of an earlier run have left. */
+/* Makes the folder, and removes what writers have left whose process has ended. */
 MUST_CHECK struct blob_store *blob_store_open(const char *dir, struct err *err);
 void blob_store_close(struct blob_store *store); /* NULL is a no-op. */
 AUTO_DEFINE(blob_store, struct blob_store *, blob_store_close)

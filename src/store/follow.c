@@ -117,6 +117,12 @@ revive(struct store *store, struct session **session, struct err *err)
 
 /* ---- catching up: with 'turn' held, in a transaction that sees one state ------------- */
 
+/* Others' changes, for the watchers. */
+struct news {
+    struct arena *arena; /* NULL: none. */
+    VEC(struct change) changes;
+};
+
 static struct arena *
 news_arena(struct news *news)
 {
@@ -126,7 +132,7 @@ news_arena(struct news *news)
     return news->arena;
 }
 
-void
+static void
 news_tell(struct store *store, struct news *news)
 {
     store_tell(store, news->changes.items, news->changes.count);
@@ -306,14 +312,11 @@ check_key(struct store *store, struct session *session, struct err *err)
 }
 
 static bool
-catch_up(struct store *store, struct session *session, int64_t head, struct news *news,
-         struct err *err)
+catch_up_to(struct store *store, struct session *session, int64_t head,
+            struct news *news, struct err *err)
 {
     struct follow *f = store->follow;
     struct row_list commits;
-    if (head == f->applied) {
-        return true;
-    }
     if (!changelog_read(session, store_log(store), f->applied, news_arena(news),
                         &commits, err)) {
         return false;
@@ -348,11 +351,21 @@ catch_up(struct store *store, struct session *session, int64_t head, struct news
     return ok;
 }
 
+static bool
+catch_up(struct store *store, struct session *session, int64_t head, struct err *err)
+{
+    struct news news = {0};
+    bool ok =
+        head == store->follow->applied || catch_up_to(store, session, head, &news, err);
+    news_tell(store, &news);
+    return ok;
+}
+
 /* ---- the writer ---------------------------------------------------------------------- */
 
 bool
-follow_enter(struct store *store, struct session **session, struct news *news,
-             int64_t *out_head, struct err *err)
+follow_enter(struct store *store, struct session **session, int64_t *out_head,
+             struct err *err)
 {
     struct err ignored;
     int64_t head;
@@ -362,7 +375,7 @@ follow_enter(struct store *store, struct session **session, struct news *news,
     bool ok = changelog_lock(*session, &head, err);
     if (ok) {
         pthread_mutex_lock(&store->follow->turn);
-        ok = catch_up(store, *session, head, news, err);
+        ok = catch_up(store, *session, head, err);
         if (!ok) {
             pthread_mutex_unlock(&store->follow->turn);
         }
@@ -508,7 +521,6 @@ static bool
 look(struct store *store, struct session *session, struct err *err)
 {
     struct follow *f = store->follow;
-    struct news news = {0};
     struct err ignored;
     int64_t head;
     if (!session_exec(session, store->driver->begin_read, err)) {
@@ -518,12 +530,11 @@ look(struct store *store, struct session *session, struct err *err)
     if (ok) {
         pthread_mutex_lock(&f->turn);
         pthread_rwlock_rdlock(&store->vault_lock); /* After 'turn', as the writer. */
-        ok = head <= f->applied || catch_up(store, session, head, &news, err);
+        ok = head <= f->applied || catch_up(store, session, head, err);
         pthread_rwlock_unlock(&store->vault_lock);
         pthread_mutex_unlock(&f->turn);
     }
     (void)session_exec(session, "ROLLBACK", &ignored);
-    news_tell(store, &news);
     return ok;
 }
 

@@ -7,7 +7,8 @@
  * Place:    inside store/ only; over changelog.h.
  * Owner:    the store, when its database is shared.
  * Threads:  fresh: any. enter and leave: the writer's. The watchers of other processes'
- *           changes are called on the follower's thread or the writer's.
+ *           changes are called on the follower's thread or the writer's, before the
+ *           next transaction runs here: what they keep is never behind it.
  * Failure:  ERR_GONE while the database cannot be had. Connecting is tried once by who
  *           needs it; when that fails, only the follower goes on trying, and all others
  *           wait for it in the first seconds, and fail at once after that. Rows are never
@@ -23,18 +24,11 @@ void follow_stop(struct store *store); /* Without one it is a no-op. */
 /* Returns when memory holds all that was committed before the call. */
 MUST_CHECK bool follow_fresh(struct store *store, struct err *err);
 
-/* Others' changes, to be told to the watchers when nothing is locked. */
-struct news {
-    struct arena *arena; /* NULL: none. */
-    VEC(struct change) changes;
-};
-void news_tell(struct store *store, struct news *news); /* Ends them, too. */
-
 /* Begins the database's transaction on '*session' (opened anew when it is dead), locked
  * against every other writer, with memory caught up. On success memory is the caller's
  * to change until follow_leave. '*out_head': the last commit. */
 MUST_CHECK bool follow_enter(struct store *store, struct session **session,
-                             struct news *news, int64_t *out_head, struct err *err);
+                             int64_t *out_head, struct err *err);
 /* The transaction has ended; 'head' is the commit that memory has now. */
 void follow_leave(struct store *store, int64_t head);
 /* Puts the batch's changes into the log as commit 'seq'. */

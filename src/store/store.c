@@ -176,6 +176,12 @@ store_close(struct store *store)
     free(store);
 }
 
+bool
+store_shared(const struct store *store)
+{
+    return store->driver->shared;
+}
+
 /* ---- readers --------------------------------------------------------------------- */
 
 struct session *

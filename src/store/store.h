@@ -144,6 +144,9 @@ void store_watch(struct store *store, store_watch_fn *fn, void *ctx);
 /* When this returns, 'fn' is not being called and will not be: not from within a watch. */
 void store_unwatch(struct store *store, store_watch_fn *fn, void *ctx);
 
+/* Whether other processes may have it open too. */
+bool store_shared(const struct store *store);
+
 /* ---- upkeep ---------------------------------------------------------------------------- */
 
 /* A consistent copy of the database as one file at 'path' (SQLite) while in use. */

@@ -145,10 +145,8 @@ static bool
 batch_shared(struct store *store, struct request *first, struct txn *txns, size_t count,
              struct doubt *doubt, struct err *err)
 {
-    struct news news = {0};
     int64_t head;
-    if (!follow_enter(store, &store->session, &news, &head, err)) {
-        news_tell(store, &news);
+    if (!follow_enter(store, &store->session, &head, err)) {
         return false;
     }
     bool done = false;
@@ -164,7 +162,6 @@ batch_shared(struct store *store, struct request *first, struct txn *txns, size_
         ok = batch_entered(store, first, txns, count, &head, doubt, err);
     }
     follow_leave(store, head);
-    news_tell(store, &news);
     return ok;
 }
 

@@ -209,6 +209,7 @@ on_start(void *ctx)
         .tcp_port = LINK_PORT_NUMBER,
         .region = CLOUD_REGION,
         .zone = CLOUD_ZONE,
+        .alone = true,
     };
     c->control = control_create(&config, &err);
     if (!c->control) {

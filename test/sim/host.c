@@ -8,8 +8,7 @@
 #include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 
-#define CONTROL_ADDRESS "10.99.0.1"
-#define CONTROL_PORT 6657
+#define CONTROL_PLACE "10.99.0.1:6657"
 
 struct host *
 host_new(unsigned number, const char *dir, const struct host_size *size)
@@ -60,8 +59,7 @@ on_agent_start(void *ctx)
         .clock = &h->process->clock,
         .rng = world_rng(CHANCE_IDS),
         .state_dir = h->dir,
-        .join_host = CONTROL_ADDRESS,
-        .join_port = CONTROL_PORT,
+        .join = CONTROL_PLACE,
         .token = h->token,
         .version = MOLN_VERSION,
     };

@@ -244,6 +244,7 @@ loopback_init(struct loopback *lo, bool tls)
         loopback_make_pki(lo);
     }
     loopback_listen(lo, tls);
+    snprintf(lo->place, sizeof lo->place, "127.0.0.1:%d", link_server_port(lo->server));
     lo->config = (struct link_client_config){
         .loop = &lo->loop,
         .clock = &lo->node_clock,
@@ -252,8 +253,7 @@ loopback_init(struct loopback *lo, bool tls)
         .ops = {on_welcome, on_want, on_snapshot_end, on_call, on_node_channel, on_down,
                 on_key_made, on_enrolled, on_have_revision},
         .unix_path = tls ? NULL : lo->unix_path,
-        .host = "127.0.0.1",
-        .port = link_server_port(lo->server),
+        .places = lo->place,
         .boot_id = "boot-1",
         .hostname = "host-1",
         .agent_version = "test",

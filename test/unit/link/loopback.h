@@ -18,6 +18,7 @@ struct loopback {
     struct rng rng;
     struct arena *arena;
     char dir[64], unix_path[96];
+    char place[32];
 
     /* The control plane. */
     struct pki_pair ca_pair, server_pair;

@@ -135,3 +135,25 @@ TEST(blob_store_sweeps_unfinished_files_when_opened)
     CHECK(f.store && !file_exists(path));
     teardown(&f);
 }
+
+/* Another process on the same folder starts while this one writes. */
+TEST(blob_store_leaves_the_files_of_living_writers_alone)
+{
+    struct fixture f;
+    struct err err;
+    uint64_t size;
+    char sha[SHA256_HEX_LEN];
+    setup(&f);
+    struct blob_writer *w = blob_write_begin(f.store, "blob-1", 10, &err);
+    CHECK_OK(w != NULL, &err);
+    struct blob_store *other = blob_store_open(f.dir, &err);
+    CHECK_OK(other != NULL, &err);
+    struct blob_writer *same = blob_write_begin(other, "blob-1", 10, &err);
+    CHECK_OK(same && blob_write(same, "theirs", 6, &err), &err);
+    CHECK_OK(blob_write(w, "ours", 4, &err), &err);
+    CHECK_OK(blob_write_commit(w, &size, sha, &err), &err);
+    CHECK(!blob_write_commit(same, &size, sha, &err));
+    CHECK_EQ(err.code, ERR_EXISTS);
+    blob_store_close(other);
+    teardown(&f);
+}

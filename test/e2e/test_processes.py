@@ -1,0 +1,215 @@
+"""Several control processes on one PostgreSQL: each serves every call, they share the work, and
+a node goes to another when its own dies. Nothing is sold twice between them."""
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import botocore.exceptions
+import pytest
+
+from cloud import ROOT, Cloud, Keys, wait_for
+from holdings import Holdings
+from netns import Forward, Host
+from pool import free_port
+
+sys.path.insert(0, str(ROOT / "test"))
+
+from postgres import Postgres  # noqa: E402
+
+
+class Node:
+    """An agent on a host of its own, from which each process can be reached."""
+
+    def __init__(self, cloud, processes):
+        self.cloud, self.host = cloud, Host()
+        self.forwards = [Forward(self.host.listen(), p.link_port) for p in processes]
+        self.state = cloud.dir / "n"
+        self.log = cloud.dir / "n.log"
+        self.process = None
+
+    def start(self, token):
+        path = self.cloud.dir / "n.token"
+        path.touch(0o600)
+        path.write_text(token)
+        places = ",".join(f"127.0.0.1:{f.port}" for f in self.forwards)
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                self.command("--join", places, "--token-file", path),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.cloud.env,
+                start_new_session=True)
+
+    def command(self, *args):
+        return self.host.command(self.cloud.build / "moln-node", "--state", self.state, *args)
+
+    def close(self):
+        self.cloud.stop(self.process)
+        done = subprocess.run(self.command("--purge"), env=self.cloud.env,
+                              capture_output=True, text=True)
+        for forward in self.forwards:
+            forward.close()
+        self.host.close()
+        assert done.returncode == 0, done.stderr
+
+
+class Processes:
+    """Two control processes, A and B, and one node that knows both."""
+
+    def __init__(self):
+        self.server = Postgres().__enter__()
+        self.made = []
+        self.node = None
+        try:
+            url = self.server.database("cloud")
+            self.a = self.process(url)
+            key = self.a.state / "control" / "master.key"
+            blobs = self.a.state / "control" / "blobs"
+            self.b = self.process(url, "--master-key", key, "--blobs", blobs)
+            self.node = Node(self.a, self.made)
+            self.node.start(self.a.moln("node", "token", "us-east-1a", "--json")["Token"])
+            self.node_id = wait_for("the node to join", self.connected, 60)
+        except BaseException:
+            self.close()
+            raise
+
+    def process(self, url, *args):
+        port = free_port()
+        made = Cloud("--store", url, "--link", f"127.0.0.1:{port}", *args, node=False)
+        made.link_port = port
+        self.made.append(made)
+        return made
+
+    def connected(self, by=None):
+        nodes = (by or self.a).moln("node", "ls", "--json")["Nodes"]
+        return next((n["NodeId"] for n in nodes if n.get("Connected")), None)
+
+    def holder(self):
+        """The process that has the node's stream, and the other."""
+        run = self.server.sql("SELECT run FROM node_stream", "cloud")
+        owner = self.server.sql(f"SELECT link FROM control WHERE run = '{run}'", "cloud")
+        with_stream = next(p for p in self.made if owner.endswith(f":{p.link_port}"))
+        return with_stream, next(p for p in self.made if p is not with_stream)
+
+    def close(self):
+        if self.node:
+            self.node.close()
+        for made in reversed(self.made):
+            made.close()
+        self.server.__exit__()
+
+
+@pytest.fixture(scope="module")
+def two(monkeypatch_module):
+    monkeypatch_module.delenv("MOLN_TEST_POSTGRES", raising=False)  # It has its own.
+    made = Processes()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_module():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def image(two):
+    return two.a.image("micro")
+
+
+def launch(process, image, **more):
+    made = process.client().run_instances(
+        ImageId=image, InstanceType="t3.nano", **{"MinCount": 1, "MaxCount": 1, **more})
+    return [i["InstanceId"] for i in made["Instances"]]
+
+
+def test_what_one_process_acknowledged_the_other_reads(two):
+    a, b = two.a.client(), two.b.client(keys=two.a.keys)
+    for i in range(40):
+        writer, reader = (a, b) if i % 2 else (b, a)
+        name = f"there-and-back-{i}"
+        writer.create_key_pair(KeyName=name)
+        assert reader.describe_key_pairs(KeyNames=[name])["KeyPairs"]
+        reader.delete_key_pair(KeyName=name)
+        with pytest.raises(botocore.exceptions.ClientError):
+            writer.describe_key_pairs(KeyNames=[name])
+
+
+def test_a_key_that_one_process_refuses_is_refused_by_the_other(two):
+    made = two.a.moln("account", "create", "passing", "--json")
+    keys = Keys(made["AccessKey"]["AccessKeyId"], made["AccessKey"]["SecretAccessKey"])
+    assert two.b.client(keys=keys).describe_vpcs()["Vpcs"]
+    two.a.moln("account", "disable", made["Account"]["AccountId"])
+
+    def refused():
+        try:
+            two.b.client(keys=keys).describe_vpcs()
+        except botocore.exceptions.ClientError as error:
+            return error.response["Error"]["Code"]
+        return None
+    wait_for("the other process to refuse it", refused, 10)
+
+
+def test_two_that_launch_at_once_never_oversell_a_node_or_an_address(two, image):
+    ec2 = two.a.client()
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    small = ec2.create_subnet(VpcId=vpc, CidrBlock="172.31.255.0/28")["Subnet"]["SubnetId"]
+
+    def one(process):
+        try:
+            return process.client(keys=two.a.keys).create_network_interface(
+                SubnetId=small)["NetworkInterface"]
+        except botocore.exceptions.ClientError as error:
+            return error.response["Error"]["Code"]
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(one, [two.a, two.b] * 10))
+    made = [g for g in got if isinstance(g, dict)]
+    assert len(made) == 11  # A /28 less the five that AWS keeps.
+    assert len({m["PrivateIpAddress"] for m in made}) == 11
+    assert {g for g in got if isinstance(g, str)} == {"InsufficientFreeAddressesInSubnet"}
+    for m in made:
+        two.b.client(keys=two.a.keys).delete_network_interface(
+            NetworkInterfaceId=m["NetworkInterfaceId"])
+
+
+def test_clients_and_nodes_go_on_when_a_process_is_killed(two, image):
+    first, other = two.holder()
+    keys = two.a.keys
+    here = launch(two.a, image)[0]
+    two.a.wait_state(here, "running")
+
+    first.stop(first.molnd, signal.SIGKILL)
+    client = other.client(keys=keys)
+    assert client.describe_instances(InstanceIds=[here])
+    after = client.run_instances(ImageId=image, InstanceType="t3.nano", MinCount=1,
+                                 MaxCount=1)["Instances"][0]["InstanceId"]
+    other.wait_state(after, "running", client=client)
+    client.terminate_instances(InstanceIds=[here])
+    other.wait_state(here, "terminated", client=client)
+    assert two.connected(other) == two.node_id
+
+    first.start_molnd()
+    again = first.client(keys=keys)
+    assert again.describe_instances(InstanceIds=[after])
+    again.terminate_instances(InstanceIds=[after])
+    first.wait_state(after, "terminated", client=again)
+    wait_for("both to be members", lambda: two.server.sql(
+        "SELECT count(*) FROM control", "cloud") == "2", 30)
+    held = Holdings(two.node.state, two.server.sql("SELECT cloud_id FROM cloud", "cloud"))
+    wait_for("the guests' kernel objects to go", lambda: not held.emulators(), 30)
+
+
+def test_the_database_may_go_away_and_come_back(two):
+    client = two.a.client()
+    two.server.stop("immediate")
+
+    def code():
+        try:
+            client.describe_vpcs()
+        except botocore.exceptions.ClientError as error:
+            return error.response["Error"]["Code"]
+        return "served"
+    assert code() == "Unavailable"
+    two.server.start()
+    wait_for("calls to be served", lambda: code() == "served", 30)
+    wait_for("the node to be connected", two.connected, 60)
