@@ -10,9 +10,10 @@ class Guest:
 
     def __init__(self, cloud, instance, env=None):
         self.cloud, self.id = cloud, instance["InstanceId"]
-        self.ip, self.mac = instance["PrivateIpAddress"], instance["NetworkInterfaces"][0]["MacAddress"]
-        self.eni = instance["NetworkInterfaces"][0]["NetworkInterfaceId"]
-        self.ip6 = [a["Ipv6Address"] for a in instance["NetworkInterfaces"][0]["Ipv6Addresses"]]
+        card = instance["NetworkInterfaces"][0]
+        self.ip, self.mac = instance["PrivateIpAddress"], card["MacAddress"]
+        self.eni = card["NetworkInterfaceId"]
+        self.ip6 = [address["Ipv6Address"] for address in card["Ipv6Addresses"]]
         self.env, self.shell, self.count = env or cloud.env, None, 0
 
     def open(self, limit_s=120):
@@ -34,7 +35,8 @@ class Guest:
     def start(self, command):
         """Writes it; said() gives what it said."""
         self.count += 1
-        self.shell.stdin.write(f"{{ {command}\n}} 2>&1 </dev/null; echo; echo END-{self.count} $?\n".encode())
+        self.shell.stdin.write(f"{{ {command}\n}} 2>&1 </dev/null; s=$?\n"
+                               f"echo; echo END-{self.count} $s\n".encode())
         self.shell.stdin.flush()
 
     def said(self, limit_s=30):
@@ -43,7 +45,8 @@ class Guest:
         while True:
             end = re.search(rb"\n?\nEND-%d (\d+)\n" % self.count, b"\n" + heard)
             if end:
-                return int(end.group(1)), (b"\n" + heard)[1:end.start()].decode(errors="replace")
+                output = (b"\n" + heard)[1:end.start()]
+                return int(end.group(1)), output.decode(errors="replace")
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.id} says no end of it: {heard[-400:]}")
             if select.select([self.shell.stdout], [], [], 0.5)[0]:

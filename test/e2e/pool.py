@@ -97,8 +97,9 @@ class Pool:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path],
                            check=True)
-        ec2.import_key_pair(KeyName="pool", PublicKeyMaterial=path.with_suffix(
-            ".pem.pub").read_bytes())
+        if not ec2.describe_key_pairs()["KeyPairs"]:
+            ec2.import_key_pair(KeyName="pool", PublicKeyMaterial=path.with_suffix(
+                ".pem.pub").read_bytes())
         return "pool"
 
     def listed(self):

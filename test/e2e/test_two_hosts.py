@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from cloud import Keys, wait_for
 from guest import Guest
 from pool import Pool
 
@@ -31,7 +32,9 @@ class Vpc:
         self.ec2 = pool.cloud.client(keys=keys)
         self.env = dict(pool.cloud.env)
         if keys:
-            self.env |= {"AWS_ACCESS_KEY_ID": keys.id, "AWS_SECRET_ACCESS_KEY": keys.secret}
+            self.env |= {"AWS_ENDPOINT_URL": pool.cloud.endpoint,
+                         "AWS_ACCESS_KEY_ID": keys.id, "AWS_SECRET_ACCESS_KEY": keys.secret,
+                         "AWS_DEFAULT_REGION": "us-east-1"}
         self.key = pool.key(self.ec2)
         self.block, self.subnets, self.guests = block, {}, {}
         self.id = self.ec2.create_vpc(CidrBlock=f"{block}.0.0/16",
@@ -66,33 +69,87 @@ class Vpc:
         self.guests[name] = Guest(self.cloud, made, self.env)
         return self.guests[name]
 
+    def end(self):
+        guests = list(self.guests.values())
+        for guest in guests:
+            guest.close()
+        self.ec2.terminate_instances(InstanceIds=[guest.id for guest in guests])
+        for guest in guests:
+            self.cloud.wait_state(guest.id, "terminated", client=self.ec2)
+
 
 ALL = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}],
        "Ipv6Ranges": [{"CidrIpv6": "::/0"}]}
+ECHO = 9000  # Where each guest echoes TCP.
+
+
+def tcp(port, **source):
+    return {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, **source}
 
 
 @pytest.fixture(scope="module")
 def one(pool):
-    """Two subnets of one VPC: a and b in the first, on two hosts; c in the second."""
+    """Two subnets of one VPC: a and b in the first, on two hosts; c in the second, on the second
+    host, which lets in what is in a's and b's group, to one port."""
     pool.cloud.image("micro")
     vpc = Vpc(pool, "10.0")
     vpc.subnet(1)
     vpc.subnet(2)
-    group = vpc.group("open", ALL)
-    vpc.a = vpc.launch("a", 0, 1, group)
-    vpc.b = vpc.launch("b", 1, 1, group)
-    vpc.c = vpc.launch("c", 1, 2, group)
-    for guest in vpc.guests.values():
-        guest.open()
+    vpc.open = vpc.group("open", ALL)
+    vpc.closed = vpc.group("closed", tcp(ECHO, UserIdGroupPairs=[{"GroupId": vpc.open}]))
+    vpc.a = vpc.launch("a", 0, 1, vpc.open)
+    vpc.b = vpc.launch("b", 1, 1, vpc.open)
+    vpc.c = vpc.launch("c", 1, 2, vpc.closed)
     yield vpc
-    for guest in vpc.guests.values():
-        guest.close()
-    vpc.ec2.terminate_instances(InstanceIds=[g.id for g in vpc.guests.values()])
-    for guest in vpc.guests.values():
-        pool.cloud.wait_state(guest.id, "terminated")
+    vpc.end()
 
 
-def test_guests_meet_across_hosts_and_subnets(pool, one):
+@pytest.fixture(scope="module")
+def peer(pool, one):
+    """A VPC of the same account, peered with the first: d, on the first host."""
+    vpc = Vpc(pool, "10.1")
+    vpc.subnet(1)
+    vpc.open = vpc.group("open", ALL)
+    vpc.d = vpc.launch("d", 0, 1, vpc.open)
+    yield vpc
+    vpc.end()
+
+
+@pytest.fixture(scope="module")
+def stranger(pool, one):
+    """Another tenant's VPC with the same block: e, with a's very address, on b's host."""
+    account = pool.cloud.moln("account", "create", "stranger", "--json")
+    keys = Keys(account["AccessKey"]["AccessKeyId"], account["AccessKey"]["SecretAccessKey"])
+    vpc = Vpc(pool, "10.0", keys)
+    vpc.subnet(1)
+    vpc.e = vpc.launch("e", 1, 1, vpc.group("open", ALL), PrivateIpAddress=one.a.ip)
+    yield vpc
+    vpc.end()
+
+
+@pytest.fixture(scope="module")
+def booted(one, peer, stranger):
+    """All of them answer SSH, and echo."""
+    guests = [*one.guests.values(), *peer.guests.values(), *stranger.guests.values()]
+    for guest in guests:
+        guest.open()
+        guest.text(f"nc -ll -p {ECHO} -e cat >/dev/null 2>&1 &")
+    return guests
+
+
+def echoes(guest, address, word="word", wait_s=2):
+    """Whether the address echoes over TCP."""
+    return word in guest.run(f"(echo {word}; sleep 1) | "
+                             f"timeout {wait_s} nc -w {wait_s} {address} {ECHO}")[1]
+
+
+def eventually(what, check):
+    return wait_for(what, check, 20)
+
+
+# ---- reaching each other
+
+def test_guests_meet_across_hosts_and_subnets(pool, one, booted):
     shown = {n["NodeId"]: n["UnderlayAddress"] for n in pool.listed().values()}
     assert [shown[node] for node in pool.ids] == pool.underlay.addresses
     doctor = subprocess.run(
@@ -100,7 +157,157 @@ def test_guests_meet_across_hosts_and_subnets(pool, one):
                                    pool.cloud.build / "moln", "doctor"),
         capture_output=True, text=True).stdout
     assert f"ok     underlay         {pool.underlay.addresses[0]} on under" in doctor
-    for to in (one.b, one.c):
-        assert one.a.pings(to.ip), f"{one.a.ip} does not reach {to.ip}"
-        assert to.pings(one.a.ip), f"{to.ip} does not reach {one.a.ip}"
-    assert one.a.pings(one.b.ip, size=1472)
+
+    assert one.a.pings(one.b.ip) and one.b.pings(one.a.ip)
+    assert one.a.pings(one.b.ip, size=1472), "a full frame does not pass"
+    assert echoes(one.a, one.b.ip) and echoes(one.b, one.a.ip)
+    # UDP: what a closed port answers comes back, related to what was sent.
+    assert one.b.ip in one.a.text(f"traceroute -n -q 1 -w 2 -m 2 {one.b.ip}").split("\n", 1)[1]
+    # Another subnet is another host's bridge: each host routes for its own guests.
+    assert echoes(one.a, one.c.ip) and echoes(one.b, one.c.ip)
+
+
+def test_ipv6_crosses_hosts(one, booted):
+    for guest in (one.a, one.b):
+        guest.text(f"ip -6 addr show dev eth0 | grep -q {guest.ip6[0]} || "
+                   f"ip -6 addr add {guest.ip6[0]}/64 dev eth0 nodad")
+    assert one.a.pings(one.b.ip6[0]) and one.b.pings(one.a.ip6[0])
+
+
+# ---- groups
+
+def test_group_lets_in_members_of_another_and_nobody_else(one, booted):
+    assert not one.a.pings(one.c.ip, 1), "a closed group lets ping in"
+    assert echoes(one.c, one.a.ip), "a closed group keeps its own from speaking"
+    # An interface that leaves the group that is let in is kept out, on whichever host.
+    plain = one.group("plain")
+    one.ec2.modify_network_interface_attribute(NetworkInterfaceId=one.b.eni, Groups=[plain])
+    eventually("b to be out", lambda: not echoes(one.b, one.c.ip, wait_s=1))
+    assert echoes(one.a, one.c.ip)
+    one.ec2.modify_network_interface_attribute(NetworkInterfaceId=one.b.eni, Groups=[one.open])
+    eventually("b to be in", lambda: echoes(one.b, one.c.ip))
+    one.ec2.delete_security_group(GroupId=plain)
+
+
+def test_rule_that_goes_leaves_open_connections_and_lets_no_new_one(one, booted):
+    """As AWS has it: a tracked connection is not cut when the rule that let it in goes."""
+    rule = [tcp(ECHO, UserIdGroupPairs=[{"GroupId": one.open}])]
+    one.a.text("rm -f /tmp/in /tmp/out; mkfifo /tmp/in")
+    one.a.text(f"nc {one.c.ip} {ECHO} </tmp/in >/tmp/out 2>&1 &")
+    one.a.text("exec 7>/tmp/in; echo first >&7")
+    eventually("an echo", lambda: "first" in one.a.run("cat /tmp/out")[1])
+    one.ec2.revoke_security_group_ingress(GroupId=one.closed, IpPermissions=rule)
+    eventually("new connections to be refused", lambda: not echoes(one.a, one.c.ip, wait_s=1))
+    one.a.text("echo second >&7")
+    eventually("an echo on the old one", lambda: "second" in one.a.run("cat /tmp/out")[1])
+    one.ec2.authorize_security_group_ingress(GroupId=one.closed, IpPermissions=rule)
+    eventually("new connections to be let in", lambda: echoes(one.a, one.c.ip))
+    one.a.text("exec 7>&-")
+
+
+# ---- ACLs
+
+def test_acl_is_asked_by_number_and_knows_no_connections(one, booted):
+    acl = one.ec2.create_network_acl(VpcId=one.id)["NetworkAcl"]["NetworkAclId"]
+
+    def entry(number, action, egress, **ports):
+        one.ec2.create_network_acl_entry(
+            NetworkAclId=acl, RuleNumber=number, RuleAction=action, Egress=egress,
+            Protocol="6", CidrBlock="0.0.0.0/0", PortRange=ports or {"From": 0, "To": 65535})
+    entry(100, "allow", False)
+    entry(100, "allow", True)
+    found = one.ec2.describe_network_acls(Filters=[
+        {"Name": "association.subnet-id", "Values": [one.subnets[2]]}])["NetworkAcls"][0]
+    was = next(a for a in found["Associations"] if a["SubnetId"] == one.subnets[2])
+    now = one.ec2.replace_network_acl_association(
+        AssociationId=was["NetworkAclAssociationId"], NetworkAclId=acl)["NewAssociationId"]
+    eventually("the allowing ACL", lambda: echoes(one.a, one.c.ip))
+    entry(90, "deny", False, From=ECHO, To=ECHO)
+    eventually("the lower number to deny", lambda: not echoes(one.a, one.c.ip, wait_s=1))
+    one.ec2.delete_network_acl_entry(NetworkAclId=acl, RuleNumber=90, Egress=False)
+    entry(110, "deny", False, From=ECHO, To=ECHO)
+    eventually("the higher number not to matter", lambda: echoes(one.a, one.c.ip))
+    # Answers are packets like others: without a rule for them there is no connection.
+    one.ec2.delete_network_acl_entry(NetworkAclId=acl, RuleNumber=100, Egress=True)
+    eventually("answers to be denied", lambda: not echoes(one.a, one.c.ip, wait_s=1))
+    assert echoes(one.a, one.b.ip), "an ACL is asked within its subnet"
+    one.ec2.replace_network_acl_association(AssociationId=now,
+                                            NetworkAclId=found["NetworkAclId"])
+    eventually("the old ACL", lambda: echoes(one.a, one.c.ip))
+    one.ec2.delete_network_acl(NetworkAclId=acl)
+
+
+# ---- peering, and tenants
+
+def test_peers_meet_across_hosts_while_routes_and_peering_are_there(one, peer, booted):
+    d = peer.d
+    assert not one.b.pings(d.ip, 1)
+    pcx = one.ec2.create_vpc_peering_connection(VpcId=one.id, PeerVpcId=peer.id)[
+        "VpcPeeringConnection"]["VpcPeeringConnectionId"]
+    one.ec2.accept_vpc_peering_connection(VpcPeeringConnectionId=pcx)
+    for vpc, other in ((one, peer), (peer, one)):
+        vpc.ec2.create_route(RouteTableId=vpc.table, VpcPeeringConnectionId=pcx,
+                             DestinationCidrBlock=f"{other.block}.0.0/16")
+    for guest in (one.a, one.b):  # One on d's host, one on the other.
+        eventually(f"{guest.ip} to reach its peer", lambda: echoes(guest, d.ip))
+        eventually(f"{guest.ip}'s peer to reach it", lambda: echoes(d, guest.ip))
+    # A group of the peer's, named in a rule.
+    assert not echoes(d, one.c.ip, wait_s=1)
+    rule = [tcp(ECHO, UserIdGroupPairs=[{"GroupId": peer.open, "VpcId": peer.id}])]
+    one.ec2.authorize_security_group_ingress(GroupId=one.closed, IpPermissions=rule)
+    eventually("the peer's group to be let in", lambda: echoes(d, one.c.ip))
+    one.ec2.revoke_security_group_ingress(GroupId=one.closed, IpPermissions=rule)
+    one.ec2.delete_vpc_peering_connection(VpcPeeringConnectionId=pcx)
+    eventually("the peering to be gone", lambda: not echoes(one.b, d.ip, wait_s=1))
+    for vpc, other in ((one, peer), (peer, one)):
+        vpc.ec2.delete_route(RouteTableId=vpc.table,
+                             DestinationCidrBlock=f"{other.block}.0.0/16")
+
+
+def test_tenants_with_the_same_block_never_meet(one, stranger, booted):
+    e = stranger.e
+    assert e.ip == one.a.ip and e.mac != one.a.mac
+    one.a.text("echo ours >/tmp/whose")
+    e.text("echo theirs >/tmp/whose")
+    for name, vpc, guest in (("ours", one, one.b), ("theirs", stranger, e)):
+        guest.text(f"ip neigh flush dev eth0")
+        assert guest is e or guest.pings(one.a.ip)
+    assert not e.pings(one.b.ip, 1) and not e.pings(one.c.ip, 1)
+    assert one.a.mac in one.b.text("ip neigh show dev eth0")
+    assert e.mac not in one.b.text("ip neigh show dev eth0")
+
+
+# ---- guests that lie
+
+def test_guest_that_forges_gets_nowhere(one, booted):
+    """b takes a's address, another MAC, a's place in ARP, and the DHCP server's."""
+    a, b, c = one.a, one.b, one.c
+    a.text("ip neigh flush dev eth0")
+    assert a.pings(b.ip)
+    # An address that is not its own: neither it nor its ARP leaves the tap.
+    b.text("ip addr add 10.0.1.77/24 dev eth0")
+    assert b.run(f"ping -c 1 -W 1 -I 10.0.1.77 {a.ip}")[0] != 0
+    b.run(f"arping -c 1 -w 1 -U -I eth0 10.0.1.77")
+    assert "10.0.1.77" not in a.text("ip neigh show dev eth0")
+    b.text("ip addr del 10.0.1.77/24 dev eth0")
+    # In the router's name, and in c's, who is on the same host.
+    for stolen in ("10.0.1.1", c.ip):
+        b.text(f"ip addr add {stolen}/32 dev eth0; arping -c 2 -w 1 -U -I eth0 {stolen}; true")
+        assert b.mac not in a.text("ip neigh show dev eth0").replace(
+            f"{b.ip} lladdr {b.mac}", "")
+        b.text(f"ip addr del {stolen}/32 dev eth0")
+    # Another MAC: silence, until it is put back.
+    b.text("(ip link set eth0 down; ip link set eth0 address 02:de:ad:be:ef:01; "
+           f"ip link set eth0 up; ip route add default via 10.0.1.1; ping -c 2 -W 1 {a.ip} >/tmp/forged 2>&1;"
+           f"ip link set eth0 down; ip link set eth0 address {b.mac}; ip link set eth0 up; "
+           "ip route add default via 10.0.1.1) >/dev/null 2>&1 &")
+    eventually("b to be back", lambda: b.run("test -s /tmp/forged")[0] == 0)
+    assert ", 0 packets received" in b.text("cat /tmp/forged")
+    assert b.pings(a.ip)
+    # A DHCP server of a guest's: nobody hears it, and the real one goes on.
+    b.text("mkdir -p /var/lib/misc; touch /var/lib/misc/udhcpd.leases; printf 'start 10.0.1.100\\nend "
+           "10.0.1.120\\ninterface eth0\\noption router 10.0.1.66\\n' >/tmp/udhcpd.conf; "
+           "udhcpd /tmp/udhcpd.conf")
+    said = a.text("udhcpc -i eth0 -n -q -t 3 -T 1 -f -s /bin/true 2>&1")
+    assert a.ip in said and "10.0.1.10" not in said.replace(a.ip, "")
+    b.run("kill $(pidof udhcpd)")
