@@ -48,7 +48,7 @@ static const char *
 dhcp_record_id(struct arena *arena, const struct row_dhcp_options *set,
                const struct row_vpc *vpc)
 {
-    return arena_printf(arena, "%s.%s", set->id, vpc->id);
+    return arena_printf(arena, "%s-%s", set->id, vpc->id);
 }
 
 bool

@@ -46,7 +46,7 @@ agent_apply(struct agent *a, const struct want *want)
 void
 agent_forget(struct agent *a, const struct want *want)
 {
-    char key[64];
+    char key[REPORT_KEY_MAX];
     snprintf(key, sizeof key, "%d/%s", (int)want->kind, want->id);
     map_del(a->reported, key);
     if (!a->modules_open) {

@@ -21,6 +21,8 @@ struct identity {
     char underlay[16];  /* "": none. */
 };
 
+#define REPORT_KEY_MAX (WANT_ID_MAX + 12) /* "KIND/ID" */
+
 /* How a network, subnet, port or metadata record stands with net/ and metadata/. */
 struct net_item {
     bool ok;

@@ -87,10 +87,13 @@ on_want(void *ctx, enum link_kind kind, const char *id, int64_t revision, bool d
 {
     struct agent *a = ctx;
     const struct want *want = wants_put(a->wants, kind, id, revision, deleted, record);
-    if (want) {
-        agent_apply(a, want);
-        agent_wake(a);
+    if (!want) {
+        log_error("%s: a wanted record of kind %d that this agent cannot take",
+                  id ? id : "?", (int)kind);
+        return;
     }
+    agent_apply(a, want);
+    agent_wake(a);
 }
 
 static void

@@ -19,7 +19,7 @@ void
 agent_report(struct agent *a, enum link_kind kind, const char *id, bool absent,
              const void *record)
 {
-    char key[64];
+    char key[REPORT_KEY_MAX];
     AUTO(buf) struct buf bytes = {0};
     const struct desc *desc = link_seen_desc(kind);
     const struct want *want = wants_get(a->wants, kind, id);
@@ -94,7 +94,7 @@ static void
 find_over(void *ctx, const struct want *want)
 {
     struct endings *e = ctx;
-    char key[64];
+    char key[REPORT_KEY_MAX];
     snprintf(key, sizeof key, "%d/%s", (int)want->kind, want->id);
     const struct said *said = map_get(e->agent->reported, key);
     if (want->deleted && said && said->absent && said->revision == want->revision) {
@@ -115,7 +115,7 @@ forget_over(struct agent *a)
     }
     for (size_t i = 0; i < e.over.count; i++) {
         struct want want = *e.over.items[i];
-        char key[64];
+        char key[REPORT_KEY_MAX];
         snprintf(key, sizeof key, "%d/%s", (int)want.kind, want.id);
         map_del(a->reported, key);
         switch (want.kind) {

@@ -13,11 +13,14 @@
 #include "base/world.h"
 #include "link/link.h"
 
+/* The longest ids are those of a peer's members: eni-....sg-....vpc-..., 64 characters. */
+#define WANT_ID_MAX 96
+
 struct wants;
 
 struct want {
     enum link_kind kind;
-    char id[48];
+    char id[WANT_ID_MAX];
     int64_t revision;
     bool deleted;
     bool stale; /* Not seen in the snapshot under way. */

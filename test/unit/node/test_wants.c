@@ -149,13 +149,13 @@ TEST(wants_survive_a_torn_end)
 static void
 note_gone(void *ctx, const struct want *want)
 {
-    snprintf(ctx, 48, "%s", want->id);
+    snprintf(ctx, WANT_ID_MAX, "%s", want->id);
 }
 
 TEST(wants_snapshot_drops_what_it_does_not_name)
 {
     begin();
-    char gone[48] = "";
+    char gone[WANT_ID_MAX] = "";
     struct wants *w = open_wants();
     put_disk(w, "vol-old", 1, 100);
     (void)uv_run(&loop, UV_RUN_DEFAULT);
