@@ -1,4 +1,5 @@
-/* moln ls, show, stop, start, reboot, rm. ('moln run' is in cmd_run.c.) */
+/* moln ls, show, stop, start, reboot, rm. ('moln run' and 'moln rebuild' have files of
+ * their own.) */
 #include "base/timefmt.h"
 #include "cli/cmd_run.h"
 #include "cli/command.h"
@@ -281,6 +282,16 @@ const struct command instance_commands[] = {
      run_start},
     {"reboot", "INSTANCE...", "reboot instances", "  moln reboot web\n", NULL, 1, 100,
      WORD_INSTANCE, false, run_reboot},
+    {"rebuild", "INSTANCE... [--image AMI] [--keep]",
+     "start instances on a root volume made anew",
+     "The power is cut, the root volume made anew from the instance's image, and the\n"
+     "instance started again, all within seconds; its id, addresses, tags and user data\n"
+     "stay. What was on the old root volume is lost, unless it is kept. This is EC2's\n"
+     "CreateReplaceRootVolumeTask.\n"
+     "\n"
+     "  moln rebuild web\n"
+     "  moln rebuild web --image ami-0123456789abcdef0 --keep\n",
+     rebuild_options, 1, 100, WORD_INSTANCE, false, run_rebuild},
     {"rm", "INSTANCE...", "terminate instances; their root disks go",
      "There is no way back. An instance with termination protection is refused.\n"
      "\n"

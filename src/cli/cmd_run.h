@@ -10,3 +10,7 @@
 
 extern const struct option run_options[];
 command_fn run_run;
+
+/* cmd_rebuild.c: 'moln rebuild'. */
+extern const struct option rebuild_options[];
+command_fn run_rebuild;

@@ -406,6 +406,33 @@ settle_failure(const struct scene *s, const struct row_instance **inst, struct e
     return instance_want(s->pass->txn, *inst, &want, s->pass->now_ns, inst, err);
 }
 
+/* A replacement of the root volume has come to its end: with a guest that runs on the new
+ * one, or with the instance. */
+static bool
+settle_root_task(struct scene *s, bool failed, struct err *err)
+{
+    const struct row_instance *i = s->instance;
+    const struct row_root_task *task;
+    if (str_empty(i->root_task_id)) {
+        return true;
+    }
+    if (!GET(s, root_task, &task, err, .account = i->account, .id = i->root_task_id)) {
+        return false;
+    }
+    struct row_instance *next = arena_memdup(txn_arena(s->pass->txn), i, sizeof *i);
+    next->root_task_id = NULL;
+    s->instance = next;
+    if (task) {
+        struct row_root_task done = *task;
+        done.completed_at = s->pass->now_ns;
+        done.failed = failed;
+        if (!row_put(s->pass->txn, &row_root_task_type, &done, err)) {
+            return false;
+        }
+    }
+    return row_put(s->pass->txn, &row_instance_type, next, err);
+}
+
 /* Brings what the node saw back into the instance's rows. */
 static bool
 instance_settle(struct scene *s, struct err *err)
@@ -419,7 +446,9 @@ instance_settle(struct scene *s, struct err *err)
     bool off = str_eq(seen->state, "stopped") || str_eq(seen->state, "absent");
     if (str_eq((*inst)->want_state, "running")) {
         if (str_eq(seen->state, "running")) {
-            return instance_mark_running(txn, *inst, inst, err);
+            return instance_mark_running(txn, *inst, inst, err) &&
+                   (seen->reboot_count < (*inst)->reboot_count ||
+                    settle_root_task(s, false, err));
         }
         if (!str_eq(seen->state, "stopped") || str_empty(seen->reason) ||
             str_eq(seen->reason, "stopped")) {
@@ -495,7 +524,13 @@ instance_pass(const struct pass *pass, const char *account, const char *id,
     if (!scene_load(&s, err) || !instance_settle(&s, err)) {
         return false;
     }
-    if (str_eq(s.instance->want_state, "terminated")) {
+    bool ends = str_eq(s.instance->want_state, "terminated");
+    /* One that is stopped meanwhile has its new root volume at its next start. */
+    if (!str_eq(s.instance->want_state, "running") &&
+        !settle_root_task(&s, ends, err)) {
+        return false;
+    }
+    if (ends) {
         return instance_end(&s, err);
     }
     if (!recovery_settle(pass, &s.instance, err) ||

@@ -10,6 +10,7 @@
 #include "core/id.h"
 #include "core/instance_rows.h"
 #include "core/pool.h"
+#include "core/root_volume.h"
 #include "link/overhead.h"
 
 #define GET(pass, type, out, err, ...) \
@@ -157,45 +158,22 @@ leave(const struct pass *pass, const struct row_instance *i, struct err *err)
            (!vpc || network_release(pass, i->node_id, vpc, err));
 }
 
-static bool
-copy_tags(const struct pass *pass, const struct row_volume *from, const char *to,
-          struct err *err)
-{
-    const struct row_tag prefix = {
-        .account = from->account, .region = from->region, .resource_id = from->id};
-    const struct row_query query = {.prefix = &prefix, .prefix_fields = 3};
-    struct row_list list;
-    if (!row_list(pass->txn, &row_tag_type, &query, &list, err)) {
-        return false;
-    }
-    for (size_t n = 0; n < list.count; n++) {
-        struct row_tag tag = *(const struct row_tag *)list.rows[n];
-        tag.resource_id = to;
-        if (!row_put(pass->txn, &row_tag_type, &tag, err)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* A root volume from the same image in place of the old one, which is deleted as soon as
  * its node is back. */
 static bool
 rebuild_root(const struct pass *pass, const struct row_volume *old, const char *node_id,
              const char **out_id, struct err *err)
 {
-    struct row_volume made = *old, gone = *old;
-    made.id = id_new(txn_arena(pass->txn), pass->rng, "vol");
-    made.node_id = node_id;
-    made.generation = 1;
-    made.created_at = made.attached_at = pass->now_ns;
-    gone.want_deleted = true;
-    gone.generation++;
-    gone.instance_id = gone.device = NULL;
-    gone.attached_at = 0;
-    *out_id = made.id;
-    return volume_add(pass->txn, &made, err) && copy_tags(pass, old, made.id, err) &&
-           row_put(pass->txn, &row_volume_type, &gone, err);
+    const struct root_change change = {
+        .volume_id = id_new(txn_arena(pass->txn), pass->rng, "vol"),
+        .node_id = node_id,
+        .base_blob = old->base_blob,
+        .image_id = old->image_id,
+        .snapshot_id = old->snapshot_id,
+        .delete_old = true,
+    };
+    *out_id = change.volume_id;
+    return root_volume_replace(pass->txn, old, &change, pass->now_ns, err);
 }
 
 static bool

@@ -133,6 +133,7 @@ change_one(struct call *call, const struct row_instance *inst,
         struct row_instance next = *inst;
         next.reboot_count++;
         next.generation++;
+        next.stop_hard = false; /* The guest is asked. */
         return row_put(call->txn, &row_instance_type, &next, err);
     }
     return instance_want(call->txn, inst, &want, call->now_ns, NULL, err);

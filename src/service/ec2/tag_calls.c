@@ -41,6 +41,8 @@ static const struct tag_kind {
      ERR_TEMPLATE_NOT_FOUND, "The launch template ID '", "' does not exist"},
     {"import-ami", "import-image-task", &row_import_task_type, owned_exists,
      ERR_IMPORT_TASK_NOT_FOUND, "The import task ID '", "' does not exist"},
+    {"replacevol", "replace-root-volume-task", &row_root_task_type, owned_exists,
+     ERR_ROOT_TASK_NOT_FOUND, "The replace root volume task ID '", "' does not exist"},
     {"rtb", "route-table", &row_route_table_type, owned_exists,
      ERR_ROUTE_TABLE_NOT_FOUND, "The routeTable ID '", "' does not exist"},
     {"igw", "internet-gateway", &row_internet_gateway_type, owned_exists,

@@ -1,5 +1,5 @@
-/* volumes.c - DescribeVolumes: the root disks of instances, and what is left of them.
- */
+/* volumes.c - DescribeVolumes, DeleteVolume: the root disks of instances, and what is
+ * left of them. */
 #include "service/ec2/common.h"
 
 static const char *
@@ -218,4 +218,28 @@ ec2_describe_volumes(struct call *call, const struct ec2_describe_volumes_reques
     }
     out->next_token = page_next_token(call, &page);
     return true;
+}
+
+/* ---- DeleteVolume ---- */
+
+bool
+ec2_delete_volume(struct call *call, const struct ec2_delete_volume_request *in,
+                  struct err *err)
+{
+    struct row_list found;
+    if (!load_named(call, &in->volume_id, 1, &found, err)) {
+        return false;
+    }
+    struct row_volume next = *(const struct row_volume *)found.rows[0];
+    if (attached(&next)) {
+        return err_set(err, ERR_VOLUME_IN_USE,
+                       "Volume %s is currently attached to %s", next.id,
+                       next.instance_id);
+    }
+    if (!dry_run_check(in->has_dry_run && in->dry_run, err)) {
+        return false;
+    }
+    next.want_deleted = true;
+    next.generation++;
+    return row_put(call->txn, &row_volume_type, &next, err);
 }
