@@ -4,7 +4,8 @@ import subprocess
 
 import pytest
 
-from net_lab import Lab, inside
+from cloud import wait_for
+from net_lab import Lab, frame, inside
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0,
                                 reason="needs root")
@@ -40,13 +41,44 @@ def test_rules_that_were_changed_are_written_anew(lab):
 
 def test_elements_that_were_changed_are_put_right(lab):
     lab.nft("add element inet moln m4_sg_1 { 10.0.1.99 }")
-    lab.nft("flush set bridge moln bind4")
+    lab.nft("flush map bridge moln from4")
     lab.nft("flush map inet moln arriving_at")
     lab.nft("add element bridge moln borrow { mt000000000000 }")
     assert lab.do(op="check")["drift"] == 4
     assert "10.0.1.99" not in lab.nft("list", "set", "inet", "moln", "m4_sg_1")
-    assert "10.0.1.10" in lab.nft("list", "set", "bridge", "moln", "bind4")
+    assert "10.0.1.10" in lab.nft("list", "map", "bridge", "moln", "from4")
     assert lab.do(op="check")["drift"] == 0
+
+
+def test_a_tap_gets_what_is_for_its_mac_alone(lab):
+    guests = []
+    lab.want("group", id="sg-any", network_id="vpc-1", rules=[
+        {"protocol": -1, "cidr": "0.0.0.0/0", "egress": egress} for egress in (True, False)])
+    for n in (2, 3):
+        mac = f"02:00:00:00:00:0{n}"
+        lab.want("port", id=f"eni-{n}", subnet_id="subnet-1", mac=mac, ipv4=f"10.0.1.{n + 10}",
+                 check_source=True, group_ids=["sg-any"])
+        guests.append(lab.plug(f"eni-{n}", mac))
+    a, b = guests
+    taps = [line.split(":")[1].split("@")[0].strip() for line in subprocess.run(
+        ["ip", "-n", lab.namespaces()[0], "-o", "link"], capture_output=True, text=True,
+        check=True).stdout.splitlines() if ": mt" in line]
+    assert len(taps) == 2 and lab.do(op="check")["drift"] == 0
+
+    def reaches(mac):
+        lab.settle()
+        b.received()
+        a.send(frame(a.mac, mac, "10.0.1.12", "10.0.1.13", 6, 4000, 22, b"whose?"))
+        lab.settle()
+        return any(b"whose?" in data for data in b.received())
+    assert wait_for("the bridge", lambda: reaches(b.mac), 5)
+    assert not reaches("02:00:00:00:00:99")
+    for tap in taps:
+        subprocess.run(["bridge", "-n", lab.namespaces()[0], "link", "set", "dev", tap,
+                        "flood", "on", "learning", "on"], check=True)
+    assert reaches("02:00:00:00:00:99")  # So that the test would notice.
+    assert lab.do(op="check")["drift"] == 2
+    assert not reaches("02:00:00:00:00:99")
 
 
 def test_settings_that_filtering_stands_on_are_set_back(lab):

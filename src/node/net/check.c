@@ -13,12 +13,12 @@ static const struct {
     uint8_t family;
     const char *name;
 } fixed_sets[] = {
-    {NFPROTO_BRIDGE, "macs"},      {NFPROTO_BRIDGE, "bind4"},
-    {NFPROTO_BRIDGE, "bind6"},     {NFPROTO_BRIDGE, "nd6"},
-    {NFPROTO_BRIDGE, "borrow"},    {NFPROTO_BRIDGE, "resolvers"},
-    {NFPROTO_BRIDGE, "port_src"},  {NFPROTO_BRIDGE, "port_dst"},
-    {NFPROTO_INET, "resolvers"},   {NFPROTO_INET, "owns4"},
-    {NFPROTO_INET, "owns6"},       {NFPROTO_INET, "lent"},
+    {NFPROTO_BRIDGE, "macs"},      {NFPROTO_BRIDGE, "from4"},
+    {NFPROTO_BRIDGE, "to4"},       {NFPROTO_BRIDGE, "bind6"},
+    {NFPROTO_BRIDGE, "nd6"},       {NFPROTO_BRIDGE, "borrow"},
+    {NFPROTO_BRIDGE, "resolvers"}, {NFPROTO_BRIDGE, "port_src"},
+    {NFPROTO_BRIDGE, "port_dst"},  {NFPROTO_INET, "resolvers"},
+    {NFPROTO_INET, "owns4"},       {NFPROTO_INET, "owns6"},
     {NFPROTO_INET, "nexthops4"},   {NFPROTO_INET, "nexthops6"},
     {NFPROTO_INET, "leaving_of"},  {NFPROTO_INET, "arriving_at"},
     {NFPROTO_INET, "eip_in"},      {NFPROTO_INET, "eip_out"},
@@ -144,7 +144,7 @@ check_rules(struct network *network, size_t *drift, struct err *err)
 }
 
 static bool
-tap_unwanted(void *ctx, const char *name)
+is_tap(void *ctx, const char *name)
 {
     return str_starts(name, RULES_TAP);
 }
@@ -155,7 +155,7 @@ cut_off(struct network *network, const struct err *why)
 {
     struct err err = {0};
     log_error("network %s: %s; its interfaces are cut off", network->id, why->msg);
-    if (!links_down_where(network->links, tap_unwanted, NULL, &err)) {
+    if (!links_down_where(network->links, is_tap, NULL, &err)) {
         log_error("network %s: %s", network->id, err.msg);
     }
 }
@@ -170,7 +170,8 @@ check_network(struct net *net, struct network *network, size_t *drift, struct er
         cut_off(network, err);
         return false;
     }
-    return check_elems(net, network, drift, err);
+    return links_bind_where(network->links, is_tap, NULL, drift, err) &&
+           check_elems(net, network, drift, err);
 }
 
 bool

@@ -17,8 +17,8 @@
 #define ELEM_BYTES 288    /* What one takes of a message, at most. */
 #define SOCKET_BYTES (8 * MIB)
 
-static const char *const tap_sets[] = {"macs",   "bind4",    "bind6",   "nd6",
-                                       "borrow", "port_src", "port_dst"};
+static const char *const tap_sets[] = {"macs", "from4",  "to4",      "bind6",
+                                       "nd6",  "borrow", "port_src", "port_dst"};
 
 struct elems {
     struct mnl_socket *sock;

@@ -16,6 +16,8 @@
 #include <netlink/route/neighbour.h>
 #include <netlink/socket.h>
 
+#define BOUND_OFF ((unsigned)RTNL_BRIDGE_LEARNING | (unsigned)RTNL_BRIDGE_UNICAST_FLOOD)
+
 bool
 links_fail(struct err *err, int rc, const char *what)
 {
@@ -320,8 +322,8 @@ links_drop_forward(struct links *links, int index, const uint8_t mac[6],
     return rc < 0 && !gone ? links_fail(err, rc, "drop forwarding entry") : true;
 }
 
-bool
-links_trust(struct links *links, int index, struct err *err)
+static bool
+unset_port_flags(struct links *links, int index, unsigned flags, struct err *err)
 {
     AUTO(rtlink) struct rtnl_link *change = rtnl_link_bridge_alloc();
     if (!change) {
@@ -329,11 +331,47 @@ links_trust(struct links *links, int index, struct err *err)
     }
     rtnl_link_set_family(change, AF_BRIDGE);
     rtnl_link_set_ifindex(change, index);
-    int rc = rtnl_link_bridge_unset_flags(change, RTNL_BRIDGE_LEARNING);
+    int rc = rtnl_link_bridge_unset_flags(change, flags);
     if (rc == 0) {
         rc = rtnl_link_change(links->sock, change, change, 0);
     }
     return rc < 0 ? links_fail(err, rc, "bridge port") : true;
+}
+
+bool
+links_trust(struct links *links, int index, struct err *err)
+{
+    return unset_port_flags(links, index, RTNL_BRIDGE_LEARNING, err);
+}
+
+bool
+links_bind(struct links *links, int index, struct err *err)
+{
+    return unset_port_flags(links, index, BOUND_OFF, err);
+}
+
+bool
+links_bind_where(struct links *links, links_pick_fn *pick, void *ctx, size_t *out_drift,
+                 struct err *err)
+{
+    struct nl_cache *cache = NULL;
+    int rc = rtnl_link_alloc_cache(links->sock, AF_BRIDGE, &cache);
+    if (rc < 0) {
+        return links_fail(err, rc, "list bridge ports");
+    }
+    bool ok = true;
+    for (struct nl_object *o = nl_cache_get_first(cache); o && ok;
+         o = nl_cache_get_next(o)) {
+        struct rtnl_link *link = (struct rtnl_link *)o;
+        const char *name = rtnl_link_get_name(link);
+        int flags = rtnl_link_is_bridge(link) ? rtnl_link_bridge_get_flags(link) : 0;
+        if (name && pick(ctx, name) && flags > 0 && ((unsigned)flags & BOUND_OFF)) {
+            (*out_drift)++;
+            ok = links_bind(links, rtnl_link_get_ifindex(link), err);
+        }
+    }
+    nl_cache_free(cache);
+    return ok;
 }
 
 static void

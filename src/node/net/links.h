@@ -57,6 +57,9 @@ MUST_CHECK bool links_drop_forward(struct links *links, int index, const uint8_t
                                    struct err *err);
 /* A bridge's port that learns nothing: its entries are the agent's. */
 MUST_CHECK bool links_trust(struct links *links, int index, struct err *err);
+/* The same for a port of one MAC: no frame for another, or for one that the bridge does not
+ * know, comes to it. */
+MUST_CHECK bool links_bind(struct links *links, int index, struct err *err);
 /* A pair of links: 'name' with 'mac' (NULL: any) here, and 'peer' with 'peer_mac' in
  * another namespace. There already: success. */
 MUST_CHECK bool links_veth(struct links *links, const char *name, const uint8_t *mac,
@@ -72,6 +75,10 @@ MUST_CHECK bool links_drop(struct links *links, const char *name, struct err *er
 typedef bool links_pick_fn(void *ctx, const char *name);
 MUST_CHECK bool links_drop_where(struct links *links, links_pick_fn *unwanted,
                                  void *ctx, struct err *err);
+/* Makes each bridge's port for which 'pick' is true so, where it is not; adds how many were
+ * not to '*out_drift'. */
+MUST_CHECK bool links_bind_where(struct links *links, links_pick_fn *pick, void *ctx,
+                                 size_t *out_drift, struct err *err);
 /* Sets each such link down, in place of removing it. */
 MUST_CHECK bool links_down_where(struct links *links, links_pick_fn *unwanted,
                                  void *ctx, struct err *err);

@@ -107,7 +107,7 @@ void port_free(struct port *port);
 /* Whether the element is one of the port's rights. */
 bool port_may(const struct port *port, const struct elem *elem);
 /* All of them; at most PORT_ELEMS_MAX. */
-#define PORT_ELEMS_MAX (10 * PORT_ADDRESSES_MAX + 12)
+#define PORT_ELEMS_MAX (11 * PORT_ADDRESSES_MAX + 12)
 size_t port_elems(const struct port *port, struct elem *out);
 #define SUBNET_ELEMS 4
 void subnet_elems(const struct subnet *subnet, struct elem out[SUBNET_ELEMS]);

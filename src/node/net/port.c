@@ -3,8 +3,8 @@
 #include "node/net/net_parts.h"
 #include "node/net/rules.h"
 #include "node/net/shape.h"
-#include "node/net/uplink.h"
 #include "node/net/tap.h"
+#include "node/net/uplink.h"
 #include <linux/netfilter.h>
 
 #define MTU_MIN 576
@@ -284,10 +284,15 @@ push_bind6(struct list *l, const struct port *port, const struct in6_addr *ip)
 static void
 push_ipv4(struct list *l, const struct port *port, uint32_t ip)
 {
-    struct elem *e = push(l, NFPROTO_BRIDGE, "bind4");
+    struct elem *e = push(l, NFPROTO_BRIDGE, "from4");
     elem_key_link(e, port->tap);
     elem_key_mac(e, port->mac);
     elem_key_ipv4(e, ip);
+    elem_to_mark(e, port->number);
+    e = push(l, NFPROTO_BRIDGE, "to4");
+    elem_key_link(e, port->tap);
+    elem_key_ipv4(e, ip);
+    elem_to_mark(e, port->number);
     e = push(l, NFPROTO_INET, "owns4");
     elem_key_mark(e, port->number);
     elem_key_ipv4(e, ip);
@@ -342,8 +347,6 @@ push_port(struct list *l, const struct port *port)
     if (port->borrow) {
         e = push(l, NFPROTO_BRIDGE, "borrow");
         elem_key_link(e, port->tap);
-        e = push(l, NFPROTO_INET, "lent");
-        elem_key_mark(e, port->number);
     }
 }
 
@@ -545,29 +548,30 @@ number_text(uint32_t number, char out[16])
     (void)snprintf(out, 16, "%08x", number);
 }
 
-/* Its old number, or one from its id, so that the next agent finds the same. */
+/* Its old number, or one from its id, so that the next agent finds the same; and whether its
+ * checks are off. */
 static void
 port_number(struct port *port, const struct port *old)
 {
     struct map *numbers = port->subnet->network->numbers;
     char text[16];
-    uint32_t n = addr_number(port->info.id);
-    if (old) {
-        port->number = old->number;
-        return;
-    }
-    do {
-        n = n % (UINT32_MAX - RULES_FIRST_PORT) + RULES_FIRST_PORT;
+    uint32_t n = old ? old->number & ~RULES_LENT : addr_number(port->info.id);
+    while (!old) {
+        n = n % (RULES_LENT - RULES_FIRST_PORT) + RULES_FIRST_PORT;
         number_text(n, text);
-    } while (map_get(numbers, text) && n++);
-    port->number = n;
+        if (!map_get(numbers, text)) {
+            break;
+        }
+        n++;
+    }
+    port->number = n | (port->borrow ? RULES_LENT : 0);
 }
 
 static void
 note_number(const struct port *port, bool taken)
 {
     char text[16];
-    number_text(port->number, text);
+    number_text(port->number & ~RULES_LENT, text);
     if (taken) {
         map_put(port->subnet->network->numbers, text, (void *)(uintptr_t)port);
     } else {
@@ -673,6 +677,18 @@ net_drop_port(struct net *net, const char *id, struct err *err)
     return uplink_refresh(net, err);
 }
 
+/* The tap becomes a port of its subnet's bridge, for its own MAC alone. */
+static bool
+port_join(struct net *net, const struct port *port, int index, struct err *err)
+{
+    struct links *links = port->subnet->network->links;
+    return links_enslave(links, index, port->subnet->bridge_index, port->info.mtu,
+                         err) &&
+           links_bind(links, index, err) &&
+           links_forward(links, index, port->mac, err) &&
+           port_shape(net, port, index, err);
+}
+
 static void
 note_plugged(const struct port *port)
 {
@@ -697,10 +713,7 @@ net_tap_open(struct net *net, const char *port_id, int *out_fd, struct err *err)
     }
     if (!tap_open(network->ns_fd, port->tap, &fd, err) ||
         !links_find(network->links, port->tap, &index, err) ||
-        !links_enslave(network->links, index, port->subnet->bridge_index,
-                       port->info.mtu, err) ||
-        !links_forward(network->links, index, port->mac, err) ||
-        !port_shape(net, port, index, err)) {
+        !port_join(net, port, index, err)) {
         return err_wrap(err, "port %s", port_id);
     }
     note_plugged(port);
@@ -722,10 +735,7 @@ net_veth_open(struct net *net, const char *port_id, int guest_ns_fd,
     if (!links_veth(network->links, port->tap, NULL, guest_name, guest_ns_fd, port->mac,
                     err) ||
         !links_find(network->links, port->tap, &index, err) ||
-        !links_enslave(network->links, index, port->subnet->bridge_index,
-                       port->info.mtu, err) ||
-        !links_forward(network->links, index, port->mac, err) ||
-        !port_shape(net, port, index, err)) {
+        !port_join(net, port, index, err)) {
         return err_wrap(err, "port %s", port_id);
     }
     note_plugged(port);

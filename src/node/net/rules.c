@@ -2,12 +2,17 @@
 #include "node/net/rules.h"
 #include <nftables/libnftables.h>
 
-/* Sets of the bridge family, keyed by tap: macs (which MAC it may send from), bind4 and
- * bind6 (which address, with which MAC), nd6 (which neighbour it may say it is), borrow
- * (source check off), port_src and port_dst (its number), resolvers (name servers).
+/* Sets of the bridge family, keyed by tap: macs (which MAC it may send from), from4 (its
+ * number, by its MAC and address), to4 (its number, by its address), bind6 (which address,
+ * with which MAC), nd6 (which neighbour it may say it is), borrow (source check off),
+ * port_src and port_dst (its number, whatever the address), resolvers (name servers).
  *
- * Sets of inet: owns4/6 (port and address: destination check), lent (ports with both checks
- * off), nexthops4/6 (bridge and next hop: port), leaving_of and arriving_at (port: chain of
+ * A frame between two ports' own IPv4 addresses is most of what there is: one look-up each
+ * way says that it is one, and whose. Numbers of ports with both checks off have their
+ * highest bit set (RULES_LENT), so that no look-up tells them from others.
+ *
+ * Sets of inet: owns4/6 (port and address: destination check), nexthops4/6 (bridge and next
+ * hop: port), leaving_of and arriving_at (port: chain of
  * its groups), acl_out and acl_in (bridge: chain of its ACL), hops (connections that a port
  * with checks off has let through: such a port sees one connection on several ways),
  * open6 (bridges that the outside reaches by IPv6 unasked),
@@ -21,7 +26,8 @@
 const char rules_text[] =
     "table bridge moln {\n"
     "    set macs { type ifname . ether_addr; }\n"
-    "    set bind4 { type ifname . ether_addr . ipv4_addr; }\n"
+    "    map from4 { type ifname . ether_addr . ipv4_addr : mark; }\n"
+    "    map to4 { type ifname . ipv4_addr : mark; }\n"
     "    set bind6 { type ifname . ether_addr . ipv6_addr; }\n"
     "    set nd6 { typeof iifname . @th,64,128; }\n"
     "    set borrow { type ifname; }\n"
@@ -31,19 +37,16 @@ const char rules_text[] =
     "    set service_rate { type ifname; size 65535; flags dynamic; }\n"
     "    chain prerouting { type filter hook prerouting priority -300; policy drop; }\n"
     "    chain from_arp { }\n"
+    "    chain from_own4 { }\n"
     "    chain from_ip4 { }\n"
     "    chain from_ip6 { }\n"
-    "    chain service { }\n"
     "    chain limited { }\n"
     "    chain forward { type filter hook forward priority -10; policy drop; }\n"
-    "    chain postrouting { type filter hook postrouting priority 0; policy accept; "
-    "}\n"
     "}\n"
     "table inet moln {\n"
     "    set resolvers { type ipv4_addr; }\n"
     "    set owns4 { type mark . ipv4_addr; }\n"
     "    set owns6 { type mark . ipv6_addr; }\n"
-    "    set lent { type mark; }\n"
     "    set hops { typeof ct id . meta mark; size 262144; flags dynamic,timeout; "
     "timeout 10m; }\n"
     "    map nexthops4 { type ifname . ipv4_addr : mark; }\n"
@@ -75,12 +78,11 @@ const char rules_text[] =
     "}\n"
     "flush chain bridge moln prerouting\n"
     "flush chain bridge moln from_arp\n"
+    "flush chain bridge moln from_own4\n"
     "flush chain bridge moln from_ip4\n"
     "flush chain bridge moln from_ip6\n"
-    "flush chain bridge moln service\n"
     "flush chain bridge moln limited\n"
     "flush chain bridge moln forward\n"
-    "flush chain bridge moln postrouting\n"
     "flush chain inet moln leaving\n"
     "flush chain inet moln input\n"
     "flush chain inet moln forward\n"
@@ -97,6 +99,7 @@ const char rules_text[] =
     "table bridge moln {\n"
     "    chain prerouting {\n"
     "        meta mark set 0\n"
+    "        meta mark set iifname . ether saddr . ip saddr map @from4 goto from_own4\n"
     "        meta mark set iifname map @port_src\n"
     "        iifname \"mv*\" meta mark 1 accept\n"
     "        iifname != \"mt*\" drop\n"
@@ -108,25 +111,26 @@ const char rules_text[] =
     "    chain from_arp {\n"
     "        arp htype 1 arp ptype ip arp hlen 6 arp plen 4 "
     "arp operation { request, reply } "
-    "iifname . arp saddr ether . arp saddr ip @bind4 accept\n"
+    "meta mark set iifname . arp saddr ether . arp saddr ip map @from4 accept\n"
     "        arp htype 1 arp ptype ip arp hlen 6 arp plen 4 "
     "arp operation request "
     "iifname . arp saddr ether @macs arp saddr ip 0.0.0.0 accept\n"
     "        drop\n"
     "    }\n"
+    "    chain from_own4 {\n"
+    "        udp sport 67 drop\n"
+    "        ip daddr 169.254.0.0/16 goto limited\n"
+    "        ip daddr @resolvers goto limited\n"
+    "        accept\n"
+    "    }\n"
     "    chain from_ip4 {\n"
     "        udp sport 67 drop\n"
-    "        ip daddr 169.254.0.0/16 goto service\n"
-    "        ip daddr @resolvers goto service\n"
-    "        iifname . ether saddr . ip saddr @bind4 accept\n"
+    "        ip daddr 169.254.0.0/16 drop\n"
+    "        ip daddr @resolvers drop\n"
     "        ip saddr 0.0.0.0 ip daddr 255.255.255.255 "
     "udp sport 68 udp dport 67 goto limited\n"
     "        ip saddr { 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 } drop\n"
     "        iifname @borrow accept\n"
-    "        drop\n"
-    "    }\n"
-    "    chain service {\n"
-    "        iifname . ether saddr . ip saddr @bind4 goto limited\n"
     "        drop\n"
     "    }\n"
     "    chain limited {\n"
@@ -155,21 +159,19 @@ const char rules_text[] =
     "        drop\n"
     "    }\n"
     "    chain forward {\n"
-    "        ether type ip udp dport { 67, 68 } drop\n"
-    "        ether type ip6 udp dport { 546, 547 } drop\n"
+    "        ether type ip udp dport 67-68 drop\n"
+    "        meta mark set oifname . ip daddr map @to4 meta priority set " RULES_OWN
+    " accept\n"
+    "        ether type ip6 udp dport 546-547 drop\n"
     "        iifname \"mv*\" oifname \"mv*\" drop\n"
-    "        meta priority set 4d4f:4c4e\n"
-    "        meta mark set oifname map @port_dst accept\n"
-    "    }\n"
-    "    chain postrouting {\n" /* A frame that is flooded is still one port's. */
-    "        oifname \"mt*\" ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 "
-    "oifname . ether daddr != @macs drop\n"
+    "        meta mark set oifname map @port_dst meta priority set " RULES_BRIDGED
+    " accept\n"
     "    }\n"
     "}\n"
     "table inet moln {\n"
     "    chain leaving {\n"
     "        iifname != \"mb*\" accept\n"
-    "        ct state established,related meta mark != @lent accept\n"
+    "        ct state established,related meta mark & " RULES_LENT_TEXT " == 0 accept\n"
     "        meta mark 1 accept\n"
     "        ip daddr 169.254.0.0/16 accept\n"
     "        ip daddr @resolvers accept\n"
@@ -181,7 +183,7 @@ const char rules_text[] =
     "        meta mark vmap @leaving_of\n"
     "    }\n"
     "    chain pass {\n"
-    "        meta mark @lent update @hops { ct id . meta mark }\n"
+    "        meta mark & " RULES_LENT_TEXT " != 0 update @hops { ct id . meta mark }\n"
     "        accept\n"
     "    }\n"
     "    chain passed {\n"
@@ -212,12 +214,13 @@ const char rules_text[] =
     "        ip daddr @resolvers meta l4proto { tcp, udp } th dport 53 accept\n"
     "    }\n"
     "    chain forward {\n"
-    "        meta priority != 4d4f:4c4e jump routed\n"
+    "        meta priority " RULES_OWN " goto arriving\n"
+    "        meta priority != " RULES_BRIDGED " jump routed\n"
     "        meta mark { 1, 2 } accept\n"
     "        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n"
     "        meta mark . ip daddr @owns4 goto arriving\n"
     "        meta mark . ip6 daddr @owns6 goto arriving\n"
-    "        meta mark @lent goto arriving\n"
+    "        meta mark & " RULES_LENT_TEXT " != 0 goto arriving\n"
     "    }\n"
     "    chain routed {\n"
     "        ip saddr 169.254.0.0/16 drop\n"
@@ -239,7 +242,7 @@ const char rules_text[] =
     "        drop\n"
     "    }\n"
     "    chain arriving {\n"
-    "        ct state established,related meta mark != @lent accept\n"
+    "        ct state established,related meta mark & " RULES_LENT_TEXT " == 0 accept\n"
     "        ip saddr 169.254.0.0/16 drop\n"
     "        ip daddr 169.254.0.0/16 drop\n"
     "        ct state established,related ct id . meta mark @hops goto pass\n"

@@ -27,6 +27,12 @@
 #define RULES_REMOTE 1  /* A port on another node, which judges its own side. */
 #define RULES_OUTDOOR 2 /* Outside of the VPC: gateway or peer. */
 #define RULES_FIRST_PORT 16
+#define RULES_LENT 0x80000000u /* Of a port with source and destination check off. */
+#define RULES_LENT_TEXT "0x80000000"
+/* Priorities of bridged packets, on the way from the bridge's rules to inet's: to an address
+ * that its port owns, and to any other. Routed ones have small numbers. */
+#define RULES_OWN "4d4f:4f57"
+#define RULES_BRIDGED "4d4f:4c4e"
 
 /* Next hops beyond the VPC: the internet gateway's; NAT gateways have others. */
 #define RULES_GATEWAY4 "100.64.0.1"
