@@ -14,10 +14,12 @@ put_node(struct cli *cli, struct grid *grid, json_t *n)
     grid_put(grid, json_text(cli->arena, n, "NodeId"));
     grid_put(grid, json_text(cli->arena, n, "Name"));
     grid_put(grid, json_text(cli->arena, n, "Zone"));
-    grid_put(grid, !str_eq(state, "active")     ? state
-                   : !json_bool(n, "Connected") ? "away"
-                   : json_bool(n, "Cordoned")   ? "cordoned"
-                                                : "ready");
+    grid_put(grid, !str_eq(state, "active")           ? state
+                   : !json_bool(n, "Connected")       ? "away"
+                   : json_object_get(n, "Quarantine") ? "quarantined"
+                   : json_object_get(n, "Unfit")      ? "unfit"
+                   : json_bool(n, "Cordoned")         ? "cordoned"
+                                                      : "ready");
     grid_printf(grid, "%" PRId64, json_int(n, "Machines"));
     grid_printf(grid, "%" PRId64 " / %" PRId64, json_int(n, "ClaimedVcpus"),
                 json_int(n, "CapacityVcpus"));
@@ -82,12 +84,6 @@ on_node(struct cli *cli, const struct args *args, const char *operation,
     put_node(cli, &grid, json_object_get(answer, "Node"));
     grid_print(&grid, stdout);
     return true;
-}
-
-static bool
-run_show(struct cli *cli, const struct args *args, struct err *err)
-{
-    return on_node(cli, args, "DescribeNode", err);
 }
 
 static bool
@@ -194,7 +190,6 @@ static const struct option token_options[] = {
 const struct command node_commands[] = {
     {"node ls", "[--zone NAME]", "list hosts: what they have, and what is promised",
      NULL, ls_options, 0, 0, WORD_NONE, false, run_ls},
-    {"node show", "NODE", "one host", NULL, NULL, 1, 1, WORD_NODE, false, run_show},
     {"node token", "ZONE", "make a ticket with which one more host may join",
      "The ticket holds the fingerprint of this cloud's CA, so that the host knows whom "
      "it\n"

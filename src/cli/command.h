@@ -88,6 +88,6 @@ extern const struct command instance_commands[];
 extern const struct command reach_commands[];
 extern const struct command image_commands[];
 extern const struct command account_commands[];
-extern const struct command node_commands[];
+extern const struct command node_commands[], host_commands[];
 extern const struct command uplink_commands[];
 extern const struct command cloud_commands[];

@@ -3,14 +3,13 @@
 
 #include "base/log.h"
 #include "control/jobs.h"
+#include "control/node_report.h"
 #include "control/uplinks.h"
 #include "control/wants.h"
-#include "core/address.h"
 
-/* Writes only what differs, so that a report repeated costs no commit. */
-static bool
-put_if_new(struct txn *txn, const struct row_type *type, const void *row,
-           struct err *err)
+bool
+row_put_new(struct txn *txn, const struct row_type *type, const void *row,
+            struct err *err)
 {
     const void *old;
     if (!row_get(txn, type, row, &old, err)) {
@@ -73,7 +72,7 @@ report_machine(const struct pass *pass, const struct row_node_want *want,
             !row_delete(pass->txn, &row_machine_seen_type, &row, err)) {
             return false;
         }
-    } else if (!put_if_new(pass->txn, &row_machine_seen_type, &row, err)) {
+    } else if (!row_put_new(pass->txn, &row_machine_seen_type, &row, err)) {
         return false;
     }
     if (!instance_pass(pass, want->account, want->id, err)) {
@@ -107,7 +106,7 @@ report_disk(const struct pass *pass, const struct row_node_want *want,
                row_delete(pass->txn, &row_disk_seen_type, &row, err) &&
                volume_pass(pass, want->account, want->id, err);
     }
-    return put_if_new(pass->txn, &row_disk_seen_type, &row, err);
+    return row_put_new(pass->txn, &row_disk_seen_type, &row, err);
 }
 
 static bool
@@ -132,7 +131,7 @@ report_job(const struct pass *pass, const struct row_node_want *want,
         return want_forget(pass->txn, want->node_id, LINK_BLOB_JOB, want->id, err) &&
                row_delete(pass->txn, &row_job_seen_type, &row, err);
     }
-    return put_if_new(pass->txn, &row_job_seen_type, &row, err) &&
+    return row_put_new(pass->txn, &row_job_seen_type, &row, err) &&
            job_pass(pass, want->account, want->id, err);
 }
 
@@ -150,95 +149,6 @@ report_plain(const struct pass *pass, const struct row_node_want *want,
     }
     return want_forget(pass->txn, want->node_id, (enum link_kind)want->kind, want->id,
                        err);
-}
-
-static bool
-plain_name(const char *text)
-{
-    size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                              "0123456789.-_");
-    return text[len] == '\0' && len <= 64;
-}
-
-/* An address that another node has names no host: frames for one of the two would reach the
- * other. */
-static bool
-underlay_is_free(const struct pass *pass, const struct row_node *node,
-                 const char *address, bool *out, struct err *err)
-{
-    const struct row_node prefix = {.underlay = address};
-    const struct row_query query = {
-        .index = "by_underlay", .prefix = &prefix, .prefix_fields = 1};
-    struct row_list list;
-    *out = true;
-    if (!row_list(pass->txn, &row_node_type, &query, &list, err)) {
-        return false;
-    }
-    for (size_t i = 0; i < list.count; i++) {
-        const struct row_node *other = list.rows[i];
-        *out &= str_eq(other->id, node->id) || !str_eq(other->state, "active");
-    }
-    return true;
-}
-
-/* What of a report is kept in the node's own row: it changes seldom. A host may be renamed;
- * what it calls itself is for people only. */
-static bool
-describe_node(const struct pass *pass, const char *node_id,
-              const struct link_node_seen *r, struct err *err)
-{
-    const struct row_node *old;
-    struct row_node key = {.id = node_id};
-    bool is_free = true;
-    uint32_t ip;
-    if (!row_get(pass->txn, &row_node_type, &key, (const void **)&old, err)) {
-        return false;
-    }
-    if (!old) {
-        return true;
-    }
-    struct row_node row = *old;
-    if (!str_empty(r->hostname) && plain_name(r->hostname)) {
-        row.name = r->hostname;
-    }
-    row.underlay = ipv4_parse(r->underlay ? r->underlay : "", &ip) ? r->underlay : NULL;
-    if (row.underlay && !underlay_is_free(pass, old, row.underlay, &is_free, err)) {
-        return false;
-    }
-    if (!is_free) {
-        log_warn("node %s: its underlay address %s is another node's", node_id,
-                 row.underlay);
-        row.underlay = NULL;
-    }
-    return put_if_new(pass->txn, &row_node_type, &row, err);
-}
-
-static bool
-report_node(const struct pass *pass, const char *node_id,
-            const struct link_node_seen *r, struct err *err)
-{
-    const struct row_node_seen *old;
-    struct row_node_seen row = {.id = node_id};
-    if (!row_get(pass->txn, &row_node_seen_type, &row, (const void **)&old, err)) {
-        return false;
-    }
-    row = (struct row_node_seen){
-        .id = node_id,
-        .at = pass->now_ns,
-        .boot_id = r->boot_id,
-        .version = r->version,
-        .vcpus = r->vcpus,
-        .memory_bytes = r->memory_bytes,
-        .pool_bytes = r->pool_bytes,
-        .pool_free_bytes = r->pool_free_bytes,
-        .accel = r->accel,
-        .cpu_model = r->cpu_model,
-        .connected = true,
-        .memory_free_bytes = r->memory_free_bytes,
-        .acked_revision = old ? old->acked_revision : 0,
-    };
-    return row_put(pass->txn, &row_node_seen_type, &row, err) &&
-           describe_node(pass, node_id, r, err);
 }
 
 static bool
@@ -349,7 +259,7 @@ report_apply(const struct pass *pass, const char *node_id, enum link_kind kind,
              struct err *err)
 {
     if (kind == LINK_NODE) {
-        return report_node(pass, node_id, record, err);
+        return node_report(pass, node_id, record, err);
     }
     if (kind == LINK_EVENT) {
         return report_event(pass, node_id, record, event_id, err);

@@ -15,6 +15,9 @@
 MUST_CHECK bool report_apply(const struct pass *pass, const char *node_id,
                              enum link_kind kind, const void *record, int64_t revision,
                              const char *event_id, struct err *err);
+/* Writes only what differs, so that a report repeated costs no commit. */
+MUST_CHECK bool row_put_new(struct txn *txn, const struct row_type *type,
+                            const void *row, struct err *err);
 /* Notes an event of a node's that the control plane itself saw, at most once an hour
  * under one 'word', however often it happens. */
 MUST_CHECK bool event_hourly(const struct pass *pass, const char *node_id,

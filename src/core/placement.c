@@ -148,7 +148,9 @@ placement_host_of(const struct placement_rows *rows,
         .zone = node->zone,
         .rack = node->rack,
         .segment = node->segment,
-        .features = {node->features.items, node->features.count},
+        .features = {seen ? seen->features.items : NULL,
+                     seen ? seen->features.count : 0},
+        .labels = {node->labels.items, node->labels.count},
         .class = class_of(seen),
         .speed = seen ? seen->speed : 0,
         .cost = node->cost,
@@ -206,7 +208,8 @@ static bool
 has_features(const struct placement_host *host, struct placement_words wanted)
 {
     for (size_t i = 0; i < wanted.count; i++) {
-        if (!placement_words_have(host->features, wanted.items[i])) {
+        if (!placement_words_have(host->features, wanted.items[i]) &&
+            !placement_words_have(host->labels, wanted.items[i])) {
             return false;
         }
     }

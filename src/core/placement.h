@@ -76,7 +76,8 @@ struct placement_host {
     const char *segment; /* Part of the network in which all reach each other well. */
     const char *owner;   /* Account that has it alone; empty: all share it. */
     const char *host_id; /* Allocated as a dedicated host, h-...; empty: no. */
-    struct placement_words features; /* Hardware and labels. */
+    struct placement_words features; /* Hardware... */
+    struct placement_words labels;   /* ...and the operator's words. */
     enum placement_class class;
     int64_t speed;      /* Of one processor; 1000: the reference. 0: not measured. */
     int64_t cost;       /* What the operator says it costs; cheap ones fill first. */

@@ -58,6 +58,9 @@ cell_key(const struct placement_host *host, struct buf *out)
     for (size_t i = 0; i < host->features.count; i++) {
         buf_printf(out, " %s", host->features.items[i]);
     }
+    for (size_t i = 0; i < host->labels.count; i++) {
+        buf_printf(out, " =%s", host->labels.items[i]);
+    }
 }
 
 int
@@ -94,7 +97,7 @@ cell_of(struct placement_index *index, const struct placement_host *host)
     cell->region = xstrdup(host->region ? host->region : "");
     cell->class = host->class;
     cell->cost = host->cost;
-    cell->features = host->features.count;
+    cell->features = host->features.count + host->labels.count;
     cell->key = buf_take(&key);
     map_put(index->cells, cell->key, cell);
     VEC_PUSH(&index->ranked, cell);
@@ -224,7 +227,18 @@ same_kind(const struct placement_host *a, const struct placement_host *b)
            a->cost == b->cost && str_eq(a->region, b->region) &&
            str_eq(a->zone, b->zone) && str_eq(a->rack, b->rack) &&
            str_eq(a->segment, b->segment) && str_eq(a->owner, b->owner) &&
-           str_eq(a->host_id, b->host_id) && words_equal(a->features, b->features);
+           str_eq(a->host_id, b->host_id) && words_equal(a->features, b->features) &&
+           words_equal(a->labels, b->labels);
+}
+
+static struct placement_words
+words_copy(struct arena *arena, struct placement_words words)
+{
+    const char **items = ARENA_ARRAY(arena, words.count, const char *);
+    for (size_t i = 0; i < words.count; i++) {
+        items[i] = arena_strdup(arena, words.items[i]);
+    }
+    return (struct placement_words){items, words.count};
 }
 
 static void
@@ -239,11 +253,8 @@ entry_copy(struct entry *e, const struct placement_host *host)
     e->host.segment = arena_strdup(texts, host->segment);
     e->host.owner = arena_strdup(texts, host->owner);
     e->host.host_id = arena_strdup(texts, host->host_id);
-    const char **words = ARENA_ARRAY(texts, host->features.count, const char *);
-    for (size_t i = 0; i < host->features.count; i++) {
-        words[i] = arena_strdup(texts, host->features.items[i]);
-    }
-    e->host.features.items = words;
+    e->host.features = words_copy(texts, host->features);
+    e->host.labels = words_copy(texts, host->labels);
     arena_destroy(e->texts);
     e->texts = texts;
 }

@@ -238,8 +238,8 @@ placing_end(struct placing *p)
     map_destroy(p->read);
 }
 
-/* For calls that name their hosts, and for those without a pool, a small one is made of
- * the rows. */
+/* For calls that name their hosts, that have no pool, or that only read (their state may
+ * be older than what the pool knows), one is made of the rows. */
 static bool
 pool_for_call(struct txn *txn, const struct cloud_config *config,
               const struct placement_ask *ask, struct pool **out, struct err *err)
@@ -272,7 +272,7 @@ pool_place_each(struct pool *pool, struct txn *txn, const struct cloud_config *c
                 size_t want, struct pool_pick *out, size_t *out_count, struct err *err)
 {
     AUTO(pool) struct pool *own = NULL;
-    if (!pool || ask->among.count > 0) {
+    if (!pool || ask->among.count > 0 || !txn_writable(txn)) {
         if (!pool_for_call(txn, config, ask, &own, err)) {
             return false;
         }
@@ -289,20 +289,27 @@ pool_place_each(struct pool *pool, struct txn *txn, const struct cloud_config *c
 
 bool
 pool_explain(struct pool *pool, struct txn *txn, const struct cloud_config *config,
-             const struct placement_ask *ask, struct buf *out, struct err *err)
+             const struct placement_ask *ask, size_t after, struct buf *out,
+             struct err *err)
 {
     AUTO(pool) struct pool *own = NULL;
-    if (!pool) {
-        if (!pool_for_call(txn, config, ask, &own, err)) {
+    if (!pool || !txn_writable(txn)) {
+        const struct placement_ask everywhere = {.region = ask->region};
+        if (!pool_for_call(txn, config, &everywhere, &own, err)) {
             return false;
         }
         pool = own;
     }
+    struct placing p = {pool, txn, *ask, map_create(NULL)};
+    struct pool_pick *picks = ARENA_ARRAY(txn_arena(txn), after, struct pool_pick);
+    size_t count;
     pthread_mutex_lock(&pool->lock);
-    bool ok = pool_refresh(pool, txn, err);
+    bool ok = pool_refresh(pool, txn, err) &&
+              place_all(&p, NULL, NULL, after, picks, &count, err);
     if (ok) {
         placement_index_explain(pool->index, ask, out);
     }
+    placing_end(&p);
     pthread_mutex_unlock(&pool->lock);
     return ok;
 }

@@ -44,12 +44,12 @@ MUST_CHECK bool pool_place_each(struct pool *pool, struct txn *txn,
                                 const struct placement_ask *ask, pool_next_fn *next,
                                 void *ctx, size_t want, struct pool_pick *out,
                                 size_t *out_count, struct err *err);
-/* For operators: why the hosts do not take the machine, or how many would. 'pool' as
- * above. */
+/* For operators: why the hosts do not take one more machine once 'after' of them have
+ * found a place, or how many would. 'pool' as above. */
 MUST_CHECK bool pool_explain(struct pool *pool, struct txn *txn,
                              const struct cloud_config *config,
-                             const struct placement_ask *ask, struct buf *out,
-                             struct err *err);
+                             const struct placement_ask *ask, size_t after,
+                             struct buf *out, struct err *err);
 /* The part of a zone that is promised: see placement_index_load(). NULL: 0. */
 double pool_load(struct pool *pool, const char *zone);
 /* Whether an operator may be told why again: refusals are explained at most ten times a

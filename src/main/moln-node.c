@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "link/place.h"
 #include "node/agent.h"
+#include "node/measure.h"
 #include "node/metadata/metadata.h"
 
 #include <getopt.h>
@@ -99,6 +100,10 @@ on_signal(uv_signal_t *signal, int number)
 static bool
 serve(struct agent_config *config, struct err *err)
 {
+    AUTO(arena) struct arena *arena = arena_create();
+    struct measured measured;
+    measure_host(arena, &measured);
+    config->measured = &measured;
     uv_signal_t signals[2];
     static const int numbers[] = {SIGTERM, SIGINT};
     struct agent *agent = agent_create(config, err);

@@ -382,6 +382,7 @@ settings_read(struct arena *arena, int argc, char **argv, struct settings *s,
     cloud->default_quota_disk_gib = or_default(file.quota_disk_gib, 10240);
     cloud->emulator_overhead_bytes =
         or_default(file.emulator_overhead_mib, 0) * (int64_t)MIB;
+    cloud->speed_percent = or_default(file.speed_percent, 100);
     cloud->default_quota_hosts =
         file.quota_hosts < 0 ? 0 : or_default(file.quota_hosts, 2);
     s->read_rate = (unsigned)file.read_rate;

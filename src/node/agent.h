@@ -14,6 +14,7 @@
 #include <uv.h>
 
 struct agent;
+struct measured;
 
 struct agent_config {
     uv_loop_t *loop;
@@ -27,6 +28,7 @@ struct agent_config {
      * "none" forgets it, NULL leaves it as it was. */
     const char *underlay;
     const char *version;
+    struct measured *measured; /* Of the host (measure.h); NULL: nothing is told. */
 };
 
 /* Finds running guests, starts what is wanted, connects. ERR_BUSY: an agent runs here. */

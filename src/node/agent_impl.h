@@ -10,6 +10,7 @@
 #include "node/disk/job.h"
 #include "node/fence/fence_client.h"
 #include "node/machine/machine.h"
+#include "node/measure.h"
 #include "node/metadata/metadata.h"
 #include "node/net/net.h"
 #include "node/wants.h"
@@ -48,6 +49,7 @@ struct agent {
     struct identity identity;
     char boot_id[40], hostname[256];
     struct accel accel;
+    struct measure_power power;
     struct wants *wants;
     struct link_client *link;
     bool snapshot;     /* One is under way. */

@@ -190,6 +190,15 @@ agent_report_node(struct agent *a)
         .hostname = a->hostname,
         .underlay = a->identity.underlay,
     };
+    struct measured *m = a->config.measured;
+    if (m) {
+        seen.swap_bytes = m->swap_bytes;
+        seen.speed = m->speed;
+        seen.hardware = &m->hardware;
+        seen.features.items = m->features;
+        seen.features.count = m->feature_count;
+        seen.watts = measure_watts("", clock_mono(a->config.clock), &a->power);
+    }
     (void)link_client_report(a->link, LINK_NODE, 0, &seen);
 }
 

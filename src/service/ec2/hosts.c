@@ -72,9 +72,11 @@ find_hosts(struct call *call, const struct row_dedicated_host *like, size_t quan
         .zone = like->zone,
         .account = call->account,
         .tenancy = PLACEMENT_EMPTY,
-        .speed = type ? type->promised_speed : 0,
     };
     size_t count;
+    if (type) {
+        placement_ask_type(call, type, &ask);
+    }
     placement_ask_machine(call, type ? type->vcpus : 1,
                           type ? type->memory_bytes : (int64_t)MIB, &ask);
     if (!pool_place(call->pool, call->txn, call->config, &ask, false, quantity, picks,

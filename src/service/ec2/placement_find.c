@@ -282,9 +282,7 @@ places_find(struct call *call, const struct place_want *want, struct places_foun
     size_t most = want->count;
     placement_ask_machine(call, want->vcpus, want->memory_bytes, &ask);
     if (want->type) {
-        ask.speed = want->type->promised_speed;
-        ask.features = (struct placement_words){want->type->features.items,
-                                                want->type->features.count};
+        placement_ask_type(call, want->type, &ask);
     }
     if (str_eq(want->terms->tenancy, "dedicated")) {
         ask.tenancy = PLACEMENT_DEDICATED;

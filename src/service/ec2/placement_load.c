@@ -16,6 +16,16 @@ placement_ask_machine(struct call *call, int64_t vcpus, int64_t memory_bytes,
     }
 }
 
+void
+placement_ask_type(struct call *call, const struct instance_type *type,
+                   struct placement_ask *ask)
+{
+    int64_t percent = call->config->speed_percent ? call->config->speed_percent : 100;
+    ask->speed = type->promised_speed * percent / 100;
+    ask->features =
+        (struct placement_words){type->features.items, type->features.count};
+}
+
 /* For operators; a reason that cannot be found out is no reason to answer otherwise. */
 static void
 explain(struct call *call, const struct placement_ask *ask, const char *type)
@@ -25,7 +35,7 @@ explain(struct call *call, const struct placement_ask *ask, const char *type)
     err_clear(&ignored);
     buf_printf(&text, "%s: ", type);
     if (pool_may_explain(call->pool, call->now_ns) &&
-        pool_explain(call->pool, call->txn, call->config, ask, &text, &ignored)) {
+        pool_explain(call->pool, call->txn, call->config, ask, 0, &text, &ignored)) {
         call->detail = arena_strdup(call->arena, buf_str(&text));
     }
 }

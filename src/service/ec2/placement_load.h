@@ -57,6 +57,9 @@ MUST_CHECK bool host_of_node(struct call *call, struct row_instance *inst,
  * cgroup will let it use, or what the operator set. */
 void placement_ask_machine(struct call *call, int64_t vcpus, int64_t memory_bytes,
                            struct placement_ask *ask);
+/* What a type requires of its host: hardware, labels, speed. */
+void placement_ask_type(struct call *call, const struct instance_type *type,
+                        struct placement_ask *ask);
 /* InsufficientInstanceCapacity (on dedicated hosts InsufficientCapacityOnHost), in AWS's
  * words; 'zone' NULL: it was open. A tenant is not told what others use: why the hosts do
  * not take the machine goes into the audit. */

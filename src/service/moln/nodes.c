@@ -32,6 +32,12 @@ node_out(const struct node_view *view)
         HAS(machines, claimed->machines),
         HAS(ceiling_vcpus, node->ceiling_vcpus),
         HAS(ceiling_memory_bytes, node->ceiling_memory_bytes),
+        .quarantine = str_empty(node->quarantine) ? NULL : node->quarantine,
+        .rack = str_empty(node->rack) ? NULL : node->rack,
+        .segment = str_empty(node->segment) ? NULL : node->segment,
+        .labels = {(const char **)node->labels.items, node->labels.count},
+        .cost = node->cost,
+        .has_cost = node->cost != 0,
     };
     if (seen) {
         out.seen_at = seen->at;
@@ -45,11 +51,12 @@ node_out(const struct node_view *view)
         out.pool_free_bytes = seen->pool_free_bytes;
         out.has_seen_at = out.has_vcpus = out.has_memory_bytes = true;
         out.has_memory_free_bytes = out.has_pool_bytes = out.has_pool_free_bytes = true;
+        out.unfit = str_empty(seen->unfit) ? NULL : seen->unfit;
     }
     return out;
 }
 
-static bool
+bool
 node_out_one(struct call *call, const struct row_node *node, struct moln_node **out,
              struct err *err)
 {
@@ -171,12 +178,13 @@ moln_describe_node(struct call *call, const struct moln_describe_node_request *i
 {
     const struct row_node *node;
     return node_find(call, in->node_id, &node, err) &&
-           node_out_one(call, node, &out->node, err);
+           node_out_one(call, node, &out->node, err) &&
+           node_hardware(call, node->id, &out->node->hardware, err);
 }
 
 /* ---- changes ---- */
 
-static bool
+bool
 node_put(struct call *call, const struct row_node *node, struct moln_node **out,
          struct err *err)
 {

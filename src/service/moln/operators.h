@@ -54,6 +54,18 @@ struct node_view {
     struct placement_host host;
 };
 
+/* ResourceNotFoundException when there is none. */
+MUST_CHECK bool node_find(struct call *call, const char *id,
+                          const struct row_node **out, struct err *err);
+/* A node as it is answered. */
+MUST_CHECK bool node_out_one(struct call *call, const struct row_node *node,
+                             struct moln_node **out, struct err *err);
+/* Puts the row, and answers it. */
+MUST_CHECK bool node_put(struct call *call, const struct row_node *node,
+                         struct moln_node **out, struct err *err);
+/* What it is made of; '*out' NULL: it has not said. */
+MUST_CHECK bool node_hardware(struct call *call, const char *node_id,
+                              struct moln_hardware **out, struct err *err);
 MUST_CHECK bool node_view_load(struct call *call, const struct row_node *node,
                                struct node_view *out, struct err *err);
 MUST_CHECK bool node_find(struct call *call, const char *id,

@@ -197,3 +197,91 @@ TEST(audit_records_page_over_days)
     CHECK_EQ(err.code, ERR_VALIDATION);
     ec2_fini(&e);
 }
+
+/* ---- hosts and placement ---- */
+
+TEST(node_is_described_changed_and_its_hardware_accepted)
+{
+    struct ec2 e;
+    struct err err;
+    struct moln_update_node_response changed;
+    struct moln_accept_node_response accepted;
+    const char *labels[] = {"ssd", "l4", "ssd"};
+    struct moln_update_node_request set = {
+        .node_id = "node-a", .rack = "r1", .cost = 7, .has_cost = true};
+    const struct moln_accept_node_request accept = {.node_id = "node-a"};
+    ec2_init(&e);
+    set.labels.items = labels;
+    set.labels.count = 3;
+    CHECK_OK(MOLN(&e, "UpdateNode", &set, &changed, &err), &err);
+    CHECK_STR(changed.node->rack, "r1");
+    CHECK_EQ(changed.node->labels.count, 2);
+    CHECK_STR(changed.node->labels.items[0], "l4");
+    set = (struct moln_update_node_request){.node_id = "node-a", .segment = "s1"};
+    CHECK_OK(MOLN(&e, "UpdateNode", &set, &changed, &err), &err);
+    CHECK_STR(changed.node->rack, "r1"); /* What is absent stays. */
+    CHECK_EQ(changed.node->cost, 7);
+    CHECK_EQ(changed.node->labels.count, 2);
+    set = (struct moln_update_node_request){
+        .node_id = "node-a", .rack = "", .clear_labels = true};
+    CHECK_OK(MOLN(&e, "UpdateNode", &set, &changed, &err), &err);
+    CHECK_NULL(changed.node->rack);
+    CHECK_EQ(changed.node->labels.count, 0);
+    CHECK_OK(MOLN(&e, "AcceptNode", &accept, &accepted, &err), &err);
+    CHECK_NULL(accepted.node->quarantine);
+    ec2_fini(&e);
+}
+
+TEST(node_is_removed_when_it_is_revoked_and_empty)
+{
+    struct ec2 e;
+    struct err err;
+    struct ec2_reservation launched;
+    struct moln_remove_node_response gone;
+    struct moln_revoke_node_response revoked;
+    struct moln_list_nodes_response left;
+    const struct moln_list_nodes_request all = {0};
+    const struct moln_remove_node_request rm[] = {{.node_id = "node-a"},
+                                                  {.node_id = "node-b"}};
+    const struct moln_revoke_node_request revoke[] = {{.node_id = "node-a"},
+                                                      {.node_id = "node-b"}};
+    const struct ec2_run_instances_request run = {
+        .image_id = IMAGE, .instance_type = "t3.micro", .min_count = 1, .max_count = 1};
+    ec2_init(&e);
+    CHECK_OK(EC2(&e, "RunInstances", &run, &launched, &err), &err);
+    CHECK(!MOLN(&e, "RemoveNode", &rm[1], &gone, &err)); /* Active. */
+    CHECK_EQ(err.code, ERR_RESOURCE_IN_USE);
+    CHECK_OK(MOLN(&e, "RevokeNode", &revoke[0], &revoked, &err), &err);
+    CHECK_OK(MOLN(&e, "RevokeNode", &revoke[1], &revoked, &err), &err);
+    /* The instance went to the first host. */
+    CHECK(!MOLN(&e, "RemoveNode", &rm[0], &gone, &err));
+    CHECK_EQ(err.code, ERR_RESOURCE_IN_USE);
+    CHECK_OK(MOLN(&e, "RemoveNode", &rm[1], &gone, &err), &err);
+    CHECK(!MOLN(&e, "RemoveNode", &rm[1], &gone, &err));
+    CHECK_EQ(err.code, ERR_RESOURCE_NOT_FOUND);
+    CHECK_OK(MOLN(&e, "ListNodes", &all, &left, &err), &err);
+    CHECK_EQ(left.nodes.count, 1);
+    ec2_fini(&e);
+}
+
+TEST(placement_is_explained_and_nothing_is_promised)
+{
+    struct ec2 e;
+    struct err err;
+    struct moln_explain_placement_response out;
+    const struct moln_explain_placement_request in = {
+        .instance_type = "m5.large", .count = 9, .has_count = true};
+    const struct moln_explain_placement_request unknown = {.instance_type =
+                                                               "m99.large"};
+    ec2_init(&e);
+    for (int i = 0; i < 2; i++) {
+        CHECK_OK(MOLN(&e, "ExplainPlacement", &in, &out, &err), &err);
+        CHECK_EQ(out.placed, 8);
+        CHECK_EQ(out.node_ids.count, 8);
+    }
+    CHECK_STR(out.reasons,
+              "us-east-1a: 2 emulated hosts: 2 lack vCPUs (the nearest by 2)");
+    CHECK(!MOLN(&e, "ExplainPlacement", &unknown, &out, &err));
+    CHECK_EQ(err.code, ERR_RESOURCE_NOT_FOUND);
+    ec2_fini(&e);
+}
