@@ -16,8 +16,8 @@
 #define HOSTS_MAX 4096
 
 struct running {
-    unsigned host; /* 0: it does not run. */
-    unsigned times;
+    unsigned host;        /* 0: it does not run. */
+    unsigned times, last; /* Starts; the host of the last one. */
     int64_t vcpus, memory_bytes;
     bool gone;
     VEC(const char *) places;
@@ -109,7 +109,8 @@ on_start(struct judge *j, const struct moment *m)
     if (r->gone && !room->revoked) {
         broken(j, m, "%s starts on host-%u though it is terminated", m->id, m->host);
     }
-    r->host = m->host;
+    j->out->moved += r->last && r->last != m->host;
+    r->host = r->last = m->host;
     r->times++;
     r->vcpus = m->vcpus;
     r->memory_bytes = m->memory_bytes;

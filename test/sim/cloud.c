@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "control/control.h"
+#include "mutation.h"
 #include "service/ec2/common.h"
 #include "store/blobs.h"
 #include "store/rows.h"
@@ -162,15 +163,18 @@ cloud_make(struct cloud *c, const char *dir)
         .default_quota_disk_gib = INT32_MAX,
         .cpu_overcommit = 1.0,
         .memory_overcommit = 1.0,
-        .lease_ns = 60 * NS_PER_S,
-        .lease_stop_ns = 5 * NS_PER_S,
-        .lease_margin_ns = 5 * NS_PER_S,
+        .lease_ns = 20 * NS_PER_S,
+        .lease_stop_ns = 2 * NS_PER_S,
+        .lease_margin_ns = 2 * NS_PER_S,
         .cloud_id = c->boot.cloud_id,
         .endpoint_url = "http://127.0.0.1:6656",
         .ca_sha256 = c->boot.ca_sha256,
     };
     if (!dir_make(dir, 0700, &err)) {
         sim_abort("%s", err.msg);
+    }
+    if (mutation_is("lease")) {
+        c->config.lease_stop_ns = -c->config.lease_ns;
     }
     open_store(c, &maker->clock);
     if (!bootstrap_run(c->store, &maker->clock, world_rng(CHANCE_IDS), &c->boot,

@@ -12,7 +12,8 @@
 #define EVERY_MIN_NS (2 * NS_PER_S) /* A run's faults come up to so far apart: */
 #define EVERY_MAX_NS (30 * NS_PER_S)
 #define LAST_MAX_NS (30 * NS_PER_S) /* A fault lasts up to this... */
-#define CUT_MAX_NS (50 * NS_PER_S)  /* ...and a cut, beyond what a stream survives. */
+#define CUT_MAX_NS \
+    (90 * NS_PER_S) /* ...a cut, beyond what streams and leases survive. */
 
 extern const struct service moln_service;
 
@@ -103,7 +104,7 @@ static void
 power_off(void)
 {
     struct host *h = any_host();
-    int64_t pause = lasting(LAST_MAX_NS);
+    int64_t pause = lasting(CUT_MAX_NS);
     trace("fault: %s loses power for %.3f s", h->name, (double)pause / 1e9);
     host_power(h, false);
     (void)world_after(NULL, pause, on_power, h);
@@ -116,6 +117,14 @@ cut_off(void)
     int64_t pause = lasting(CUT_MAX_NS);
     trace("fault: %s is cut off for %.3f s", h->name, (double)pause / 1e9);
     host_cut(h, world_now() + pause);
+}
+
+static void
+kill_fence(void)
+{
+    struct host *h = any_host();
+    trace("fault: fence of %s killed", h->name);
+    host_kill_fence(h);
 }
 
 static void
@@ -282,7 +291,7 @@ static const struct fault {
     {8, kill_control},   {8, kill_agent},   {4, kill_both},   {8, power_off},
     {10, crash_control}, {12, crash_agent}, {12, cut_off},    {10, reset},
     {6, slow_disks},     {6, slow_wires},   {6, wrong_clock}, {12, guest_does},
-    {5, bad_host},       {2, revoke_one},
+    {5, bad_host},       {3, kill_fence},   {2, revoke_one},
 };
 
 static void

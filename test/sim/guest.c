@@ -211,11 +211,19 @@ jail_start(const struct jail_spec *spec, struct jail_process *out,
     process_calls();
     struct host *h = host_now();
     const struct group *group = uv_sim_fd_owner(spec->cgroup_fds[0]);
+    const struct fence_room *room =
+        spec->pid_ns_fd >= 0 ? uv_sim_fd_owner(spec->pid_ns_fd) : NULL;
+    if (room && (!h->fence.until_ns || room->turn != h->fence.turn)) {
+        return err_set(err, ERR_SYSTEM,
+                       "start a process in a pid namespace: its first "
+                       "process is gone");
+    }
     struct guest *g = xcalloc(1, sizeof *g);
     g->host = h;
     memcpy(g->id, group->id, sizeof g->id);
     g->pid = ++last_pid;
     g->alive = true;
+    g->leased = room != NULL;
     g->deaf = world_percent(CHANCE_FAULTS, DEAF_PERCENT);
     g->stuck = world_percent(CHANCE_FAULTS, STUCK_PERCENT);
     g->vcpus = group->limits.processes - 128;
@@ -224,7 +232,8 @@ jail_start(const struct jail_spec *spec, struct jail_process *out,
     out->pid = g->pid;
     out->pidfd = uv_sim_fd_open(g);
     VEC_PUSH(&g->watched, out->pidfd);
-    trace("guest %s starts, %" PRId64 " vCPUs", g->id, g->vcpus);
+    trace("guest %s starts, %" PRId64 " vCPUs%s", g->id, g->vcpus,
+          g->leased ? ", leased" : "");
     HISTORY(MOMENT_GUEST_START, .host = h->number, .id = g->id, .vcpus = g->vcpus,
             .memory_bytes = g->memory_bytes);
     (void)world_after(NULL, world_between(CHANCE_ORDER, BOOT_MIN_NS, BOOT_MAX_NS),

@@ -56,6 +56,7 @@ struct history *history_get(void);
 
 struct verdict {
     unsigned broken; /* Promises. */
+    unsigned moved;  /* Instances that started on another host than before. */
     char first[300]; /* The first of them, for people. */
 };
 void history_check(const struct history *history, struct verdict *out);

@@ -21,6 +21,7 @@ host_new(unsigned number, const char *dir, const struct host_size *size)
     snprintf(h->address, sizeof h->address, "10.%u.%u.2", 100 + number / 256,
              number % 256);
     h->size = *size;
+    h->drift = world_between(CHANCE_TENANT, -20, 20);
     h->groups = map_create(NULL);
     for (int kind = 0; kind < LINK_KINDS; kind++) {
         h->kernel[kind] = map_create(free);
@@ -29,6 +30,14 @@ host_new(unsigned number, const char *dir, const struct host_size *size)
         sim_abort("%s", err.msg);
     }
     return h;
+}
+
+/* Starts anew with each boot, and runs a little apart from the world's. */
+int64_t
+host_mono(const struct host *h)
+{
+    int64_t up = world_now() - h->booted_ns;
+    return NS_PER_S + up + up / 1000 * h->drift;
 }
 
 struct host *
@@ -135,6 +144,11 @@ host_power(struct host *h, bool on)
         if (agent_lives(h)) {
             process_kill(h->process, true);
         }
+        world_cancel(h->fence.timer);
+        h->fence.timer = NULL;
+        h->fence.life = 0;
+        h->fence.until_ns = 0;
+        h->fence.turn++;
         for (size_t i = 0; i < h->guests.count; i++) {
             guest_end(h->guests.items[i], "power lost");
         }
@@ -147,6 +161,7 @@ host_power(struct host *h, bool on)
         return;
     }
     h->boots++;
+    h->booted_ns = world_now();
     snprintf(h->boot_id, sizeof h->boot_id, "00000000-0000-0000-%04u-%012u", h->number,
              h->boots);
     host_upkeep(h);

@@ -23,12 +23,27 @@ struct guest {
     char id[48];
     int pid;
     bool alive;
-    bool deaf;  /* Its guest does not heed the power button. */
-    bool stuck; /* It does not end when told to. */
+    bool deaf;   /* Its guest does not heed the power button. */
+    bool stuck;  /* It does not end when told to. */
+    bool leased; /* It ends with the fence's room. */
     enum guest_state state;
     int64_t vcpus, memory_bytes;
     VEC(int) watched; /* Descriptors that tell of its end. */
     struct qmp *qmp;  /* Who speaks with it; NULL: nobody. */
+};
+
+/* moln-fence (fence_sim.c). */
+struct fence_sim {
+    unsigned life, lives; /* The number of the one that runs, 0: none; of all so far. */
+    int64_t until_ns;     /* By the host's clock; 0: nothing leased may run. */
+    uint64_t turn;        /* Rises when a room is ended. */
+    struct event *timer;
+};
+
+/* What a guest is started in, when it is leased: good while 'turn' is the fence's. */
+struct fence_room {
+    const struct host *host;
+    uint64_t turn;
 };
 
 /* What placement and the agent are told of a host. */
@@ -42,6 +57,9 @@ struct host {
     char node_id[64]; /* As the cloud knows it; empty before it joined. */
     struct host_size size;
     bool on;
+    int64_t booted_ns; /* By the world's clock... */
+    int64_t drift; /* ...to which its own gains so many nanoseconds a microsecond. */
+    struct fence_sim fence;
     bool held;       /* The agent is not started again: a fault wants it so. */
     bool bad_starts; /* Emulators fail to start. */
     bool bad_kernel; /* Networks cannot be made. */
@@ -69,6 +87,8 @@ bool host_is_cut(const struct host *host);
 int64_t host_cut_until(const struct host *host);
 const char *host_address(const struct host *host);
 void host_each_process(const struct host *host, void (*fn)(struct process *process));
+int64_t host_mono(const struct host *host); /* Its clock since boot. */
+void host_kill_fence(struct host *host);    /* And what it guards. */
 struct host *host_now(void); /* Whose process runs this moment; never NULL. */
 
 /* ---- guest.c --------------------------------------------------------------------- */

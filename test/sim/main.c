@@ -45,7 +45,7 @@ struct options {
 
 /* Sums of all seeds. */
 struct totals {
-    uint64_t seeds, failed, launched, faults, events;
+    uint64_t seeds, failed, launched, moved, faults, events;
     double virtual_s;
 };
 
@@ -124,6 +124,7 @@ job_end(struct job *job, int status, const struct options *o, struct totals *tot
     job->pid = 0;
     totals->seeds++;
     totals->launched += r.launched;
+    totals->moved += r.verdict.moved;
     totals->faults += r.faults;
     totals->events += r.events;
     totals->virtual_s += (double)r.virtual_ns / 1e9;
@@ -192,10 +193,10 @@ run_many(const struct options *o)
         }
     }
     printf("%" PRIu64 " seeds from %" PRIu64 ": %" PRIu64 " failed; %" PRIu64
-           " instances, %" PRIu64 " faults, %" PRIu64
+           " instances, %" PRIu64 " recovered elsewhere, %" PRIu64 " faults, %" PRIu64
            " events, %.1f hours of the world in %.1f s\n",
-           totals.seeds, o->first, totals.failed, totals.launched, totals.faults,
-           totals.events, totals.virtual_s / 3600, now_s() - began);
+           totals.seeds, o->first, totals.failed, totals.launched, totals.moved,
+           totals.faults, totals.events, totals.virtual_s / 3600, now_s() - began);
     if (o->mutation) {
         printf("the bug '%s' was %s\n", o->mutation,
                totals.failed ? "found" : "not found");

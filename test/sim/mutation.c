@@ -8,7 +8,7 @@
 #include "node/machine/machine_impl.h"
 #include "service/ec2/common.h"
 
-enum mutation { NONE, CLAIM, TOKEN, ADOPT, KEPT, REWIND, MUTATIONS };
+enum mutation { NONE, CLAIM, TOKEN, ADOPT, KEPT, REWIND, LEASE, MUTATIONS };
 
 static const char *const names[MUTATIONS] = {
     [CLAIM] = "claim",   /* Placement forgets what is promised. */
@@ -16,6 +16,7 @@ static const char *const names[MUTATIONS] = {
     [ADOPT] = "adopt",   /* An agent that starts finds no guest. */
     [KEPT] = "kept",     /* An absence is told before its deletion is on disk. */
     [REWIND] = "rewind", /* What was not acknowledged is not sent again. */
+    [LEASE] = "lease", /* It is declared lost before the host has to stop (cloud.c). */
 };
 
 static enum mutation chosen;
@@ -32,10 +33,10 @@ mutation_choose(const char *name)
     return false;
 }
 
-const char *
-mutation_name(size_t index)
+bool
+mutation_is(const char *name)
 {
-    return index + 1 < MUTATIONS ? names[index + 1] : NULL;
+    return chosen != NONE && str_eq(names[chosen], name);
 }
 
 #define WRAPPED(type, name, ...) \

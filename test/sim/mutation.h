@@ -9,4 +9,4 @@
 
 /* False: there is no such one. */
 bool mutation_choose(const char *name);
-const char *mutation_name(size_t index); /* NULL: that were all. */
+bool mutation_is(const char *name); /* The one chosen. */

@@ -32,6 +32,7 @@ struct errand {
     char token[32];
     int64_t count;
     const char *type;
+    bool recover; /* Elsewhere, should its host be lost. */
     size_t known; /* DescribeInstances: servers that must be in the answer. */
 };
 
@@ -103,6 +104,21 @@ saw_all(const struct errand *e, const struct ec2_describe_instances_result *answ
     map_destroy(seen);
 }
 
+static void
+ask_recovery(struct arena *arena, struct ec2_run_instances_request *in)
+{
+    in->maintenance_options =
+        ARENA_NEW(arena, struct ec2_instance_maintenance_options_request);
+    in->maintenance_options->auto_recovery = "default";
+    in->tag_specifications.items = ARENA_NEW(arena, struct ec2_tag_specification);
+    in->tag_specifications.count = 1;
+    struct ec2_tag_specification *spec = in->tag_specifications.items;
+    spec->resource_type = "instance";
+    spec->tags.items = ARENA_NEW(arena, struct ec2_tag);
+    spec->tags.count = 1;
+    spec->tags.items[0] = (struct ec2_tag){.key = "moln:recovery", .value = "rebuild"};
+}
+
 static void *
 errand_ask(struct arena *arena, void *ctx)
 {
@@ -115,6 +131,9 @@ errand_ask(struct arena *arena, void *ctx)
         in->min_count = in->max_count = e->count;
         in->has_min_count = in->has_max_count = true;
         in->client_token = arena_strdup(arena, e->token);
+        if (e->recover) {
+            ask_recovery(arena, in);
+        }
         return in;
     }
     if (str_eq(e->operation, "DescribeInstances")) {
@@ -204,6 +223,7 @@ launch(void)
     struct errand *e = xcalloc(1, sizeof *e);
     e->operation = "RunInstances";
     e->count = world_between(CHANCE_TENANT, 1, PER_LAUNCH_MAX);
+    e->recover = world_percent(CHANCE_TENANT, 40);
     e->type = names[world_below(CHANCE_TENANT, ARRAY_LEN(names))];
     snprintf(e->token, sizeof e->token, "token-%u", ++tenant.tokens);
     errand_send(e);

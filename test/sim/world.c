@@ -2,6 +2,7 @@
 #include "world.h"
 
 #include "base/log.h"
+#include "host.h"
 #include "uv_sim.h"
 
 #include <setjmp.h>
@@ -187,9 +188,10 @@ process_real(void *ctx)
 }
 
 static int64_t
-process_mono(void *ctx UNUSED)
+process_mono(void *ctx)
 {
-    return world.now_ns;
+    const struct process *p = ctx;
+    return p->host ? host_mono(p->host) : world.now_ns;
 }
 
 void
