@@ -5,6 +5,7 @@
 #include "base/map.h"
 #include "control/leases.h"
 #include "control/members.h"
+#include "control/relay.h"
 #include "control/reports.h"
 #include "core/id.h"
 
@@ -473,6 +474,15 @@ nodes_create(const struct nodes_config *config, struct err *err)
     nodes->mailbox = mailbox_create(config->loop);
     snprintf(nodes->cloud_id, sizeof nodes->cloud_id, "%s", look.row->cloud_id);
     nodes->ca = pki_ca_load(look.row->ca_cert_pem, look.row->ca_key_pem, err);
+    nodes->relay = relay_create(&(struct relay_config){
+        .loop = config->loop,
+        .clock = config->clock,
+        .rng = config->rng,
+        .mailbox = nodes->mailbox,
+        .ca = nodes->ca,
+        .id = members_id(config->members),
+        .cloud_id = nodes->cloud_id,
+    });
     if (!nodes->ca || !nodes_listen(nodes, arena, look.row->ca_cert_pem, err)) {
         nodes_close(nodes);
         return NULL;
@@ -496,6 +506,8 @@ nodes_close(struct nodes *nodes)
 {
     link_server_destroy(nodes->server);
     nodes->closing = true;
+    relay_destroy(nodes->relay);
+    nodes->relay = NULL;
     nodes->server = NULL;
     if (nodes->errands == 0) {
         nodes_end(nodes);

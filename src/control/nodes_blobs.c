@@ -188,6 +188,11 @@ nodes_on_channel(void *ctx, struct link_peer *peer, struct link_channel *channel
                  const struct link_channel_open *open)
 {
     struct nodes *nodes = ctx;
+    const struct peer_state *state = link_peer_user(peer);
+    if (state && state->control) {
+        nodes_control_channel(nodes, channel, open);
+        return;
+    }
     bool put = str_eq(open->what, "blob_put");
     if ((!put && !str_eq(open->what, "blob_get")) || str_empty(open->object) ||
         open->offset < 0 || open->size < 0) {

@@ -16,6 +16,7 @@ struct nodes {
     char cloud_id[32];
     struct map *by_node;      /* node id -> struct link_peer, welcomed. */
     _Atomic unsigned errands; /* Under way; created on any thread. */
+    struct relay *relay;      /* To other control processes. */
     bool closing;
     unsigned commits;                   /* Blobs being finished... */
     VEC(struct errand *) after_commits; /* ...and reports that wait for them. */
@@ -25,6 +26,7 @@ struct nodes {
 struct peer_state {
     char node_id[32];
     int64_t sent_revision; /* Wants up to here are on their way. */
+    bool control;          /* It is another control process, not a node. */
 };
 
 struct errand;
@@ -63,6 +65,15 @@ void nodes_on_hello(void *ctx, struct link_peer *peer, const struct link_identit
 /* nodes_blobs.c */
 void nodes_on_channel(void *ctx, struct link_peer *peer, struct link_channel *channel,
                       const struct link_channel_open *open);
+/* nodes_relay.c: control processes as peers. nodes_elsewhere gives the link of the other
+ * process that has the node's stream, in 'arena', or NULL. */
+bool nodes_is_control(const struct link_identity *who);
+void nodes_control_hello(struct nodes *nodes, struct link_peer *peer,
+                         const struct link_identity *who);
+void nodes_control_channel(struct nodes *nodes, struct link_channel *channel,
+                           const struct link_channel_open *open);
+const char *nodes_elsewhere(struct nodes *nodes, const char *node_id,
+                            struct arena *arena);
 /* nodes.c: whether this process has the node's stream, by the transaction's rows. */
 MUST_CHECK bool stream_is_ours(struct errand *e, struct txn *txn, bool *out,
                                struct err *err);

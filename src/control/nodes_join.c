@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "control/members.h"
+#include "control/relay.h"
 #include "control/reports.h"
 #include "core/id.h"
 
@@ -240,14 +241,25 @@ clash_done(struct errand *e, struct link_peer *peer, const struct err *err)
 /* The agent that is here as this node answered, or did not: a lost connection may stand
  * for a while after its agent has gone. */
 static void
-on_alive(void *ctx, const struct link_reply *reply)
+alive_end(struct errand *e, bool alive)
 {
-    struct errand *e = ctx;
-    if (reply) {
+    if (alive) {
         e->txn = clash_txn;
         e->done = clash_done;
     }
     errand_run(e);
+}
+
+static void
+on_alive(void *ctx, const struct link_reply *reply)
+{
+    alive_end(ctx, reply != NULL);
+}
+
+static void
+on_alive_elsewhere(void *ctx, const struct blob *body, const char *why UNUSED)
+{
+    alive_end(ctx, body != NULL);
 }
 
 void
@@ -255,6 +267,10 @@ nodes_on_hello(void *ctx, struct link_peer *peer, const struct link_identity *wh
                const struct link_hello *hello)
 {
     struct nodes *nodes = ctx;
+    if (nodes_is_control(who)) {
+        nodes_control_hello(nodes, peer, who);
+        return;
+    }
     struct errand *e = errand_create(nodes, peer, hello_txn, hello_done);
     struct hello_in *in = ARENA_NEW(e->arena, struct hello_in);
     *in = (struct hello_in){
@@ -266,10 +282,18 @@ nodes_on_hello(void *ctx, struct link_peer *peer, const struct link_identity *wh
         .new_id = id_new(e->arena, nodes->config.rng, "node"),
     };
     e->in = in;
-    struct link_peer *other = who->local ? NULL : nodes_peer(nodes, who->node_id);
+    if (who->local) {
+        errand_run(e);
+        return;
+    }
+    struct link_peer *other = nodes_peer(nodes, who->node_id);
+    const char *link = other ? NULL : nodes_elsewhere(nodes, who->node_id, e->arena);
+    snprintf(e->node_id, sizeof e->node_id, "%s", who->node_id);
     if (other) {
-        snprintf(e->node_id, sizeof e->node_id, "%s", who->node_id);
         link_peer_call(other, "alive", "", ALIVE_WAIT_NS, on_alive, e);
+    } else if (link) {
+        relay_call(nodes->relay, link, who->node_id, "alive", "", ALIVE_WAIT_NS,
+                   on_alive_elsewhere, e);
     } else {
         errand_run(e);
     }

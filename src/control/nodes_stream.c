@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/map.h"
+#include "control/relay.h"
 
 #include <pthread.h>
 
@@ -67,17 +68,35 @@ on_reply(void *ctx, const struct link_reply *reply)
 }
 
 static void
+on_relayed(void *ctx, const struct blob *body, const char *why)
+{
+    struct question *q = ctx;
+    if (body) {
+        buf_put(&q->body, body->data, body->len);
+    } else {
+        err_set(&q->err, ERR_UNAVAILABLE, "node %s: %s", q->node_id, why);
+    }
+    question_end(q, body != NULL);
+}
+
+static void
 question_ask(void *ctx)
 {
     struct question *q = ctx;
-    struct link_peer *peer =
-        q->nodes->closing ? NULL : nodes_peer(q->nodes, q->node_id);
-    if (!peer) {
+    AUTO(arena) struct arena *arena = arena_create();
+    bool closing = q->nodes->closing;
+    struct link_peer *peer = closing ? NULL : nodes_peer(q->nodes, q->node_id);
+    const char *link =
+        closing || peer ? NULL : nodes_elsewhere(q->nodes, q->node_id, arena);
+    if (peer) {
+        link_peer_call(peer, q->what, q->object, q->limit_ns, on_reply, q);
+    } else if (link) {
+        relay_call(q->nodes->relay, link, q->node_id, q->what, q->object, q->limit_ns,
+                   on_relayed, q);
+    } else {
         err_set(&q->err, ERR_GONE, "node %s is not connected", q->node_id);
         question_end(q, false);
-        return;
     }
-    link_peer_call(peer, q->what, q->object, q->limit_ns, on_reply, q);
 }
 
 bool
@@ -157,6 +176,13 @@ ticket_done(struct errand *e, struct link_peer *none UNUSED, const struct err *e
     struct opening *o = e->in;
     struct nodes *nodes = e->nodes;
     struct link_peer *peer = nodes->closing ? NULL : nodes_peer(nodes, o->node_id);
+    const char *link = nodes->closing || peer || !o->good
+                           ? NULL
+                           : nodes_elsewhere(nodes, o->node_id, e->arena);
+    if (link) {
+        relay_stream(nodes->relay, link, o->node_id, &o->open, o->fd);
+        return;
+    }
     if (err->code != ERR_NONE || !o->good || !peer) {
         log_warn("control: no %s to %s: %s", o->open.what, o->open.object,
                  err->code != ERR_NONE ? err->msg

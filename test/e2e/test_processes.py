@@ -1,5 +1,6 @@
 """Several control processes on one PostgreSQL: each serves every call, they share the work, and
 a node goes to another when its own dies. Nothing is sold twice between them."""
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from cloud import ROOT, Cloud, Keys, wait_for
 from holdings import Holdings
 from netns import Forward, Host
 from pool import free_port
+from stranger import REFUSE, Stranger
 
 sys.path.insert(0, str(ROOT / "test"))
 
@@ -170,6 +172,50 @@ def test_two_that_launch_at_once_never_oversell_a_node_or_an_address(two, image)
     for m in made:
         two.b.client(keys=two.a.keys).delete_network_interface(
             NetworkInterfaceId=m["NetworkInterfaceId"])
+
+
+def test_guests_are_reached_through_the_process_without_their_stream(two, image):
+    with_stream, other = two.holder()
+    path = other.state / "keys" / "two.pem"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    other.client(keys=two.a.keys).import_key_pair(
+        KeyName="two", PublicKeyMaterial=path.with_suffix(".pem.pub").read_bytes())
+    guest = launch(with_stream, image, KeyName="two")[0]
+    other.wait_state(guest, "running")
+
+    def console(process):
+        return process.client().get_console_output(
+            InstanceId=guest, Latest=True).get("Output", "")
+    wait_for("the guest's host keys", lambda: "END SSH HOST KEY KEYS" in console(other), 60)
+    assert console(with_stream).startswith(console(other)[:1000])
+    assert other.ssh(guest, "echo $((6 * 7))").strip() == "42"
+    # Bytes, both ways, more than a window of the link holds.
+    size = 3 << 20
+    assert other.ssh(guest, f"head -c {size} /dev/zero | wc -c").strip() == str(size)
+    assert len(other.ssh(guest, f"head -c {size} /dev/zero | tr '\\0' x")) == size
+    two.a.client().terminate_instances(InstanceIds=[guest])
+    two.a.wait_state(guest, "terminated")
+
+
+def test_a_copied_certificate_is_refused_by_the_other_process_too(two):
+    with_stream, other = two.holder()
+    for port in (with_stream.link_port, other.link_port):
+        with Stranger(port, two.node.state / "node") as stranger:
+            kind, said = stranger.hello()
+            assert kind == REFUSE and "another agent" in said[2], said
+    assert two.connected(other) == two.node_id and two.holder()[0] is with_stream
+
+
+def test_a_node_does_not_pass_for_a_control_process(two, tmp_path):
+    """Nor does a name that the cloud's CA did not sign."""
+    shutil.copy(two.node.state / "node" / "key.pem", tmp_path)
+    subprocess.run(["openssl", "req", "-x509", "-key", tmp_path / "key.pem", "-subj",
+                    "/CN=control-0123456789abcdef", "-days", "1", "-out",
+                    tmp_path / "cert.pem"], check=True, capture_output=True)
+    with Stranger(two.a.link_port, tmp_path) as stranger:
+        kind, said = stranger.hello()
+        assert kind == REFUSE, said
 
 
 def test_clients_and_nodes_go_on_when_a_process_is_killed(two, image):

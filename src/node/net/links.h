@@ -25,8 +25,8 @@ struct links_view {
     uint8_t mac[6];
     bool up, loopback;
 };
-MUST_CHECK bool links_look(struct links *links, const char *name, struct links_view *out,
-                           struct err *err);
+MUST_CHECK bool links_look(struct links *links, const char *name,
+                           struct links_view *out, struct err *err);
 /* A bridge with this MAC, up; its index. */
 MUST_CHECK bool links_bridge(struct links *links, const char *name,
                              const uint8_t mac[6], int *out_index, struct err *err);
@@ -67,8 +67,8 @@ MUST_CHECK bool links_veth(struct links *links, const char *name, const uint8_t 
                            struct err *err);
 /* A macvlan on 'lower', in another namespace; those of one interface see each other. There
  * already: success. */
-MUST_CHECK bool links_macvlan(struct links *links, int lower, const char *name, int ns_fd,
-                              const uint8_t mac[6], struct err *err);
+MUST_CHECK bool links_macvlan(struct links *links, int lower, const char *name,
+                              int ns_fd, const uint8_t mac[6], struct err *err);
 /* None: success. */
 MUST_CHECK bool links_drop(struct links *links, const char *name, struct err *err);
 /* Removes each link for which 'unwanted' is true; never lo. */
