@@ -44,24 +44,38 @@ class Host:
         return ["nsenter", "--target", str(self.holder.pid), "--net", "--mount", "--root",
                 *map(str, args)]
 
-    def listen(self):
-        """A TCP listener on the host's loopback."""
-        made = []
+    def inside(self, make, namespace=None):
+        """What make() gives, called on a thread that entered the host's network; or a namespace
+        that was made on the host."""
+        made, why = [], []
+        path = f"/proc/{self.holder.pid}/ns/net"
+        if namespace:
+            path = f"/proc/{self.holder.pid}/root/run/netns/{namespace}"
 
-        def inside():
-            with open(f"/proc/{self.holder.pid}/ns/net") as ns:
-                if _libc.setns(ns.fileno(), CLONE_NEWNET):
-                    return
-            sock = socket.socket()
-            sock.bind(("127.0.0.1", 0))
-            sock.listen(64)
-            made.append(sock)
-        thread = threading.Thread(target=inside)  # setns changes this thread alone.
+        def run():
+            try:
+                with open(path) as ns:
+                    if _libc.setns(ns.fileno(), CLONE_NEWNET):
+                        raise OSError(ctypes.get_errno(), f"enter {path}")
+                made.append(make())
+            except OSError as failure:
+                why.append(failure)
+        thread = threading.Thread(target=run)  # setns changes this thread alone.
         thread.start()
         thread.join()
-        if not made:
-            raise OSError(ctypes.get_errno(), "enter the second host")
+        if why:
+            raise why[0]
         return made[0]
+
+    def listen(self, address="127.0.0.1", port=0, namespace=None):
+        """A TCP listener: on the host's loopback, or in a namespace of it."""
+        def make():
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((address, port))
+            sock.listen(64)
+            return sock
+        return self.inside(make, namespace)
 
     def run(self, *args):
         """What a command says on the host."""

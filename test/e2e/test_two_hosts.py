@@ -1,12 +1,14 @@
 """A VPC on two hosts: two agents in namespaces of their own, joined to one control plane, and
 real guests that reach each other, or do not, as groups, tables and ACLs say."""
 import os
+import socket
 import subprocess
 
 import pytest
 
 from cloud import Keys, wait_for
 from guest import Guest
+from netns import Host
 from pool import Pool
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -275,6 +277,150 @@ def test_tenants_with_the_same_block_never_meet(one, stranger, booted):
     assert not e.pings(one.b.ip, 1) and not e.pings(one.c.ip, 1)
     assert one.a.mac in one.b.text("ip neigh show dev eth0")
     assert e.mac not in one.b.text("ip neigh show dev eth0")
+
+
+# ---- the outside
+
+class Outside:
+    """The operator's namespace on a host: it hears on one port, and says who spoke."""
+    PORT = 7000
+
+    def __init__(self, pool, host):
+        self.host = pool.hosts[host]
+        self.name = f"moln-{pool.cloud_id()}-external"
+        eventually("the outside", lambda: self.name in self.host.run("ls", "/run/netns"))
+        self.listener = self.host.listen("100.64.0.1", self.PORT, self.name)
+        self.listener.settimeout(2)
+
+    def caller(self, guest):
+        """The address that a guest shows there; None when it does not come."""
+        guest.start(f"nc -w 2 100.64.0.1 {self.PORT} </dev/null")
+        try:
+            sock, (address, _) = self.listener.accept()
+            sock.close()
+            return address
+        except TimeoutError:
+            return None
+        finally:
+            guest.said()
+
+    def reaches(self, address, wait_s=1):
+        """Whether the outside is echoed to by a guest at that address."""
+        def call():
+            try:
+                with socket.create_connection((address, ECHO), wait_s) as sock:
+                    sock.sendall(b"knock")
+                    return sock.recv(5) == b"knock"
+            except OSError:
+                return False
+        return self.host.inside(call, self.name)
+
+    def close(self):
+        self.listener.close()
+
+
+def test_elastic_ips_and_nat_lead_out_and_in(pool, one, booted):
+    """a and b have Elastic IPs, each on its host; c is behind a NAT gateway."""
+    ec2 = one.ec2
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=one.id)
+    public = ec2.create_route_table(VpcId=one.id)["RouteTable"]["RouteTableId"]
+    ec2.associate_route_table(RouteTableId=public, SubnetId=one.subnets[1])
+    ec2.create_route(RouteTableId=public, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
+    addresses = [ec2.allocate_address(Domain="vpc") for _ in range(3)]
+    for guest, address in zip((one.a, one.b), addresses):
+        ec2.associate_address(AllocationId=address["AllocationId"],
+                              NetworkInterfaceId=guest.eni)
+    nat = ec2.create_nat_gateway(SubnetId=one.subnets[1],
+                                 AllocationId=addresses[2]["AllocationId"])["NatGateway"]
+    ec2.create_route(RouteTableId=one.table, DestinationCidrBlock="0.0.0.0/0",
+                     NatGatewayId=nat["NatGatewayId"])
+    ips = [address["PublicIp"] for address in addresses]
+    sides = [Outside(pool, host) for host in (0, 1)]
+    try:
+        eventually("a to bear its own", lambda: sides[0].caller(one.a) == ips[0])
+        eventually("b to bear its own", lambda: sides[1].caller(one.b) == ips[1])
+        eventually("c to bear the gateway's", lambda: sides[1].caller(one.c) == ips[2])
+        assert sides[0].reaches(ips[0]) and sides[1].reaches(ips[1])
+        assert not sides[1].reaches(ips[2]) and not sides[0].reaches(ips[2])
+        # Out and in again, on one host; the connection bears a public address.
+        assert echoes(one.c, ips[1])
+        assert one.b.pings(one.a.ip), "private addresses are not private any more"
+        # Without its address, or its way, a guest is inside only.
+        ec2.disassociate_address(AssociationId=ec2.describe_addresses(
+            AllocationIds=[addresses[0]["AllocationId"]])["Addresses"][0]["AssociationId"])
+        eventually("a to be inside", lambda: sides[0].caller(one.a) is None)
+        assert not sides[0].reaches(ips[0])
+        ec2.delete_nat_gateway(NatGatewayId=nat["NatGatewayId"])
+        eventually("c to be inside", lambda: sides[1].caller(one.c) is None)
+    finally:
+        for side in sides:
+            side.close()
+        ec2.delete_route(RouteTableId=one.table, DestinationCidrBlock="0.0.0.0/0")
+
+
+class Tap:
+    """What passes on an interface of a host, as IPv4 or ARP."""
+
+    def __init__(self, host, link):
+        def make():
+            sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+            sock.bind((link, 0))
+            sock.setblocking(False)
+            return sock
+        self.sock = host.inside(make)
+
+    def heard(self):
+        frames = []
+        while True:
+            try:
+                frame = self.sock.recv(65536)
+            except BlockingIOError:
+                return [f for f in frames if f[12:14] in (b"\x08\x00", b"\x08\x06")]
+            frames.append(frame)
+
+
+def test_nothing_leaves_by_the_hosts_own_interfaces(pool, one, booted):
+    """Each host gets an interface to the world, with its default route; the underlay is there
+    anyway. Guests try all they know, those with a way out first."""
+    world, taps, under = Host(), [], [Tap(host, "under") for host in pool.hosts]
+    try:
+        for n, host in enumerate(pool.hosts, 1):
+            host.run("ip", "link", "add", "wan", "type", "veth", "peer", "name", f"wan{n}",
+                     "netns", str(world.holder.pid))
+            host.run("ip", "addr", "add", f"203.0.113.{n}/24", "dev", "wan")
+            host.run("ip", "link", "set", "wan", "up")
+            world.run("ip", "link", "set", f"wan{n}", "up")
+            host.run("ip", "route", "add", "default", "via", "203.0.113.100")
+            taps.append(Tap(host, "wan"))
+        targets = ["203.0.113.1", "203.0.113.2", "203.0.113.100", "8.8.8.8",
+                   *pool.underlay.addresses]
+        for guest in (one.a, one.b, one.c):
+            guest.start("(" + "\n".join(
+                f"ping -c 1 -W 1 {to} && echo reached {to} &\n"
+                f"nc -w 1 {to} {pool.port} && echo reached {to} &\n"
+                f"traceroute -n -q 1 -w 1 -m 1 {to} >/dev/null &"
+                for to in targets) + "\nping -c 1 -W 1 -b 255.255.255.255 &\n"
+                "ping -c 1 -W 1 224.0.0.1 &\nwait)")
+        for guest in (one.a, one.b, one.c):
+            assert "reached" not in guest.said(60)[1]
+        assert one.a.pings(one.b.ip)
+        for tap in taps:
+            assert not tap.heard()
+        for tap in under:
+            said = tap.heard()
+            assert said, "the tap is deaf"
+            for frame in said:  # ARP of the hosts, and VXLAN: nothing of a guest's own.
+                assert frame[12:14] == b"\x08\x06" or (
+                    frame[23] == 17 and frame[36:38] == (4789).to_bytes(2, "big") and
+                    {socket.inet_ntoa(frame[26:30]), socket.inet_ntoa(frame[30:34])} ==
+                    set(pool.underlay.addresses)), frame
+    finally:
+        for tap in taps + under:
+            tap.sock.close()
+        for host in pool.hosts:
+            subprocess.run(host.command("ip", "link", "del", "wan"), check=False)
+        world.close()
 
 
 # ---- guests that lie
