@@ -26,6 +26,7 @@ static const struct {
     [LINK_NEIGHBOUR] = {&link_neighbour_desc, &link_network_seen_desc},
     [LINK_NODE] = {NULL, &link_node_seen_desc},
     [LINK_EVENT] = {NULL, &link_event_desc},
+    [LINK_FLOWS] = {NULL, &link_flow_batch_desc},
 };
 
 const struct desc *

@@ -46,7 +46,8 @@ enum link_kind {
     LINK_NEIGHBOUR = 20,
     LINK_NODE = 32, /* Seen only. */
     LINK_EVENT = 33,
-    LINK_KINDS = 34,
+    LINK_FLOWS = 34,
+    LINK_KINDS = 35,
 };
 
 enum link_frame {

@@ -2,6 +2,7 @@
  * differs is put right and counted. See net.h. */
 #include "base/crypto.h"
 #include "base/log.h"
+#include "node/net/flowlog.h"
 #include "node/net/net_parts.h"
 #include "node/net/netns.h"
 #include "node/net/rules.h"
@@ -89,6 +90,11 @@ check_elems(struct net *net, struct network *network, size_t *drift, struct err 
     add_ports(net, network, &w);
     remote_each_elem(net, network, add_elem, &w);
     gateway_each_elem(net, network, add_elem, &w);
+    if (network->flowlog) {
+        struct elem logged = elem_in(NFPROTO_INET, FLOW_LOGGED);
+        add_set(&w, &logged);
+        flowlog_each_elem(net, network, add_elem, &w);
+    }
     policy_each_set(network->policy, add_set, &w);
     policy_each_member(network->policy, add_elem, &w);
     bool ok = elems_sync(network->elems, w.sets.items, w.sets.count, w.elems.items,
@@ -117,7 +123,7 @@ apply_here(void *ctx, struct err *err)
 
 /* The rules are compared with how they read when they were written last. */
 static bool
-check_rules(struct network *network, size_t *drift, struct err *err)
+check_rules(struct net *net, struct network *network, size_t *drift, struct err *err)
 {
     uint8_t digest[SHA256_LEN];
     if (!netns_run(network->ns_fd, list_here, digest, err)) {
@@ -132,8 +138,10 @@ check_rules(struct network *network, size_t *drift, struct err *err)
         log_warn("network %s: its packet rules were changed; written anew",
                  network->id);
         policy_distrust(network->policy);
+        flowlog_distrust(network);
         if (!netns_run(network->ns_fd, apply_here, NULL, err) ||
             !policy_flush(network->policy, network->ns_fd, network->elems, err) ||
+            !flowlog_apply(net, network, err) ||
             !netns_run(network->ns_fd, list_here, digest, err)) {
             return false;
         }
@@ -166,7 +174,8 @@ check_network(struct net *net, struct network *network, size_t *drift, struct er
     if (network->elems_held || policy_dirty(network->policy)) {
         return true; /* In the middle of a change. */
     }
-    if (!setup_check(network->ns_fd, drift, err) || !check_rules(network, drift, err)) {
+    if (!setup_check(network->ns_fd, drift, err) ||
+        !check_rules(net, network, drift, err)) {
         cut_off(network, err);
         return false;
     }

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <libnftnl/common.h>
+#include <libnftnl/expr.h>
+#include <libnftnl/object.h>
 #include <libnftnl/set.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
@@ -382,9 +384,21 @@ elems_del(struct elems *elems, const struct elem *list, size_t count, struct err
 struct listing {
     struct elem like;        /* Family and set of what is read. */
     elems_pick_fn *unwanted; /* NULL: all of it is. */
+    elems_count_fn *counted; /* Or NULL: told first. */
     void *ctx;
     VEC(struct elem) found;
 };
+
+static int
+read_counter(struct nftnl_expr *expr, void *ctx)
+{
+    struct elem_count *out = ctx;
+    if (str_eq(nftnl_expr_get_str(expr, NFTNL_EXPR_NAME), "counter")) {
+        out->packets = nftnl_expr_get_u64(expr, NFTNL_EXPR_CTR_PACKETS);
+        out->bytes = nftnl_expr_get_u64(expr, NFTNL_EXPR_CTR_BYTES);
+    }
+    return 0;
+}
 
 static int
 list_item(struct nftnl_set_elem *item, void *ctx)
@@ -408,6 +422,15 @@ list_item(struct nftnl_set_elem *item, void *ctx)
         memcpy(e.data, data, len);
         e.data_len = (uint8_t)len;
     }
+    if (l->counted) {
+        struct elem_count count = {0};
+        (void)nftnl_set_elem_expr_foreach(item, read_counter, &count);
+        count.left_ms = nftnl_set_elem_is_set(item, NFTNL_SET_ELEM_EXPIRATION)
+                            ? nftnl_set_elem_get_u64(item, NFTNL_SET_ELEM_EXPIRATION)
+                            : 0;
+        l->counted(l->ctx, &e, &count);
+        return 0;
+    }
     if (!l->unwanted || l->unwanted(l->ctx, &e)) {
         VEC_PUSH(&l->found, e);
     }
@@ -425,6 +448,28 @@ list_message(const struct nlmsghdr *h, void *ctx)
     return MNL_CB_OK;
 }
 
+/* Asks, and gives each message of the answer to 'fn'; 0 or -errno. */
+static int
+ask(struct elems *elems, struct nlmsghdr *h, uint32_t seq, mnl_cb_t fn, void *ctx)
+{
+    if (mnl_socket_sendto(elems->sock, h, h->nlmsg_len) < 0) {
+        return -errno;
+    }
+    AUTO(free) char *in = xmalloc(64 * KIB);
+    for (int rc = MNL_CB_OK; rc > MNL_CB_STOP;) {
+        ssize_t n = mnl_socket_recvfrom(elems->sock, in, 64 * KIB);
+        if (n < 0) {
+            return -errno;
+        }
+        rc =
+            mnl_cb_run(in, (size_t)n, seq, mnl_socket_get_portid(elems->sock), fn, ctx);
+        if (rc < 0) {
+            return -errno;
+        }
+    }
+    return 0;
+}
+
 /* Asks for a set's elements and collects the unwanted; 0 or -errno. */
 static int
 list_set(struct elems *elems, struct listing *l)
@@ -440,22 +485,7 @@ list_set(struct elems *elems, struct listing *l)
     nftnl_set_set_str(set, NFTNL_SET_TABLE, RULES_TABLE);
     nftnl_set_set_str(set, NFTNL_SET_NAME, l->like.set);
     nftnl_set_elems_nlmsg_build_payload(h, set);
-    if (mnl_socket_sendto(elems->sock, h, h->nlmsg_len) < 0) {
-        return -errno;
-    }
-    AUTO(free) char *in = xmalloc(64 * KIB);
-    for (int rc = MNL_CB_OK; rc > MNL_CB_STOP;) {
-        ssize_t n = mnl_socket_recvfrom(elems->sock, in, 64 * KIB);
-        if (n < 0) {
-            return -errno;
-        }
-        rc = mnl_cb_run(in, (size_t)n, seq, mnl_socket_get_portid(elems->sock),
-                        list_message, l);
-        if (rc < 0) {
-            return -errno;
-        }
-    }
-    return 0;
+    return ask(elems, h, seq, list_message, l);
 }
 
 struct each {
@@ -480,6 +510,48 @@ elems_each(struct elems *elems, const struct elem *like, elems_fn *fn, void *ctx
     struct listing l = {.like = *like, .unwanted = each_item, .ctx = &each};
     int rc = list_set(elems, &l);
     return rc == 0 || err_sys(err, -rc, "list packet rules' set %s", like->set);
+}
+
+bool
+elems_counted(struct elems *elems, const struct elem *like, elems_count_fn *fn,
+              void *ctx, struct err *err)
+{
+    struct listing l = {.like = *like, .counted = fn, .ctx = ctx};
+    int rc = list_set(elems, &l);
+    return rc == 0 || err_sys(err, -rc, "list packet rules' set %s", like->set);
+}
+
+static int
+read_object(const struct nlmsghdr *h, void *ctx)
+{
+    struct nftnl_obj *obj = nftnl_obj_alloc();
+    uint64_t *out = ctx;
+    if (obj && nftnl_obj_nlmsg_parse(h, obj) == 0) {
+        *out = nftnl_obj_get_u64(obj, NFTNL_OBJ_CTR_PKTS);
+    }
+    nftnl_obj_free(obj);
+    return MNL_CB_OK;
+}
+
+bool
+elems_counter(struct elems *elems, const char *name, uint64_t *out_packets,
+              struct err *err)
+{
+    char data[4 * KIB];
+    struct nftnl_obj *obj = nftnl_obj_alloc();
+    if (!obj) {
+        return err_set(err, ERR_SYSTEM, "counter: out of memory");
+    }
+    uint32_t seq = elems->seq++;
+    struct nlmsghdr *h =
+        nftnl_nlmsg_build_hdr(data, NFT_MSG_GETOBJ, NFPROTO_INET, NLM_F_ACK, seq);
+    nftnl_obj_set_str(obj, NFTNL_OBJ_TABLE, RULES_TABLE);
+    nftnl_obj_set_str(obj, NFTNL_OBJ_NAME, name);
+    nftnl_obj_set_u32(obj, NFTNL_OBJ_TYPE, NFT_OBJECT_COUNTER);
+    nftnl_obj_nlmsg_build_payload(h, obj);
+    nftnl_obj_free(obj);
+    int rc = ask(elems, h, seq, read_object, out_packets);
+    return rc == 0 || err_sys(err, -rc, "read counter %s", name);
 }
 
 bool

@@ -60,6 +60,17 @@ MUST_CHECK bool elems_del(struct elems *elems, const struct elem *list, size_t c
 typedef void elems_fn(void *ctx, const struct elem *elem);
 MUST_CHECK bool elems_each(struct elems *elems, const struct elem *like, elems_fn *fn,
                            void *ctx, struct err *err);
+/* The same with what an element has counted, and how long it is kept if it counts no more. */
+struct elem_count {
+    uint64_t packets, bytes, left_ms;
+};
+typedef void elems_count_fn(void *ctx, const struct elem *elem,
+                            const struct elem_count *count);
+MUST_CHECK bool elems_counted(struct elems *elems, const struct elem *like,
+                              elems_count_fn *fn, void *ctx, struct err *err);
+/* What a named counter of inet's table has counted. */
+MUST_CHECK bool elems_counter(struct elems *elems, const char *name,
+                              uint64_t *out_packets, struct err *err);
 /* Removes each element of the sets keyed by tap for which 'unwanted' is true. */
 typedef bool elems_pick_fn(void *ctx, const struct elem *elem);
 MUST_CHECK bool elems_del_where(struct elems *elems, elems_pick_fn *unwanted, void *ctx,

@@ -1,6 +1,7 @@
 /* net.c - the object, its networks and subnets: see net.h. Ports: port.c. */
 #include "base/file.h"
 #include "link/records.h"
+#include "node/net/flowlog.h"
 #include "node/net/net_parts.h"
 #include "node/net/netns.h"
 #include "node/net/rules.h"
@@ -117,6 +118,7 @@ network_free(struct network *network)
     links_close(network->links);
     elems_close(network->elems);
     policy_destroy(network->policy);
+    flowlog_close(network->flowlog);
     map_destroy(network->numbers);
     if (network->ns_fd >= 0) {
         close(network->ns_fd);

@@ -126,6 +126,13 @@ MUST_CHECK struct net_connecting *net_connect(struct net *net, const char *port_
                                               void *ctx, struct err *err);
 void net_connect_cancel(struct net_connecting *connecting); /* Before 'done' only. */
 
+/* What flow logs have counted since the last time, if a minute of the real time 'now_ns' has
+ * begun since; 'batch' is borrowed for the call. Gives how long until the next; INT64_MAX:
+ * nothing is logged. */
+struct link_flow_batch;
+typedef void net_flows_fn(void *ctx, const struct link_flow_batch *batch);
+int64_t net_flows(struct net *net, int64_t now_ns, net_flows_fn *fn, void *ctx);
+
 /* Compares the kernel with what is wanted: the settings that filtering depends on, rules and
  * elements. What differs is put right and counted in '*out_drift'; where settings or rules
  * cannot be, the network's interfaces are set down. For a timer. */

@@ -35,6 +35,7 @@ struct network {
     uint64_t listed_revision;   /* ...the policy was at this. 0: never read. */
     struct addr_block cidrs[NETWORK_CIDRS_MAX];
     size_t cidr_count;
+    struct flowlog *flowlog; /* NULL: nothing is logged. */
     bool routes_dirty;   /* gateway_flush has something to do. */
     struct map *numbers; /* Of ports, as text: whose marks are taken. */
 };

@@ -276,6 +276,8 @@ by_number(const void *a, const void *b)
 void
 policy_acl_text(const struct link_acl *acl, struct buf *out)
 {
+    static const char *const refusals[] = {"goto refuse_entering",
+                                           "goto refuse_leaving"};
     char chains[2][ADDR_RULE_LEN];
     size_t count = acl->rules.count;
     AUTO(free) const struct link_acl_rule **sorted = xcalloc(count + 1, sizeof *sorted);
@@ -300,11 +302,11 @@ policy_acl_text(const struct link_acl *acl, struct buf *out)
                           : every ? -1
                                   : r->to_port,
                           r->egress};
-        put_block(chains[r->egress], &m, r->cidr, r->allow ? "return" : "goto refuse",
-                  out);
+        put_block(chains[r->egress], &m, r->cidr,
+                  r->allow ? "return" : refusals[r->egress], out);
     }
     for (int egress = 0; egress < 2; egress++) {
-        buf_printf(out, "add rule inet moln %s goto refuse\n", chains[egress]);
+        buf_printf(out, "add rule inet moln %s %s\n", chains[egress], refusals[egress]);
     }
 }
 

@@ -1,5 +1,6 @@
 /* port.c - ports, their rights, and their taps: see net.h. */
 #include "link/records.h"
+#include "node/net/flowlog.h"
 #include "node/net/net_parts.h"
 #include "node/net/rules.h"
 #include "node/net/shape.h"
@@ -615,7 +616,8 @@ net_want_port(struct net *net, const struct link_port *want, struct err *err)
     if (kept->public_count > 0 || lost_public) {
         kept->subnet->network->routes_dirty = true;
     }
-    if (!network_flush(net, kept->subnet->network, err)) {
+    if (!network_flush(net, kept->subnet->network, err) ||
+        !flowlog_port(net, kept, false, err)) {
         return err_wrap(err, "port %s", want->id);
     }
     if (net->watcher.port_up) {
@@ -662,7 +664,8 @@ net_drop_port(struct net *net, const char *id, struct err *err)
     struct network *network = port->subnet->network;
     char ifb[IFNAMSIZ];
     addr_link_name(net->cloud_id, RULES_IFB, id, ifb);
-    if (!take_rights(port, NULL, err) || !links_drop(network->links, port->tap, err) ||
+    if (!flowlog_port(net, port, true, err) || !take_rights(port, NULL, err) ||
+        !links_drop(network->links, port->tap, err) ||
         !links_drop(network->links, ifb, err)) {
         return err_wrap(err, "port %s", id);
     }

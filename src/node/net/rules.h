@@ -36,7 +36,6 @@
 
 /* Next hops beyond the VPC: the internet gateway's; NAT gateways have others. */
 #define RULES_GATEWAY4 "100.64.0.1"
-#define RULES_LOG_GROUP 5
 
 /* nftables' own language. */
 extern const char rules_text[];

@@ -1,5 +1,6 @@
 /* wants.c - the other kinds of records, each to the part that carries it out; see net.h. */
 #include "link/link.h"
+#include "node/net/flowlog.h"
 #include "node/net/net_parts.h"
 #include "node/net/uplink.h"
 
@@ -102,6 +103,7 @@ static const struct kind {
     [LINK_GROUP_MEMBER] = {want_member, drop_member, NULL},
     [LINK_PREFIX_LIST] = {want_list, drop_list, NULL},
     [LINK_ACL] = {want_acl, drop_acl, NULL},
+    [LINK_FLOW_LOG] = {flowlog_want, NULL, flowlog_drop},
     [LINK_UPLINK] = {uplink_want, NULL, uplink_drop},
     [LINK_UNDERLAY] = {remote_want_underlay, NULL, remote_drop},
     [LINK_NEIGHBOUR] = {remote_want, NULL, remote_drop},

@@ -8,6 +8,7 @@
  *   {"op":"veth","id":"eni-1","namespace":"/run/netns/x","name":"eth0"}
  *   {"op":"export","id":"eni-1"}   its connections: {"ok":true,"bytes":HEX,"moved":1,"left":0}
  *   {"op":"import","id":"eni-1","bytes":HEX}
+ *   {"op":"flows","at":SECONDS}   as if it were that real time: {"ok":true,"batches":[...]}
  *   {"op":"check"}   compares the kernel with what is wanted: {"ok":true,"drift":0}
  *   {"op":"sweep"}
  * Answers: {"ok":true} or {"ok":false,"message":"..."}. At its end it sweeps. */
@@ -144,6 +145,15 @@ import_flows(struct net *net, const json_t *in, struct buf *answer, struct err *
     return true;
 }
 
+static void
+put_batch(void *ctx, const struct link_flow_batch *batch)
+{
+    struct buf *out = ctx;
+    char last = out->data[out->len - 1];
+    buf_puts(out, last == '[' ? "" : ",");
+    json_write(&link_flow_batch_desc, batch, 0, out);
+}
+
 static bool
 obey(struct net *net, const json_t *in, struct buf *answer, struct err *err)
 {
@@ -169,6 +179,13 @@ obey(struct net *net, const json_t *in, struct buf *answer, struct err *err)
         bool ok = net_check(net, &drift, err);
         buf_printf(answer, ",\"drift\":%zu", drift);
         return ok;
+    }
+    if (str_eq(op, "flows")) {
+        int64_t at_s = json_integer_value(json_object_get(in, "at"));
+        buf_puts(answer, ",\"batches\":[");
+        (void)net_flows(net, at_s * NS_PER_S, put_batch, answer);
+        buf_puts(answer, "]");
+        return true;
     }
     if (str_eq(op, "export")) {
         return export_flows(net, in, answer, err);
