@@ -1,7 +1,7 @@
 /* api_launch.c - how long a durable RunInstances takes: several clients, each call
  * freshly signed, over connections that stay open.
  *
- * Run:      build/bench/api-launch STATE IMAGE [CLIENTS] [CALLS]
+ * Run:      build/bench/api-launch STATE IMAGE [CLIENTS] [CALLS] [INSTANCES A CALL]
  *           prints one JSON line: calls a second, p50, p99 and worst in milliseconds. */
 #include <pthread.h>
 
@@ -14,7 +14,8 @@
 struct load {
     struct client_config config;
     const char *image;
-    unsigned calls; /* Of each client. */
+    unsigned calls;    /* Of each client. */
+    const char *count; /* Instances a call. */
 };
 
 struct worker {
@@ -32,8 +33,8 @@ launch_one(struct client *client, const struct worker *worker, struct err *err)
     AUTO(buf) struct buf form = {0};
     client_form_put(&form, "ImageId", worker->load->image);
     client_form_put(&form, "InstanceType", "t3.nano");
-    client_form_put(&form, "MinCount", "1");
-    client_form_put(&form, "MaxCount", "1");
+    client_form_put(&form, "MinCount", worker->load->count);
+    client_form_put(&form, "MaxCount", worker->load->count);
     bool ok = client_ec2(client, "RunInstances", form.data, &answer, code, err);
     json_decref(answer);
     return ok;
@@ -116,13 +117,15 @@ main(int argc, char **argv)
 {
     static struct worker workers[CLIENTS_MAX];
     if (argc < 3) {
-        fprintf(stderr, "usage: %s STATE IMAGE [CLIENTS] [CALLS]\n", argv[0]);
+        fprintf(stderr, "usage: %s STATE IMAGE [CLIENTS] [CALLS] [INSTANCES A CALL]\n",
+                argv[0]);
         return 2;
     }
     AUTO(arena) struct arena *arena = arena_create();
     unsigned clients = argc > 3 ? (unsigned)atoi(argv[3]) : 4;
     struct load load = {.image = argv[2],
-                        .calls = argc > 4 ? (unsigned)atoi(argv[4]) : 500};
+                        .calls = argc > 4 ? (unsigned)atoi(argv[4]) : 500,
+                        .count = argc > 5 ? argv[5] : "1"};
     clients = MAX(1, MIN(clients, CLIENTS_MAX));
     load_init(&load, arena, argv[1]);
     size_t count = (size_t)clients * load.calls;

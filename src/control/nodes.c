@@ -252,32 +252,11 @@ on_lease_ask(void *ctx, struct link_peer *peer, const struct link_lease_ask *ask
     errand_run(e);
 }
 
-static bool
-ack_txn(struct errand *e, struct txn *txn, struct err *err)
-{
-    const struct row_node_seen *old;
-    struct row_node_seen row = {.id = e->node_id};
-    bool ours;
-    if (!row_get(txn, &row_node_seen_type, &row, (const void **)&old, err) ||
-        !stream_is_ours(e, txn, &ours, err)) {
-        return false;
-    }
-    if (!ours) {
-        return true;
-    }
-    if (old) {
-        row = *old;
-    }
-    row.acked_revision = *(int64_t *)e->in;
-    return row_put(txn, &row_node_seen_type, &row, err);
-}
-
+/* What is on the node's disk it says itself at its next hello: an acknowledgement, one for
+ * each record at worst, is worth no transaction. */
 static void
-on_ack(void *ctx, struct link_peer *peer, int64_t revision)
+on_ack(void *ctx UNUSED, struct link_peer *peer UNUSED, int64_t revision UNUSED)
 {
-    struct errand *e = errand_create(ctx, peer, ack_txn, NULL);
-    e->in = arena_memdup(e->arena, &revision, sizeof revision);
-    errand_run(e);
 }
 
 /* ---- coming and going ------------------------------------------------------------ */

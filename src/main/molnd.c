@@ -313,6 +313,10 @@ main(int argc, char **argv)
     }
     uv_run(&m.loop, UV_RUN_DEFAULT);
     gateway_destroy(m.gateway);
+    struct store_counts counts = store_counts(m.store);
+    log_info("wrote %" PRIu64 " rows in %" PRIu64 " transactions and %" PRIu64
+             " commits",
+             counts.rows, counts.transactions, counts.commits);
     pool_destroy(m.pool);
     store_close(m.store);
     blob_store_close(m.blobs);

@@ -59,6 +59,7 @@ struct store {
     pthread_cond_t work;
     struct request *first, **last;
     bool closing;
+    struct store_counts counts;
     pthread_mutex_t watch_lock; /* Guards the watchers; held while they are called. */
     struct watcher watchers[WATCHERS_MAX];
     unsigned watcher_count;

@@ -147,6 +147,12 @@ void store_unwatch(struct store *store, store_watch_fn *fn, void *ctx);
 /* Whether other processes may have it open too. */
 bool store_shared(const struct store *store);
 
+/* What this process has written since the store was opened. */
+struct store_counts {
+    uint64_t commits, transactions, rows;
+};
+struct store_counts store_counts(struct store *store); /* Any thread. */
+
 /* ---- upkeep ---------------------------------------------------------------------------- */
 
 /* A consistent copy of the database as one file at 'path' (SQLite) while in use. */

@@ -184,6 +184,25 @@ batch_try(struct store *store, struct request *first, struct txn *txns, size_t c
     }
 }
 
+struct store_counts
+store_counts(struct store *store)
+{
+    pthread_mutex_lock(&store->lock);
+    struct store_counts counts = store->counts;
+    pthread_mutex_unlock(&store->lock);
+    return counts;
+}
+
+static void
+count_batch(struct store *store, const struct store_counts *add)
+{
+    pthread_mutex_lock(&store->lock);
+    store->counts.commits += add->rows > 0;
+    store->counts.transactions += add->transactions;
+    store->counts.rows += add->rows;
+    pthread_mutex_unlock(&store->lock);
+}
+
 static void
 batch_run(struct store *store, struct request *first, size_t count)
 {
@@ -191,6 +210,12 @@ batch_run(struct store *store, struct request *first, size_t count)
     struct err err;
     err_clear(&err);
     bool ok = batch_try(store, first, txns, count, &err);
+    struct store_counts counts = {0};
+    for (size_t k = 0; ok && k < count; k++) {
+        counts.transactions += txns[k].changes.count > 0;
+        counts.rows += txns[k].changes.count;
+    }
+    count_batch(store, &counts);
     size_t i = 0;
     for (struct request *r = first, *next; r; r = next, i++) {
         next = r->next;
