@@ -111,14 +111,25 @@ gateway6_open(struct net *net, struct network *network, struct err *err)
             continue;
         }
         struct elem e = open_elem(s);
-        s->open6 =
+        bool open =
             s->cidr6.prefix > 0 && leads_to_gateway(gateway_table(net, s->route_table));
-        if (!(s->open6 ? elems_add(network->elems, &e, 1, err)
-                       : elems_del(network->elems, &e, 1, err))) {
+        if (open == s->open6) {
+            continue; /* To remove what is not there costs a grace period of RCU. */
+        }
+        if (!(open ? elems_add(network->elems, &e, 1, err)
+                   : elems_del(network->elems, &e, 1, err))) {
             return false;
         }
+        s->open6 = open;
     }
     return true;
+}
+
+bool
+gateway6_drop_subnet(const struct subnet *s, struct err *err)
+{
+    struct elem e = open_elem(s);
+    return !s->open6 || elems_del(s->network->elems, &e, 1, err);
 }
 
 void

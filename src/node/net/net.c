@@ -521,7 +521,8 @@ net_drop_subnet(struct net *net, const char *id, struct err *err)
     subnet_elems(subnet, elems);
     if ((subnet->vxlan_index > 0 && !links_drop(network->links, subnet->vxlan, err)) ||
         !links_drop(network->links, subnet->bridge, err) ||
-        !elems_del(network->elems, elems, SUBNET_ELEMS, err)) {
+        !elems_del(network->elems, elems, SUBNET_ELEMS, err) ||
+        !gateway6_drop_subnet(subnet, err)) {
         return err_wrap(err, "subnet %s", id);
     }
     map_del(net->subnets, id);

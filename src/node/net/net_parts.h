@@ -182,6 +182,7 @@ MUST_CHECK bool gateway6_outside(struct net *net, int lo, struct err *err);
 /* Which of its subnets the outside may reach unasked. */
 MUST_CHECK bool gateway6_open(struct net *net, struct network *network,
                               struct err *err);
+MUST_CHECK bool gateway6_drop_subnet(const struct subnet *s, struct err *err);
 void gateway6_each_elem(const struct net *net, const struct network *network,
                         policy_elem_fn *fn, void *ctx);
 bool network_has_ports(const struct net *net, const struct network *network);

@@ -1,5 +1,7 @@
 /* rules.c - the constant ruleset, and its way into the kernel: see rules.h. */
 #include "node/net/rules.h"
+#include "base/buf.h"
+#include "node/net/elems.h"
 #include <nftables/libnftables.h>
 
 /* Sets of the bridge family, keyed by tap: macs (which MAC it may send from), from4 (its
@@ -310,10 +312,43 @@ rules_run(const char *text, struct err *err)
     return true;
 }
 
+/* The text's rules one by one, after its tables: to name a chain a second time, as a block
+ * does, is a change of it, which the kernel frees only after a grace period of RCU, and
+ * everybody who ends a conversation with netfilter waits for that. */
+static void
+one_by_one(const char *text, struct buf *out)
+{
+    AUTO(buf) struct buf rules = {0};
+    AUTO(free) char *copy = xstrdup(text);
+    char family[16] = "", chain[ELEM_CHAIN_MAX] = "", *rest = NULL;
+    for (char *line = strtok_r(copy, "\n", &rest); line;
+         line = strtok_r(NULL, "\n", &rest)) {
+        bool block = line[strlen(line) - 1] == '{';
+        if (sscanf(line, "    chain %63s {", chain) == 1 && block) {
+            continue; /* Its rules follow, to its closing brace. */
+        }
+        if (chain[0] != '\0' && str_starts(line, "        ")) {
+            buf_printf(&rules, "add rule %s " RULES_TABLE " %s %s\n", family, chain,
+                       line + 8);
+            continue;
+        }
+        if (chain[0] != '\0' && str_eq(line, "    }")) {
+            chain[0] = '\0';
+            continue;
+        }
+        chain[0] = '\0';
+        (void)sscanf(line, "table %15s " RULES_TABLE " {", family);
+        buf_printf(out, "%s\n", line);
+    }
+    buf_puts(out, buf_str(&rules));
+}
+
 bool
 rules_apply(struct err *err)
 {
-    return rules_run(rules_text, err);
+    AUTO(buf) struct buf text = {0};
+    one_by_one(rules_text, &text);
+    return rules_run(buf_str(&text), err);
 }
 
 static char *
