@@ -9,6 +9,7 @@ const struct command_group command_groups[] = {
     {"Nodes (operators)", node_commands},
     {"Uplinks (operators)", uplink_commands},
     {"Hosts and placement (operators)", host_commands},
+    {"Moving instances (operators)", migrate_commands},
     {"The cloud", cloud_commands},
     {NULL, NULL},
 };

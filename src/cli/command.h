@@ -90,4 +90,5 @@ extern const struct command image_commands[];
 extern const struct command account_commands[];
 extern const struct command node_commands[], host_commands[];
 extern const struct command uplink_commands[];
+extern const struct command migrate_commands[];
 extern const struct command cloud_commands[];

@@ -6,6 +6,7 @@
 #include "control/jobs.h"
 #include "control/leases.h"
 #include "control/members.h"
+#include "control/migrations.h"
 #include "control/nat_loop.h"
 #include "control/network_loop.h"
 #include "control/queue.h"
@@ -66,6 +67,8 @@ static const struct {
     {"uplinks", uplinks_pass},
     {"volume", volume_pass},
     {"job", job_pass},
+    {"migration", migration_pass},
+    {"migrations", migrations_look},
     {"waiting-jobs", waiting_jobs_pass},
 };
 
@@ -173,11 +176,14 @@ on_change(void *ctx, const struct row_type *type, const void *key)
         wake(control, "place", row->vpc_id, row->node_id);
     } else if (type == &row_node_seen_type) {
         wake(control, "waiting-jobs", "", "");
+        wake(control, "migrations", "", "");
     } else if (type == &row_tag_type) {
         const struct row_tag *row = key;
         if (str_starts(row->resource_id, "i-")) {
             wake(control, "instance", row->account, row->resource_id);
         }
+    } else if (type == &row_migration_type) {
+        wake(control, "migration", "", ((const struct row_migration *)key)->id);
     } else if (type == &row_image_type) {
         wake(control, "job", "", ((const struct row_image *)key)->id);
     }
@@ -192,7 +198,8 @@ wake_all(struct txn *txn, void *ctx, struct err *err)
     const struct row_type *const types[] = {
         &row_instance_type, &row_volume_type,   &row_import_task_type,
         &row_image_type,    &row_vpc_type,      &row_nat_gateway_type,
-        &row_node_type,     &row_vpc_node_type, &row_eni_gone_type};
+        &row_node_type,     &row_vpc_node_type, &row_eni_gone_type,
+        &row_migration_type};
     for (size_t t = 0; t < ARRAY_LEN(types); t++) {
         struct row_list list;
         if (!row_list(txn, types[t], &query, &list, err)) {

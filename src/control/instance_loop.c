@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/tlv.h"
 #include "control/metadata_tree.h"
+#include "control/migrations.h"
 #include "control/network_interface.h"
 #include "control/network_loop.h"
 #include "control/network_places.h"
@@ -11,6 +12,7 @@
 #include "control/recovery.h"
 #include "control/wants.h"
 #include "core/instance_rows.h"
+#include "core/migration_rows.h"
 #include "core/network_rows.h"
 
 /* The rows around one instance, as a pass needs them. */
@@ -22,6 +24,10 @@ struct scene {
     const struct row_eni *eni;
     const struct row_subnet *subnet;
     const struct row_vpc *vpc;
+    const struct row_migration *migration; /* NULL: it is not being moved. */
+    /* The node whose wants are made now; in a migration there are two. */
+    const char *node_id;
+    bool standby; /* The other one is the owner. */
 };
 
 #define GET(scene, type, out, err, ...) \
@@ -35,6 +41,10 @@ scene_load(struct scene *s, struct err *err)
     if (!GET(s, machine_seen, &s->seen, err, .id = i->id) ||
         !GET(s, volume, &s->root, err, .account = i->account,
              .id = i->root_volume_id)) {
+        return false;
+    }
+    s->node_id = i->node_id;
+    if (!migration_get(s->pass->txn, i->migration_id, &s->migration, err)) {
         return false;
     }
     if (i->eni_ids.count == 0) {
@@ -70,8 +80,7 @@ want_blob(const struct scene *s, const char *blob_id, struct err *err)
         .format = blob->format,
         .virtual_bytes = blob->virtual_bytes,
     };
-    return want_put(s->pass->txn, s->instance->node_id, LINK_BLOB, blob->id, "",
-                    &record, err);
+    return want_put(s->pass->txn, s->node_id, LINK_BLOB, blob->id, "", &record, err);
 }
 
 static bool
@@ -87,8 +96,8 @@ want_disk(const struct scene *s, struct err *err)
     return want_blob(s, v->base_blob, err) &&
            want_blob(s, s->instance->kernel_blob, err) &&
            want_blob(s, s->instance->initrd_blob, err) &&
-           want_put(s->pass->txn, s->instance->node_id, LINK_DISK, v->id, v->account,
-                    &record, err);
+           want_put(s->pass->txn, s->node_id, LINK_DISK, v->id, v->account, &record,
+                    err);
 }
 
 /* It goes with its machine. */
@@ -98,7 +107,7 @@ put_port(const struct scene *s, const struct link_port *record, struct err *err)
     AUTO(buf) struct buf body = {0};
     tlv_encode(&link_port_desc, record, &body);
     const struct row_node_want want = {
-        .node_id = s->instance->node_id,
+        .node_id = s->node_id,
         .kind = LINK_PORT,
         .id = record->id,
         .account = s->instance->account,
@@ -139,14 +148,15 @@ want_port(const struct scene *s, const struct row_eni *eni, struct err *err)
         .down_bps = type ? type->network_burst_bps : 0,
         .check_source = eni->source_dest_check,
         .device_index = eni->device_index,
+        .standby = s->standby,
         .ipv4_more = {eni->more_ipv4.items, eni->more_ipv4.count},
         .ipv6 = {eni->ipv6.items, eni->ipv6.count},
         .group_ids = {eni->group_ids.items, eni->group_ids.count},
     };
     const struct row_node_want *there;
-    return network_want_base(s->pass, i->node_id, s->vpc, subnet, err) &&
+    return network_want_base(s->pass, s->node_id, s->vpc, subnet, err) &&
            port_publics(txn, eni, &record, err) &&
-           want_get(txn, i->node_id, LINK_PORT, record.id, &there, err) &&
+           want_get(txn, s->node_id, LINK_PORT, record.id, &there, err) &&
            put_port(s, &record, err) &&
            ((there && !there->deleted) ||
             interface_tell(s->pass, eni->account, eni->id, err));
@@ -308,7 +318,7 @@ put_metadata(const struct scene *s, struct link_metadata *record,
     const struct row_instance *i = s->instance;
     for (size_t n = 0; n < source->card_count; n++) {
         record->id = source->cards[n].eni->id;
-        if (!want_put(s->pass->txn, i->node_id, LINK_METADATA, record->id, i->account,
+        if (!want_put(s->pass->txn, s->node_id, LINK_METADATA, record->id, i->account,
                       record, err)) {
             return false;
         }
@@ -380,11 +390,16 @@ want_machine(const struct scene *s, struct err *err)
         .asset_tag = i->id,
         .leased = i->leased,
     };
+    if (s->migration && str_eq(s->node_id, s->migration->from_node)) {
+        record.outgoing = s->migration->id;
+    } else if (s->migration) {
+        record.incoming = s->migration->id;
+    }
     record.disks.items = &disk;
     record.disks.count = 1;
     record.port_ids.items = i->eni_ids.items;
     record.port_ids.count = i->eni_ids.count;
-    return want_put(s->pass->txn, i->node_id, LINK_MACHINE, i->id, i->account, &record,
+    return want_put(s->pass->txn, s->node_id, LINK_MACHINE, i->id, i->account, &record,
                     err);
 }
 
@@ -510,9 +525,27 @@ instance_end(const struct scene *s, struct err *err)
 
 /* ---- one pass -------------------------------------------------------------------- */
 
+static bool
+want_side(struct scene *s, const char *node_id, struct err *err)
+{
+    s->node_id = node_id;
+    s->standby = !str_eq(node_id, s->instance->node_id);
+    return want_ports(s, err) && want_metadata(s, err) && want_disk(s, err) &&
+           want_machine(s, err);
+}
+
+/* Both nodes of a migration have the machine, but for the one that is left. */
+static bool
+want_sides(struct scene *s, struct err *err)
+{
+    const char *state = s->migration->state;
+    return (str_eq(state, "undoing") || want_side(s, s->migration->to_node, err)) &&
+           (str_eq(state, "settling") || want_side(s, s->migration->from_node, err));
+}
+
 bool
-instance_pass(const struct pass *pass, const char *account, const char *id,
-              struct err *err)
+instance_sides(const struct pass *pass, const char *account, const char *id,
+               struct err *err)
 {
     struct scene s = {.pass = pass};
     if (!GET(&s, instance, &s.instance, err, .account = account, .id = id)) {
@@ -544,8 +577,21 @@ instance_pass(const struct pass *pass, const char *account, const char *id,
         return err_set(err, ERR_CORRUPT, "instance %s has lost its %s", id,
                        s.root ? "network interface" : "root volume");
     }
-    return want_ports(&s, err) && want_metadata(&s, err) && want_disk(&s, err) &&
-           want_machine(&s, err) && drop_ports(&s, err);
+    bool wanted =
+        s.migration ? want_sides(&s, err) : want_side(&s, s.instance->node_id, err);
+    return wanted && drop_ports(&s, err);
+}
+
+bool
+instance_pass(const struct pass *pass, const char *account, const char *id,
+              struct err *err)
+{
+    const struct row_instance key = {.account = account, .id = id};
+    const struct row_instance *inst;
+    return instance_sides(pass, account, id, err) &&
+           row_get(pass->txn, &row_instance_type, &key, (const void **)&inst, err) &&
+           (!inst || str_empty(inst->migration_id) ||
+            migration_pass(pass, account, inst->migration_id, err));
 }
 
 bool

@@ -27,6 +27,9 @@ struct pass {
 /* An instance that is not there, or has left its visible hour, is success. */
 MUST_CHECK bool instance_pass(const struct pass *pass, const char *account,
                               const char *id, struct err *err);
+/* The same, but for the migration that it may be in, whose own pass calls this. */
+MUST_CHECK bool instance_sides(const struct pass *pass, const char *account,
+                               const char *id, struct err *err);
 /* Brings a volume that is wanted deleted to its end. */
 MUST_CHECK bool volume_pass(const struct pass *pass, const char *account,
                             const char *id, struct err *err);

@@ -2,6 +2,7 @@
 #include "control/network_places.h"
 
 #include "control/wants.h"
+#include "core/migration_rows.h"
 
 /* Sorts after every account and id. */
 #define LAST "~"
@@ -118,7 +119,7 @@ vpc_uses(const struct pass *pass, const char *vpc_id, const char *node_id, bool 
         return false;
     }
     *out = machine != NULL;
-    return true;
+    return *out || migration_uses(pass->txn, vpc_id, node_id, out, err);
 }
 
 /* Whether the node must have the VPC, for its own machines or for a peer's. */

@@ -91,7 +91,8 @@ is_lost(const struct pass *pass, const struct row_instance *i, bool *out,
 {
     const struct row_node_lease *lease;
     *out = false;
-    if (!i->leased || !str_eq(i->want_state, "running") || str_empty(i->node_id)) {
+    if (!i->leased || !str_eq(i->want_state, "running") || str_empty(i->node_id) ||
+        !str_empty(i->migration_id)) { /* Which ends first: it is given up then. */
         return true;
     }
     if (!GET(pass, node_lease, &lease, err, .id = i->node_id)) {

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "control/jobs.h"
+#include "control/migrations.h"
 #include "control/node_report.h"
 #include "control/uplinks.h"
 #include "control/wants.h"
@@ -101,12 +102,19 @@ report_disk(const struct pass *pass, const struct row_node_want *want,
         .size_bytes = r->size_bytes,
         .account = want->account,
     };
+    const struct row_volume *volume;
+    struct row_volume key = {.account = want->account, .id = want->id};
+    if (!row_get(pass->txn, &row_volume_type, &key, (const void **)&volume, err)) {
+        return false;
+    }
+    /* Of a disk that is moved, its owner's word counts. */
+    bool owner = !volume || str_eq(volume->node_id, want->node_id);
     if (want->deleted && is_absent(r->state)) {
         return want_forget(pass->txn, want->node_id, LINK_DISK, want->id, err) &&
-               row_delete(pass->txn, &row_disk_seen_type, &row, err) &&
-               volume_pass(pass, want->account, want->id, err);
+               (!owner || (row_delete(pass->txn, &row_disk_seen_type, &row, err) &&
+                           volume_pass(pass, want->account, want->id, err)));
     }
-    return row_put_new(pass->txn, &row_disk_seen_type, &row, err);
+    return !owner || row_put_new(pass->txn, &row_disk_seen_type, &row, err);
 }
 
 static bool
@@ -253,17 +261,11 @@ is_past(const struct row_node_want *want, enum link_kind kind, const void *recor
            is_absent(*(const char *const *)desc_at(field, record));
 }
 
-bool
-report_apply(const struct pass *pass, const char *node_id, enum link_kind kind,
-             const void *record, int64_t revision, const char *event_id,
-             struct err *err)
+static bool
+report_object(const struct pass *pass, const char *node_id, enum link_kind kind,
+              const void *record, int64_t revision, const char *event_id,
+              struct err *err)
 {
-    if (kind == LINK_NODE) {
-        return node_report(pass, node_id, record, err);
-    }
-    if (kind == LINK_EVENT) {
-        return report_event(pass, node_id, record, event_id, err);
-    }
     const char *id = report_id(kind, record);
     const struct row_node_want *want;
     if (str_empty(id)) {
@@ -285,6 +287,8 @@ report_apply(const struct pass *pass, const char *node_id, enum link_kind kind,
         return report_disk(pass, want, record, err);
     case LINK_BLOB_JOB:
         return report_job(pass, want, record, err);
+    case LINK_MIGRATION:
+        return migration_report(pass, want, record, err);
     case LINK_BLOB: {
         const struct link_blob_seen *r = record;
         return report_plain(pass, want, r->state, r->message, err);
@@ -301,4 +305,21 @@ report_apply(const struct pass *pass, const char *node_id, enum link_kind kind,
         return report_plain(pass, want, r->state, r->message, err);
     }
     }
+}
+
+bool
+report_apply(const struct pass *pass, const char *node_id, enum link_kind kind,
+             const void *record, int64_t revision, const char *event_id,
+             struct err *err)
+{
+    if (kind == LINK_NODE) {
+        return node_report(pass, node_id, record, err);
+    }
+    if (kind == LINK_EVENT) {
+        return report_event(pass, node_id, record, event_id, err);
+    }
+    const struct desc_field *state = desc_find(link_seen_desc(kind), "state");
+    bool absent = state && is_absent(*(const char *const *)desc_at(state, record));
+    return report_object(pass, node_id, kind, record, revision, event_id, err) &&
+           (!absent || migrations_of_node(pass, node_id, err));
 }

@@ -44,6 +44,7 @@ enum link_kind {
     LINK_UPLINK = 18,
     LINK_UNDERLAY = 19,
     LINK_NEIGHBOUR = 20,
+    LINK_MIGRATION = 21,
     LINK_NODE = 32, /* Seen only. */
     LINK_EVENT = 33,
     LINK_FLOWS = 34,

@@ -38,6 +38,10 @@ agent_apply(struct agent *a, const struct want *want)
             jobs_want(a->jobs, want->record, want->deleted);
         }
         break;
+    case LINK_MIGRATION:
+        want->record ? migrations_want(a->migrations, want->record, want->deleted)
+                     : migrations_delete(a->migrations, want->id);
+        break;
     default:
         break; /* Networks are read from the wanted set at each pass. */
     }
@@ -64,6 +68,9 @@ agent_forget(struct agent *a, const struct want *want)
         break;
     case LINK_BLOB_JOB:
         jobs_forget(a->jobs, want->id);
+        break;
+    case LINK_MIGRATION:
+        migrations_forget(a->migrations, want->id);
         break;
     default:
         map_del(a->net_items[want->kind], want->id);
@@ -137,6 +144,8 @@ on_pass(uv_timer_t *timer)
     machines_pass(a->machines, &next);
     wake = MIN(wake, next);
     jobs_pass(a->jobs, &next);
+    wake = MIN(wake, next);
+    migrations_pass(a->migrations, &next);
     wake = MIN(wake, next);
     agent_report_all(a);
     if (!uv_is_active((uv_handle_t *)&a->pass_timer)) { /* Else one is due already. */
@@ -242,7 +251,15 @@ open_machines(struct agent *a, const char *jail_dir, struct err *err)
         .host = agent_machine_host(a),
     };
     a->machines = machines_open(&m, err);
-    return a->machines != NULL;
+    if (!a->machines) {
+        return false;
+    }
+    struct migrations_config moves = {.loop = a->config.loop,
+                                      .clock = a->config.clock,
+                                      .machines = a->machines,
+                                      .host = agent_migration_host(a)};
+    a->migrations = migrations_open(&moves);
+    return true;
 }
 
 bool
@@ -373,7 +390,9 @@ agent_destroy(struct agent *a)
     a->closing = true;
     link_client_destroy(a->link);
     jobs_close(a->jobs);
+    migrations_stop(a->migrations);
     machines_close(a->machines);
+    migrations_close(a->migrations);
     disks_close(a->disks);
     blobs_close(a->blobs);
     metadata_close(a->metadata);

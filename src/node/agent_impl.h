@@ -12,6 +12,7 @@
 #include "node/machine/machine.h"
 #include "node/measure.h"
 #include "node/metadata/metadata.h"
+#include "node/migrate/migration.h"
 #include "node/net/net.h"
 #include "node/wants.h"
 
@@ -61,6 +62,7 @@ struct agent {
     struct disks *disks;
     struct blobs *blobs;
     struct jobs *jobs;
+    struct migrations *migrations;
     struct net *net;
     struct lease lease;
     struct metadata *metadata;
@@ -104,6 +106,9 @@ struct machine_host agent_machine_host(struct agent *a);
 struct disk_host agent_disk_host(struct agent *a);
 struct blob_host agent_blob_host(struct agent *a);
 struct job_host agent_job_host(struct agent *a);
+
+/* agent_migrate.c */
+struct migration_host agent_migration_host(struct agent *a);
 
 /* agent_net.c */
 void agent_net_pass(struct agent *a, int64_t now_ns, int64_t *wake_ns);

@@ -82,6 +82,15 @@ see_job(void *ctx, const struct link_blob_job_seen *seen)
     }
 }
 
+static void
+see_migration(void *ctx, const struct link_migration_seen *seen)
+{
+    struct agent *a = ctx;
+    if (wants_get(a->wants, LINK_MIGRATION, seen->id)) {
+        agent_report(a, LINK_MIGRATION, seen->id, str_eq(seen->state, "absent"), seen);
+    }
+}
+
 /* ---- what is over ---------------------------------------------------------------------- */
 
 struct endings {
@@ -131,6 +140,9 @@ forget_over(struct agent *a)
         case LINK_BLOB_JOB:
             jobs_drop_absent(a->jobs, want.id);
             break;
+        case LINK_MIGRATION:
+            migrations_drop_absent(a->migrations, want.id);
+            break;
         default:
             map_del(a->net_items[want.kind], want.id);
             break;
@@ -153,6 +165,7 @@ agent_report_all(struct agent *a)
     disks_seen(a->disks, arena, see_disk, a);
     machines_seen(a->machines, arena, see_machine, a);
     jobs_seen(a->jobs, arena, see_job, a);
+    migrations_seen(a->migrations, arena, see_migration, a);
 }
 
 /* ---- the node, and events -------------------------------------------------------------- */

@@ -6,6 +6,7 @@
  * Place:    linked in place of net/ and metadata/. */
 #include "host.h"
 #include "node/metadata/metadata.h"
+#include "node/net/conntrack.h"
 #include "node/net/net.h"
 #include "uv_sim.h"
 
@@ -200,6 +201,22 @@ net_connect(struct net *net UNUSED, const char *port_id UNUSED, const char *ipv4
             net_connect_fn *done UNUSED, void *ctx UNUSED, struct err *err UNUSED)
 {
     sim_abort("tunnels are not simulated");
+}
+
+bool
+conntrack_export(struct net *net UNUSED, const char *port_id UNUSED,
+                 struct buf *out UNUSED, struct conntrack_count *out_count UNUSED,
+                 struct err *err UNUSED)
+{
+    sim_abort("connections are not simulated");
+}
+
+bool
+conntrack_import(struct net *net UNUSED, const char *port_id UNUSED,
+                 const void *data UNUSED, size_t len UNUSED,
+                 struct conntrack_count *out_count UNUSED, struct err *err UNUSED)
+{
+    sim_abort("connections are not simulated");
 }
 
 void

@@ -69,6 +69,18 @@ console_read(const struct console *c, struct buf *out)
     }
 }
 
+bool
+console_add(const struct console *c, struct blob history, struct err *err)
+{
+    AUTO(fd) int fd = -1;
+    size_t len = MIN(history.len, (size_t)CONSOLE_KEEP_BYTES);
+    if (!console_open_log(c, &fd, err)) {
+        return false;
+    }
+    int rc = fd_write_all(fd, history.data + (history.len - len), len);
+    return rc == 0 || err_sys(err, -rc, "write %s", c->log_path);
+}
+
 void
 console_trim(const struct console *c)
 {

@@ -8,6 +8,7 @@
  * guest. */
 #pragma once
 #include "base/buf.h"
+#include "base/desc.h"
 #include <uv.h>
 
 #define CONSOLE_KEEP_BYTES (64u << 10)
@@ -20,6 +21,9 @@ void console_destroy(struct console *console); /* NULL is a no-op. */
 
 /* Adds the newest bytes, at most CONSOLE_KEEP_BYTES; none when there is no log. */
 void console_read(const struct console *console, struct buf *out);
+/* Appends what the line said before, at most CONSOLE_KEEP_BYTES of it. */
+MUST_CHECK bool console_add(const struct console *console, struct blob history,
+                            struct err *err);
 /* Gives back the room of what is older. No byte of the newest is ever at risk, also
  * while QEMU writes: the file is punched, not cut. */
 void console_trim(const struct console *console);

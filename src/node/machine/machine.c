@@ -251,6 +251,20 @@ inputs_ready(const struct machine *m)
     return true;
 }
 
+bool
+machine_is_arriving(const struct machine *m)
+{
+    return m->want && !str_empty(m->want->incoming) &&
+           !str_eq(m->record.moved, m->want->incoming);
+}
+
+bool
+machine_is_given(const struct machine *m)
+{
+    return m->want && !str_empty(m->want->outgoing) &&
+           str_eq(m->record.moved, m->want->outgoing);
+}
+
 void
 machine_facts(const struct machine *m, struct machine_facts *out)
 {
@@ -270,6 +284,11 @@ machine_facts(const struct machine *m, struct machine_facts *out)
         .traces = m->traces,
         .halted_generation = m->record.halted_generation,
         .reboots_done = m->record.reboots_done,
+        .power_off = off,
+        .leaving = w && !str_empty(w->outgoing),
+        .arriving = machine_is_arriving(m),
+        .given = machine_is_given(m),
+        .tried = w && str_eq(m->record.tried, w->incoming),
         .retry_at_ns = m->retry_at_ns,
         .stop_began_ns = m->stop_began_ns,
         .asked_ns = m->asked_ns,
@@ -365,6 +384,9 @@ state_of(const struct machine *m, const struct machine_facts *f)
     case PROCESS_UP:
         if (f->deleted || f->orphan) {
             return "stopping";
+        }
+        if (f->arriving) {
+            return "starting";
         }
         if ((m->stop_began_ns || m->quit_ns) && !machine_is_rebooting(f)) {
             return "stopping";

@@ -13,6 +13,7 @@
 #include "link/link.h"
 #include "node/machine/accel.h"
 #include "node/machine/cgroup.h"
+#include <jansson.h>
 
 struct machines;
 struct qmp;
@@ -104,6 +105,38 @@ bool machines_disk_node(const struct machines *set, const char *disk_id,
 /* Block jobs' ends are told here (QMP's JOB_STATUS_CHANGE: id and status). */
 typedef void machine_job_fn(void *ctx, const char *job_id, const char *status);
 void machines_watch_jobs(struct machines *set, machine_job_fn *fn, void *ctx);
+
+/* Every event of every machine's QEMU, as it comes; 'data' is borrowed, may be NULL. */
+typedef void machine_event_fn(void *ctx, const char *id, const char *name,
+                              json_t *data);
+void machines_watch_events(struct machines *set, machine_event_fn *fn, void *ctx);
+
+/* ---- for migrations: machine_move.c ---- */
+
+/* A machine as a migration must see it. Borrowed until the next pass. */
+struct machine_body {
+    const struct link_machine *want;
+    const char *dir;     /* Of its sockets. */
+    struct qmp *qmp;     /* NULL while its QEMU cannot be spoken to. */
+    pid_t pid;           /* 0: there is no process. */
+    bool starting;       /* One is on its way. */
+    bool moved;          /* The migration named in 'want' was its last. */
+    bool tried;          /* That migration was begun once. */
+    const char *message; /* Why it ended last. */
+};
+/* False when there is no such machine, or no record of it. */
+bool machines_body(const struct machines *set, const char *id,
+                   struct machine_body *out);
+/* Notes, durably, that the migration brought or took the guest: say it before it runs
+ * here, and before it is said to have left. */
+void machines_moved(struct machines *set, const char *id, const char *migration_id);
+/* Notes, durably, that giving it to that migration begins: that happens once. */
+void machines_tried(struct machines *set, const char *id, const char *migration_id);
+/* The guest came back to its shell: as if it had never left. */
+void machines_came_back(struct machines *set, const char *id);
+/* Puts what the console said elsewhere before what it will say here. */
+MUST_CHECK bool machines_console_add(struct machines *set, const char *id,
+                                     struct blob history, struct err *err);
 
 /* ERR_NOT_FOUND when there is no such machine. */
 MUST_CHECK bool machines_console_read(struct machines *set, const char *id,

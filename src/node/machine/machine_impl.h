@@ -21,6 +21,8 @@ struct machine_record {
     bool leased; /* The process runs so that it ends with the node's lease. */
     char reason[24];
     char message[200];
+    char tried[48]; /* The migration that it was last started to wait for. */
+    char moved[48]; /* The one that last brought it here, or took it away. */
 };
 
 /* A network card that QEMU has, or is being given; machine_cards.c. */
@@ -72,6 +74,8 @@ struct machines {
     int64_t trim_at_ns;
     machine_job_fn *job_fn;
     void *job_ctx;
+    machine_event_fn *event_fn;
+    void *event_ctx;
 };
 
 #define MACHINE_UIDS 60000u /* Of a cloud's 65 536; the rest is for other work. */
@@ -81,6 +85,10 @@ void machine_changed(struct machine *m);
 void machine_event(struct machine *m, const char *kind, const char *level,
                    const char *fmt, ...) PRINTF_LIKE(4, 5);
 void machine_facts(const struct machine *m, struct machine_facts *out);
+/* A migration is to bring it, and has not yet. */
+bool machine_is_arriving(const struct machine *m);
+/* A migration has taken the guest away; the process is only its shell. */
+bool machine_is_given(const struct machine *m);
 
 /* machine_record.c: the folder. */
 void machine_load(struct machine *m);

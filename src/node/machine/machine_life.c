@@ -27,7 +27,8 @@ note_reason(struct machine *m, const char *reason, const char *message)
 static bool
 is_stopping(const struct machine *m)
 {
-    return m->stop_began_ns != 0 || m->quit_ns != 0 || m->deleted;
+    return m->stop_began_ns != 0 || m->quit_ns != 0 || m->deleted ||
+           machine_is_given(m);
 }
 
 /* It stopped by itself, for good or until the pause is over. */
@@ -92,6 +93,9 @@ static void
 on_event(void *ctx, const char *name, json_t *data)
 {
     struct machine *m = ctx;
+    if (m->set->event_fn) {
+        m->set->event_fn(m->set->event_ctx, m->id, name, data);
+    }
     if (str_eq(name, "SHUTDOWN")) {
         const char *reason = json_string_value(json_object_get(data, "reason"));
         if (str_eq(reason, "guest-shutdown")) {
@@ -132,7 +136,8 @@ on_status(void *ctx, json_t *result, const struct err *err)
     if (!m->qmp_up) {
         log_info("machine %s: up, %s", m->id, status ? status : "?");
     }
-    m->qmp_up = m->was_up = true;
+    m->qmp_up = true;
+    m->was_up = !machine_is_arriving(m);
     if (str_eq(status, "shutdown")) {
         on_halted(m);
     } else if (str_eq(status, "guest-panicked")) {

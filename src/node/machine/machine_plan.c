@@ -60,6 +60,9 @@ machine_plan(const struct machine_facts *f, int64_t now_ns, int64_t *out_wake_ns
         if (f->deleted) {
             return MACHINE_KILL;
         }
+        if (f->arriving || f->given) { /* No guest that could be asked. */
+            return f->power_off ? MACHINE_KILL : MACHINE_NOTHING;
+        }
         /* A stop once begun is carried through: the guest has been told. */
         if (!wants_up(f) || machine_is_rebooting(f) || f->stop_began_ns != 0) {
             return plan_stop(f, now_ns, out_wake_ns);
@@ -71,7 +74,8 @@ machine_plan(const struct machine_facts *f, int64_t now_ns, int64_t *out_wake_ns
     if (f->deleted || f->orphan) {
         return f->traces ? MACHINE_REMOVE : MACHINE_NOTHING;
     }
-    if (!wants_up(f) || !f->inputs_ready) {
+    if (!wants_up(f) || !f->inputs_ready || f->leaving || f->given ||
+        (f->arriving && f->tried)) {
         return MACHINE_NOTHING;
     }
     if (now_ns < f->retry_at_ns) {

@@ -34,7 +34,12 @@ struct machine_facts {
     bool running, stop_hard;
     int64_t generation, reboot_count, grace_ns; /* grace 0: MACHINE_GRACE_NS. */
     bool inputs_ready;                          /* Disks, ports and blobs are there. */
+    bool power_off;                             /* The host goes down. */
+    bool leaving;  /* A migration takes it away: not started anew meanwhile. */
+    bool arriving; /* A migration brings it, and has not yet. */
     /* Seen. */
+    bool given; /* The migration has taken it: what is left is an empty shell. */
+    bool tried; /* It was waited for once: there is no second time. */
     enum machine_process process;
     bool qmp_up;               /* QEMU can be spoken to. */
     bool traces;               /* A folder or cgroup is there. */

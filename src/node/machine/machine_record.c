@@ -48,6 +48,8 @@ machine_load(struct machine *m)
     r->leased = json_is_true(json_object_get(json, "leased"));
     text(json, "reason", r->reason, sizeof r->reason);
     text(json, "message", r->message, sizeof r->message);
+    text(json, "tried", r->tried, sizeof r->tried);
+    text(json, "moved", r->moved, sizeof r->moved);
 }
 
 void
@@ -56,11 +58,12 @@ machine_save(struct machine *m)
     const struct machine_record *r = &m->record;
     AUTO(json)
     json_t *json = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:s}", "uid_index",
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:s, s:s, s:s}", "uid_index",
         (json_int_t)r->uid_index, "halted_generation", (json_int_t)r->halted_generation,
         "reboots_done", (json_int_t)r->reboots_done, "crashes", (json_int_t)r->crashes,
         "guest_reboots", (json_int_t)r->guest_reboots, "started_at_ns",
-        (json_int_t)r->started_at_ns, "leased", (int)r->leased, "reason", r->reason, "message", r->message);
+        (json_int_t)r->started_at_ns, "leased", (int)r->leased, "reason", r->reason,
+        "message", r->message, "tried", r->tried, "moved", r->moved);
     AUTO(free) char *data = json ? json_dumps(json, JSON_COMPACT) : NULL;
     char path[512];
     struct err err = {0};

@@ -326,6 +326,10 @@ machine_start(struct machine *m)
     m->record.reboots_done = m->want->reboot_count;
     m->record.halted_generation = -1;
     m->record.leased = m->want->leased;
+    s->spec.incoming = machine_is_arriving(m);
+    if (s->spec.incoming) {
+        snprintf(m->record.tried, sizeof m->record.tried, "%s", m->want->incoming);
+    }
     m->record.started_at_ns = clock_real(set->config.clock);
     m->record.reason[0] = m->record.message[0] = '\0';
     machine_save(m);

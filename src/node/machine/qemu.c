@@ -340,6 +340,10 @@ qemu_args(const struct qemu_spec *spec, const struct accel *accel, struct arena 
     for (size_t i = 0; i < spec->nic_count; i++) {
         add_nic(&w, &spec->nics[i]);
     }
+    if (spec->incoming) {
+        add(&w, "-S");
+        add_option(&w, "-incoming", "defer");
+    }
     add(&w, NULL);
     *out = arena_memdup(arena, w.v.items, w.v.count * sizeof *w.v.items);
     VEC_FREE(&w.v);

@@ -51,6 +51,7 @@ struct qemu_spec {
     size_t disk_count;
     struct qemu_nic nics[QEMU_NICS_MAX];
     size_t nic_count;
+    bool incoming; /* Waits for a guest that is moved here, and does not run it. */
 };
 
 /* What QEMU calls a network card and its other end: names that tell slot and port, so that

@@ -62,7 +62,8 @@ struct port {
     char tap[IFNAMSIZ];
     uint8_t mac[6];
     char *hostname;
-    bool borrow; /* May send from foreign addresses. */
+    bool borrow;  /* May send from foreign addresses. */
+    bool standby; /* Its addresses are on another node: nothing leads to it here. */
     uint32_t addresses[PORT_ADDRESSES_MAX];
     size_t address_count; /* The primary first. */
     struct in6_addr addresses6[PORT_ADDRESSES_MAX];
@@ -137,6 +138,10 @@ void remote_open(struct net *net);
 void remote_close(struct net *net);
 /* Lets VXLAN in from the nodes that are known by now. */
 MUST_CHECK bool remote_flush(struct net *net, struct err *err);
+/* An interface that is here, and has its addresses, hides what a neighbour record says of
+ * it; on standby, or gone, that shows again. */
+MUST_CHECK bool remote_hide(struct net *net, const char *id, struct err *err);
+MUST_CHECK bool remote_show(struct net *net, const char *id, struct err *err);
 void remote_each_elem(const struct net *net, const struct network *network,
                       policy_elem_fn *fn, void *ctx);
 /* gateway.c: routes, and the ways out of a network. */

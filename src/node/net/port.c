@@ -76,7 +76,7 @@ add_address6(struct port *port, const char *text, struct err *err)
 static bool
 port_publics(struct port *port, const struct link_port *want, struct err *err)
 {
-    for (size_t i = 0; i < want->publics.count; i++) {
+    for (size_t i = 0; i < want->publics.count && !port->standby; i++) {
         const struct link_port_public *p = &want->publics.items[i];
         struct nat_pair pair;
         bool own = false;
@@ -177,6 +177,7 @@ port_read(struct net *net, const struct link_port *want, struct err *err)
     port->info.subnet_id = subnet->id;
     port->info.mtu = want->mtu == 0 ? 1500 : (int)MIN(MAX(want->mtu, 0), MTU_MAX + 1);
     port->borrow = !want->check_source;
+    port->standby = want->standby;
     addr_link_name(net->cloud_id, RULES_TAP, want->id, port->tap);
     if (!port_addresses(port, want, err) || !port_groups(port, want, err) ||
         !port_publics(port, want, err)) {
@@ -297,6 +298,9 @@ push_ipv4(struct list *l, const struct port *port, uint32_t ip)
     e = push(l, NFPROTO_INET, "owns4");
     elem_key_mark(e, port->number);
     elem_key_ipv4(e, ip);
+    if (port->standby) {
+        return;
+    }
     e = push(l, NFPROTO_INET, "nexthops4");
     elem_key_link(e, port->subnet->bridge);
     elem_key_ipv4(e, ip);
@@ -323,6 +327,9 @@ push_ipv6(struct list *l, const struct port *port, const struct in6_addr *ip)
     struct elem *e = push(l, NFPROTO_INET, "owns6");
     elem_key_mark(e, port->number);
     elem_key_ipv6(e, ip);
+    if (port->standby) {
+        return;
+    }
     e = push(l, NFPROTO_INET, "nexthops6");
     elem_key_link(e, port->subnet->bridge);
     elem_key_ipv6(e, ip);
@@ -413,6 +420,7 @@ take_rights(const struct port *old, const struct port *now, struct err *err)
 {
     struct network *network = old->subnet->network;
     size_t had_count, has_count = 0, gone_count = 0;
+    bool leads = now && !now->standby; /* Its neighbours stay. */
     AUTO(free) struct elem *had = elems_of(old, &had_count);
     AUTO(free) struct elem *has = now ? elems_of(now, &has_count) : NULL;
     for (size_t i = 0; i < had_count; i++) {
@@ -423,16 +431,19 @@ take_rights(const struct port *old, const struct port *now, struct err *err)
     if (!elems_del(network->elems, had, gone_count, err)) {
         return false;
     }
+    if (old->standby) { /* What leads to its addresses is a neighbour's. */
+        return true;
+    }
     struct in6_addr local;
     addr_link_local(old->mac, &local);
-    if (old->address6_count > 0 && (!now || now->address6_count == 0) &&
+    if (old->address6_count > 0 && (!leads || now->address6_count == 0) &&
         !links_drop_neighbour6(network->links, old->subnet->bridge_index, &local,
                                err)) {
         return false;
     }
     for (size_t i = 0; i < old->address6_count; i++) {
         bool kept = false;
-        for (size_t k = 0; now && k < now->address6_count && !kept; k++) {
+        for (size_t k = 0; leads && k < now->address6_count && !kept; k++) {
             kept = memcmp(&old->addresses6[i], &now->addresses6[k],
                           sizeof old->addresses6[i]) == 0;
         }
@@ -443,11 +454,36 @@ take_rights(const struct port *old, const struct port *now, struct err *err)
     }
     for (size_t i = 0; i < old->address_count; i++) {
         bool kept = false;
-        for (size_t k = 0; now && k < now->address_count && !kept; k++) {
+        for (size_t k = 0; leads && k < now->address_count && !kept; k++) {
             kept = old->addresses[i] == now->addresses[k];
         }
         if (!kept && !links_drop_neighbour(network->links, old->subnet->bridge_index,
                                            old->addresses[i], err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What leads to it inside the network. */
+static bool
+lead_to(const struct port *port, struct err *err)
+{
+    struct links *links = port->subnet->network->links;
+    int bridge = port->subnet->bridge_index;
+    for (size_t i = 0; i < port->address6_count; i++) {
+        if (!links_neighbour6(links, bridge, &port->addresses6[i], port->mac, err)) {
+            return false;
+        }
+    }
+    struct in6_addr local; /* DHCPv6 knows a MAC by its neighbour. */
+    addr_link_local(port->mac, &local);
+    if (port->address6_count > 0 &&
+        !links_neighbour6(links, bridge, &local, port->mac, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < port->address_count; i++) {
+        if (!links_neighbour(links, bridge, port->addresses[i], port->mac, err)) {
             return false;
         }
     }
@@ -461,27 +497,9 @@ give_rights(struct net *net, const struct port *port, struct err *err)
     size_t count;
     AUTO(free) struct elem *list = elems_of(port, &count);
     if (!network_flush(net, network, err) ||
-        !elems_add(network->elems, list, count, err)) {
+        !elems_add(network->elems, list, count, err) ||
+        (!port->standby && !lead_to(port, err))) {
         return false;
-    }
-    for (size_t i = 0; i < port->address6_count; i++) {
-        if (!links_neighbour6(network->links, port->subnet->bridge_index,
-                              &port->addresses6[i], port->mac, err)) {
-            return false;
-        }
-    }
-    struct in6_addr local; /* DHCPv6 knows a MAC by its neighbour. */
-    addr_link_local(port->mac, &local);
-    if (port->address6_count > 0 &&
-        !links_neighbour6(network->links, port->subnet->bridge_index, &local, port->mac,
-                          err)) {
-        return false;
-    }
-    for (size_t i = 0; i < port->address_count; i++) {
-        if (!links_neighbour(network->links, port->subnet->bridge_index,
-                             port->addresses[i], port->mac, err)) {
-            return false;
-        }
     }
     port_announce(port);
     return true;
@@ -505,8 +523,8 @@ static bool
 port_same(const struct port *a, const struct port *b)
 {
     return a->subnet == b->subnet && memcmp(a->mac, b->mac, sizeof a->mac) == 0 &&
-           a->borrow == b->borrow && a->info.mtu == b->info.mtu &&
-           a->address_count == b->address_count &&
+           a->borrow == b->borrow && a->standby == b->standby &&
+           a->info.mtu == b->info.mtu && a->address_count == b->address_count &&
            memcmp(a->addresses, b->addresses,
                   a->address_count * sizeof a->addresses[0]) == 0 &&
            a->number == b->number && a->address6_count == b->address6_count &&
@@ -541,6 +559,19 @@ port_reshape(struct net *net, const struct port *port, const struct port *old,
     }
     return links_find(port->subnet->network->links, port->tap, &index, err) &&
            (index == 0 || port_shape(net, port, index, err));
+}
+
+/* Frames to its MAC go to its tap, where that is, or no more. */
+static bool
+port_forward(const struct port *port, struct err *err)
+{
+    struct links *links = port->subnet->network->links;
+    int index;
+    if (!links_find(links, port->tap, &index, err) || index == 0) {
+        return index == 0;
+    }
+    return port->standby ? links_drop_forward(links, index, port->mac, err)
+                         : links_forward(links, index, port->mac, err);
 }
 
 static void
@@ -599,8 +630,11 @@ net_want_port(struct net *net, const struct link_port *want, struct err *err)
         return false;
     }
     bool lost_public = old && old->public_count > 0;
-    if (!give_rights(net, port, err) || (old && !take_rights(old, port, err)) ||
-        !port_reshape(net, port, old, err)) {
+    bool turned = old && old->standby != port->standby;
+    if ((!port->standby && !remote_hide(net, want->id, err)) ||
+        !give_rights(net, port, err) || (old && !take_rights(old, port, err)) ||
+        !port_reshape(net, port, old, err) || (turned && !port_forward(port, err)) ||
+        (port->standby && !remote_show(net, want->id, err))) {
         return err_wrap(err, "port %s", want->id);
     }
     if (old) {
@@ -666,7 +700,7 @@ net_drop_port(struct net *net, const char *id, struct err *err)
     addr_link_name(net->cloud_id, RULES_IFB, id, ifb);
     if (!flowlog_port(net, port, true, err) || !take_rights(port, NULL, err) ||
         !links_drop(network->links, port->tap, err) ||
-        !links_drop(network->links, ifb, err)) {
+        !links_drop(network->links, ifb, err) || !remote_show(net, id, err)) {
         return err_wrap(err, "port %s", id);
     }
     dnsmasq_drop_host(network->dns, id);
@@ -688,7 +722,7 @@ port_join(struct net *net, const struct port *port, int index, struct err *err)
     return links_enslave(links, index, port->subnet->bridge_index, port->info.mtu,
                          err) &&
            links_bind(links, index, err) &&
-           links_forward(links, index, port->mac, err) &&
+           (port->standby || links_forward(links, index, port->mac, err)) &&
            port_shape(net, port, index, err);
 }
 

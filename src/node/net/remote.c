@@ -19,6 +19,7 @@ struct remote {
     uint32_t addresses[PORT_ADDRESSES_MAX];
     struct in6_addr addresses6[PORT_ADDRESSES_MAX];
     size_t count, count6;
+    bool hidden; /* The interface is here: nothing of this is in the kernel. */
 };
 
 /* Another node: named by the underlay's record, or by interfaces that are at home there. */
@@ -160,7 +161,8 @@ remote_each_elem(const struct net *net, const struct network *network,
     for (size_t it = 0; map_next(net->remotes, &it, &id, &value);) {
         const struct remote *r = value;
         const struct subnet *s = map_get(net->subnets, r->subnet_id);
-        size_t n = s && s->network == network ? remote_elems(s, r, list) : 0;
+        bool shown = s && s->network == network && !r->hidden;
+        size_t n = shown ? remote_elems(s, r, list) : 0;
         for (size_t i = 0; i < n; i++) {
             fn(ctx, &list[i]);
         }
@@ -314,7 +316,7 @@ remote_remove(struct net *net, const struct remote *r, struct err *err)
 {
     struct subnet *s = map_get(net->subnets, r->subnet_id);
     AUTO(free) struct elem *list = xcalloc(2 * PORT_ADDRESSES_MAX, sizeof *list);
-    if (!s || s->vxlan_index == 0) {
+    if (!s || s->vxlan_index == 0 || r->hidden) {
         return true;
     }
     struct links *links = s->network->links;
@@ -344,6 +346,17 @@ remote_forget(struct net *net, const char *id)
     }
 }
 
+static bool
+remote_put(const struct subnet *s, const struct remote *r, struct err *err)
+{
+    struct links *links = s->network->links;
+    AUTO(free) struct elem *list = xcalloc(2 * PORT_ADDRESSES_MAX, sizeof *list);
+    return elems_add(s->network->elems, list, remote_elems(s, r, list), err) &&
+           overlay_forward(links, s->vxlan_index, r->mac, r->node, err) &&
+           links_forward(links, s->vxlan_index, r->mac, err) &&
+           remote_neighbours(s, r, err);
+}
+
 bool
 remote_want(struct net *net, const void *record, struct err *err)
 {
@@ -355,14 +368,12 @@ remote_want(struct net *net, const void *record, struct err *err)
     }
     struct remote r = {0};
     struct remote *old = map_get(net->remotes, want->id);
+    const struct port *here = map_get(net->ports, want->id);
+    r.hidden = here && !here->standby;
     if (!remote_read(want, s, &r, err) || (old && !remote_remove(net, old, err))) {
         return false;
     }
-    AUTO(free) struct elem *list = xcalloc(2 * PORT_ADDRESSES_MAX, sizeof *list);
-    if (!elems_add(s->network->elems, list, remote_elems(s, &r, list), err) ||
-        !overlay_forward(s->network->links, s->vxlan_index, r.mac, r.node, err) ||
-        !links_forward(s->network->links, s->vxlan_index, r.mac, err) ||
-        !remote_neighbours(s, &r, err)) {
+    if (!r.hidden && !remote_put(s, &r, err)) {
         return err_wrap(err, "neighbour %s", want->id);
     }
     struct remote *kept = xmalloc(sizeof *kept);
@@ -371,6 +382,34 @@ remote_want(struct net *net, const void *record, struct err *err)
     remote_forget(net, want->id);
     map_put(net->remotes, want->id, kept);
     return remote_flush(net, err);
+}
+
+bool
+remote_hide(struct net *net, const char *id, struct err *err)
+{
+    struct remote *r = map_get(net->remotes, id);
+    if (r && !remote_remove(net, r, err)) {
+        return false;
+    }
+    if (r) {
+        r->hidden = true;
+    }
+    return true;
+}
+
+bool
+remote_show(struct net *net, const char *id, struct err *err)
+{
+    struct remote *r = map_get(net->remotes, id);
+    const struct subnet *s = r ? map_get(net->subnets, r->subnet_id) : NULL;
+    if (!s || s->vxlan_index == 0 || !r->hidden) {
+        return true;
+    }
+    if (!remote_put(s, r, err)) {
+        return false;
+    }
+    r->hidden = false;
+    return true;
 }
 
 bool

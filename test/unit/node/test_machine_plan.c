@@ -122,6 +122,32 @@ TEST(machine_plan_reboots_by_stopping_and_starting)
     CHECK_EQ(plan(&f), MACHINE_NOTHING);
 }
 
+/* What a migration is to bring waits for it, once, and never boots by itself; what one takes
+ * away is not started anew, and its shell is left alone. */
+TEST(machine_plan_leaves_a_machine_to_its_migration)
+{
+    struct machine_facts f = wanted_up(PROCESS_NONE);
+    f.arriving = true;
+    CHECK_EQ(plan(&f), MACHINE_START);
+    f.tried = true;
+    CHECK_EQ(plan(&f), MACHINE_NOTHING);
+    f.process = PROCESS_UP;
+    f.running = false; /* Whatever is wanted of it, it is not here yet. */
+    CHECK_EQ(plan(&f), MACHINE_NOTHING);
+    f.power_off = true;
+    CHECK_EQ(plan(&f), MACHINE_KILL);
+
+    f = wanted_up(PROCESS_NONE);
+    f.leaving = true;
+    CHECK_EQ(plan(&f), MACHINE_NOTHING);
+    f.given = true;
+    f.process = PROCESS_UP;
+    f.running = false;
+    CHECK_EQ(plan(&f), MACHINE_NOTHING);
+    f.deleted = true;
+    CHECK_EQ(plan(&f), MACHINE_KILL);
+}
+
 /* Whatever the facts, nothing is started twice and nothing is removed that runs. */
 TEST(machine_plan_never_starts_or_removes_what_runs)
 {

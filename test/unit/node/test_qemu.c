@@ -84,6 +84,8 @@ TEST(qemu_args_of_a_bios_guest_without_disks_match_the_golden_file)
     spec.firmware = QEMU_BIOS;
     spec.disk_count = spec.nic_count = 0;
     check_golden(&spec, &tcg, "qemu-bios-tcg.args");
+    spec.incoming = true;
+    check_golden(&spec, &tcg, "qemu-incoming-tcg.args");
 }
 
 /* Records are a stranger's: nothing in them may become another option. */

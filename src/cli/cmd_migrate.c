@@ -1,0 +1,209 @@
+/* moln migrate ...: instances moved to other hosts while they run. */
+#include "base/timefmt.h"
+#include "cli/api.h"
+#include "cli/command.h"
+#include "cli/grid.h"
+#include "cli/instance.h"
+
+#define POLL_US 500000
+
+static const char *const titles[] = {"MIGRATION", "INSTANCE", "FROM", "TO",
+                                     "STATE",     "COPIED",   "TOOK", "STOOD STILL",
+                                     "MESSAGE",   NULL};
+
+/* "83 %" of disks and memory together. */
+static void
+put_copied(struct grid *grid, json_t *m)
+{
+    int64_t all = json_int(m, "DiskBytes") + json_int(m, "MemoryBytes");
+    int64_t left = json_int(m, "DiskBytes") - json_int(m, "DiskDoneBytes") +
+                   json_int(m, "MemoryLeftBytes");
+    if (all > 0) {
+        grid_printf(grid, "%" PRId64 " %%", 100 - MIN(100, 100 * left / all));
+    } else {
+        grid_put(grid, "");
+    }
+}
+
+static void
+put_migration(struct cli *cli, struct grid *grid, json_t *m)
+{
+    const char *state = json_text(cli->arena, m, "State");
+    grid_put(grid, json_text(cli->arena, m, "MigrationId"));
+    grid_put(grid, json_text(cli->arena, m, "InstanceId"));
+    grid_put(grid, json_text(cli->arena, m, "FromNode"));
+    grid_put(grid, json_text(cli->arena, m, "ToNode"));
+    grid_put(grid, state);
+    put_copied(grid, m);
+    grid_printf(grid, "%.1f s", (double)json_int(m, "ElapsedMilliseconds") / 1000);
+    if (str_eq(state, "done")) {
+        grid_printf(grid, "%" PRId64 " ms", json_int(m, "DowntimeMilliseconds"));
+    } else {
+        grid_put(grid, "");
+    }
+    grid_put(grid, json_text(cli->arena, m, "Message"));
+}
+
+static void
+print_one(struct cli *cli, json_t *answer)
+{
+    if (cli->json) {
+        json_print(answer);
+        return;
+    }
+    AUTO(grid) struct grid grid;
+    grid_init(&grid, titles);
+    put_migration(cli, &grid, json_object_get(answer, "Migration"));
+    grid_print(&grid, stdout);
+}
+
+static bool
+has_ended(struct cli *cli, json_t *answer)
+{
+    const char *state =
+        json_text(cli->arena, json_object_get(answer, "Migration"), "State");
+    return str_eq(state, "done") || str_eq(state, "failed");
+}
+
+/* Looks until it has ended; '*answer' is replaced. */
+static bool
+wait_for(struct cli *cli, json_t **answer, struct err *err)
+{
+    const char *id = arena_strdup(
+        cli->arena,
+        json_text(cli->arena, json_object_get(*answer, "Migration"), "MigrationId"));
+    while (!has_ended(cli, *answer)) {
+        AUTO(json) json_t *in = json_pack("{ss}", "MigrationId", id);
+        (void)usleep(POLL_US);
+        json_decref(*answer);
+        *answer = NULL;
+        if (!api_operator(cli, "DescribeMigration", in, answer, err)) {
+            return false;
+        }
+    }
+    json_t *m = json_object_get(*answer, "Migration");
+    return str_eq(json_text(cli->arena, m, "State"), "done") ||
+           err_set(err, ERR_UNAVAILABLE, "%s stays where it is: %s",
+                   json_text(cli->arena, m, "InstanceId"),
+                   json_text(cli->arena, m, "Message"));
+}
+
+static bool
+run_migrate(struct cli *cli, const struct args *args, struct err *err)
+{
+    int64_t mbit, downtime;
+    const char *id;
+    if (!args_int(args, "mbit", 1, 1000000, 0, &mbit, err) ||
+        !args_int(args, "downtime", 50, 60000, 0, &downtime, err) ||
+        !instance_id(cli, args->words[0], &id, err)) {
+        return false;
+    }
+    AUTO(json) json_t *in = json_pack("{ss}", "InstanceId", id);
+    AUTO(json) json_t *answer = NULL;
+    if (args_has(args, "to")) {
+        json_object_set_new(in, "ToNode", json_string(args_get(args, "to")));
+    }
+    if (mbit) {
+        json_object_set_new(in, "BitsPerSecond", json_integer(mbit * 1000000));
+    }
+    if (downtime) {
+        json_object_set_new(in, "DowntimeLimitMilliseconds", json_integer(downtime));
+    }
+    if (!api_operator(cli, "StartMigration", in, &answer, err)) {
+        return false;
+    }
+    bool ok = args_has(args, "no-wait") || wait_for(cli, &answer, err);
+    if (answer && (ok || cli->json)) {
+        print_one(cli, answer);
+    }
+    return ok;
+}
+
+static bool
+run_ls(struct cli *cli, const struct args *args, struct err *err)
+{
+    AUTO(json) json_t *in = json_object();
+    AUTO(json) json_t *answer = NULL;
+    const char *id;
+    if (args->word_count) {
+        if (!instance_id(cli, args->words[0], &id, err)) {
+            return false;
+        }
+        json_object_set_new(in, "InstanceId", json_string(id));
+    }
+    json_object_set_new(in, "OpenOnly", json_boolean(!args_has(args, "all")));
+    if (!api_operator_all(cli, "ListMigrations", in, "Migrations", &answer, err)) {
+        return false;
+    }
+    if (cli->json) {
+        json_print(answer);
+        return true;
+    }
+    AUTO(grid) struct grid grid;
+    grid_init(&grid, titles);
+    size_t i;
+    json_t *m;
+    json_array_foreach(json_object_get(answer, "Migrations"), i, m)
+    {
+        put_migration(cli, &grid, m);
+    }
+    if (grid.cells.count == 0) {
+        (void)fprintf(
+            stderr, "No migrations%s.\n",
+            args_has(args, "all") ? "" : " under way; --all shows those that ended");
+        return true;
+    }
+    grid_print(&grid, stdout);
+    return true;
+}
+
+static bool
+on_one(struct cli *cli, const struct args *args, const char *operation, struct err *err)
+{
+    AUTO(json) json_t *in = json_pack("{ss}", "MigrationId", args->words[0]);
+    AUTO(json) json_t *answer = NULL;
+    if (!api_operator(cli, operation, in, &answer, err)) {
+        return false;
+    }
+    print_one(cli, answer);
+    return true;
+}
+
+static bool
+run_show(struct cli *cli, const struct args *args, struct err *err)
+{
+    return on_one(cli, args, "DescribeMigration", err);
+}
+
+static bool
+run_cancel(struct cli *cli, const struct args *args, struct err *err)
+{
+    return on_one(cli, args, "CancelMigration", err);
+}
+
+static const struct option migrate_options[] = {
+    {"to", 0, "NODE", "where to; else the best host of its zone"},
+    {"mbit", 0, "N", "take no more than N Mbit a second of the network for its memory"},
+    {"downtime", 0, "MS", "let it stand still for so long at most (300)"},
+    {"no-wait", 0, NULL, "return at once; 'moln migrate ls' shows how it goes"},
+    {NULL, 0, NULL, NULL},
+};
+static const struct option ls_options[] = {
+    {"all", 0, NULL, "also those that ended"},
+    {NULL, 0, NULL, NULL},
+};
+
+const struct command migrate_commands[] = {
+    {"migrate", "INSTANCE [--to NODE]", "move a running instance to another host",
+     "Its memory, disks, console and open connections go along; it stands still for a\n"
+     "moment only. Both hosts need '--underlay'. Whatever fails before the switch, it\n"
+     "goes on where it was.\n",
+     migrate_options, 1, 1, WORD_INSTANCE, false, run_migrate},
+    {"migrate ls", "[INSTANCE] [--all]", "list migrations", NULL, ls_options, 0, 1,
+     WORD_INSTANCE, false, run_ls},
+    {"migrate show", "MIGRATION", "one migration", NULL, NULL, 1, 1, WORD_NONE, false,
+     run_show},
+    {"migrate cancel", "MIGRATION", "give one up, before the switch", NULL, NULL, 1, 1,
+     WORD_NONE, false, run_cancel},
+    {NULL},
+};

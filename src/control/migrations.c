@@ -1,0 +1,478 @@
+/* migrations.c - see migrations.h. */
+#include "control/migrations.h"
+
+#include "base/log.h"
+#include "control/leases.h"
+#include "control/network_interface.h"
+#include "control/network_places.h"
+#include "control/wants.h"
+#include "core/migration_rows.h"
+
+#define PREPARE_NS (900 * NS_PER_S) /* To fetch an image and start an emulator. */
+
+/* One look: the row as it is and will be, and what it speaks of. */
+struct look {
+    const struct pass *pass;
+    const struct row_migration *old;
+    struct row_migration next;
+    const struct row_instance *instance; /* NULL when its row is gone. */
+    /* Revoked, so that it will never speak again; or its lease is, and the guest's with it. */
+    bool from_lost, to_lost;
+};
+
+#define GET(look, type, out, err, ...) \
+    row_get((look)->pass->txn, &row_##type##_type, &(struct row_##type){__VA_ARGS__}, \
+            (const void **)(out), err)
+
+static bool
+is_lost(const struct look *l, const char *node_id, bool *out, struct err *err)
+{
+    const struct row_node *node;
+    if (!GET(l, node, &node, err, .id = node_id)) {
+        return false;
+    }
+    const struct row_node_lease *lease = NULL;
+    if (l->instance && l->instance->leased &&
+        !GET(l, node_lease, &lease, err, .id = node_id)) {
+        return false;
+    }
+    *out = !node || !str_eq(node->state, "active") || (lease && lease->lost);
+    return true;
+}
+
+static bool
+load(struct look *l, const struct row_migration *row, struct err *err)
+{
+    l->old = row;
+    l->next = *row;
+    return GET(l, instance, &l->instance, err, .account = row->account,
+               .id = row->instance_id) &&
+           is_lost(l, row->from_node, &l->from_lost, err) &&
+           is_lost(l, row->to_node, &l->to_lost, err);
+}
+
+static bool
+gives(const struct look *l, const char *state)
+{
+    return str_eq(l->old->give_state, state);
+}
+
+static bool
+takes(const struct look *l, const char *state)
+{
+    return str_eq(l->old->take_state, state);
+}
+
+static bool
+wants_running(const struct look *l)
+{
+    return l->instance && str_eq(l->instance->want_state, "running") &&
+           str_empty(l->instance->held_by);
+}
+
+static bool
+is_ended(const struct look *l)
+{
+    return !l->instance || l->instance->terminated_at;
+}
+
+/* ---- wants of the two sides -------------------------------------------------------------- */
+
+static bool
+want_sides(const struct look *l, struct err *err)
+{
+    const struct row_migration *m = &l->next;
+    struct link_migration record = {
+        .id = m->id,
+        .machine_id = m->instance_id,
+        .generation = m->generation,
+        .bandwidth_bps = m->bandwidth_bps,
+        .downtime_ms = m->downtime_limit_ms,
+        .post_copy = m->post_copy,
+        .incoming = true,
+        .peer_node_id = m->from_node,
+        .order = gives(l, "left") || (l->from_lost && str_eq(m->state, "switching"))
+                     ? "run"
+                     : "receive",
+    };
+    record.copy_disks.items = m->disk_ids.items;
+    record.copy_disks.count = m->disk_ids.count;
+    if (!want_put(l->pass->txn, m->to_node, LINK_MIGRATION, m->id, m->account, &record,
+                  err)) {
+        return false;
+    }
+    record.incoming = false;
+    record.peer_node_id = m->to_node;
+    record.peer_address = m->address;
+    record.peer_port = m->port;
+    record.order = m->order;
+    return want_put(l->pass->txn, m->from_node, LINK_MIGRATION, m->id, m->account,
+                    &record, err);
+}
+
+/* ---- taking one side down ------------------------------------------------------------------ */
+
+struct thing {
+    enum link_kind kind;
+    const char *id;
+};
+
+static bool
+take_down(const struct look *l, const char *node_id, struct thing thing, bool *gone,
+          struct err *err)
+{
+    const struct row_node_want *want;
+    if (!want_take_down(l->pass->txn, node_id, thing.kind, thing.id, err) ||
+        !want_get(l->pass->txn, node_id, thing.kind, thing.id, &want, err)) {
+        return false;
+    }
+    *gone = *gone && !want;
+    return true;
+}
+
+/* All of the instance on a node; '*gone' once the node has reported all of it absent. */
+static bool
+clear_node(const struct look *l, const char *node_id, bool *gone, struct err *err)
+{
+    const struct row_migration *m = l->old;
+    *gone = true;
+    if (!take_down(l, node_id, (struct thing){LINK_MACHINE, m->instance_id}, gone,
+                   err)) {
+        return false;
+    }
+    for (size_t i = 0; i < m->disk_ids.count; i++) {
+        if (!take_down(l, node_id, (struct thing){LINK_DISK, m->disk_ids.items[i]},
+                       gone, err)) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < m->eni_ids.count; i++) {
+        const char *eni = m->eni_ids.items[i];
+        if (!take_down(l, node_id, (struct thing){LINK_METADATA, eni}, gone, err) ||
+            !take_down(l, node_id, (struct thing){LINK_PORT, eni}, gone, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Both sides' own records. */
+static bool
+clear_sides(const struct look *l, bool *gone, struct err *err)
+{
+    const struct row_migration *m = l->old;
+    struct thing side = {LINK_MIGRATION, m->id};
+    bool from = true, to = true;
+    if (!take_down(l, m->from_node, side, &from, err) ||
+        !take_down(l, m->to_node, side, &to, err)) {
+        return false;
+    }
+    *gone = *gone && (from || l->from_lost) && (to || l->to_lost);
+    return true;
+}
+
+/* ---- its end --------------------------------------------------------------------------------- */
+
+static bool
+tell(const struct look *l, const char *level, const char *text, struct err *err)
+{
+    const struct row_migration *m = &l->next;
+    struct arena *arena = txn_arena(l->pass->txn);
+    struct row_node_event row = {
+        .node_id = m->to_node,
+        .id = arena_printf(arena, "%016" PRIx64 "%04" PRIx64, (uint64_t)l->pass->now_ns,
+                           rng_below(l->pass->rng, 65536)),
+        .at = l->pass->now_ns,
+        .kind = "migration",
+        .object = m->instance_id,
+        .message = arena_printf(arena, "%s: %s", m->id, text),
+        .level = level,
+    };
+    log_info("migration %s: %s", m->id, text);
+    return row_put(l->pass->txn, &row_node_event_type, &row, err);
+}
+
+static bool
+end(struct look *l, const char *state, const char *lost_node, struct err *err)
+{
+    struct row_migration *m = &l->next;
+    const struct row_vpc *vpc = NULL;
+    bool done = str_eq(state, "done");
+    const char *text =
+        done ? arena_printf(txn_arena(l->pass->txn),
+                            "moved from %s to %s in %" PRId64
+                            " ms; it stood still for %" PRId64 " ms",
+                            m->from_node, m->to_node, m->elapsed_ms, m->downtime_ms)
+             : arena_printf(txn_arena(l->pass->txn), "not moved from %s to %s: %s",
+                            m->from_node, m->to_node,
+                            str_empty(m->message) ? "given up" : m->message);
+    if (!tell(l, done ? "info" : "warn", text, err) ||
+        !migration_end(l->pass->txn, m, state, l->pass->now_ns, err) ||
+        (l->instance &&
+         !GET(l, vpc, &vpc, err, .account = m->account, .id = l->instance->vpc_id))) {
+        return false;
+    }
+    return (!vpc || network_release(l->pass, lost_node, vpc, err)) &&
+           instance_sides(l->pass, m->account, m->instance_id, err);
+}
+
+/* ---- states ------------------------------------------------------------------------------------ */
+
+static bool
+save(struct look *l, struct err *err)
+{
+    return desc_equal(row_migration_type.desc, l->old, &l->next) ||
+           row_put(l->pass->txn, &row_migration_type, &l->next, err);
+}
+
+static bool
+go_on(struct look *l, const char *state, const char *order, struct err *err)
+{
+    l->next.state = state;
+    l->next.order = order;
+    l->next.generation++;
+    return save(l, err) && want_sides(l, err) &&
+           instance_sides(l->pass, l->next.account, l->next.instance_id, err);
+}
+
+/* The owner has changed: every node of the VPC hears where its addresses are now. */
+static bool
+tell_all(const struct look *l, struct err *err)
+{
+    for (size_t i = 0; i < l->old->eni_ids.count; i++) {
+        if (!interface_tell(l->pass, l->old->account, l->old->eni_ids.items[i], err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+undo(struct look *l, const char *why, const char *order, struct err *err)
+{
+    if (str_empty(l->next.message)) {
+        l->next.message = why;
+    }
+    return go_on(l, "undoing", order, err);
+}
+
+/* Why it must be given up before the switch; NULL: it need not. */
+static const char *
+trouble(const struct look *l)
+{
+    const struct row_migration *m = l->old;
+    return m->cancelled         ? "cancelled"
+           : !wants_running(l)  ? "the instance is not wanted running any more"
+           : l->from_lost       ? "the giver was lost"
+           : l->to_lost         ? "the receiver was lost"
+           : takes(l, "failed") ? "the receiver failed"
+           : gives(l, "kept")   ? "the giver kept it"
+           : takes(l, "absent") ? "the receiver knows nothing of it"
+                                : NULL;
+}
+
+static bool
+preparing(struct look *l, struct err *err)
+{
+    const char *why = trouble(l);
+    if (!why && l->pass->now_ns > l->old->created_at + PREPARE_NS) {
+        why = "the receiver was not ready in time";
+    }
+    if (why) {
+        return undo(l, why, "stay", err);
+    }
+    if (l->instance->leased && !lease_expect(l->pass, l->old->to_node, err)) {
+        return false;
+    }
+    return takes(l, "listening") ? go_on(l, "copying", "copy", err)
+                                 : want_sides(l, err);
+}
+
+static bool
+copying(struct look *l, struct err *err)
+{
+    const char *why = trouble(l);
+    bool switched = false;
+    if (why) {
+        return undo(l, why, "stay", err);
+    }
+    if (!gives(l, "paused")) {
+        return want_sides(l, err);
+    }
+    if (!migration_own(l->pass->txn, &l->next, l->next.to_node, &switched, err)) {
+        return false;
+    }
+    if (!switched) {
+        return undo(l, "the instance changed meanwhile", "stay", err);
+    }
+    l->next.switched_at = l->pass->now_ns;
+    return go_on(l, "switching", "switch", err) && tell_all(l, err);
+}
+
+/* The giver has it again: the owner is set back. */
+static bool
+take_back(struct look *l, const char *why, const char *order, struct err *err)
+{
+    bool done;
+    return migration_own(l->pass->txn, &l->next, l->next.from_node, &done, err) &&
+           undo(l, why, order, err) && tell_all(l, err);
+}
+
+static bool
+switching(struct look *l, struct err *err)
+{
+    if (takes(l, "running") || is_ended(l) ||
+        str_eq(l->instance->want_state, "terminated")) {
+        return go_on(l, "settling", l->next.order, err);
+    }
+    if (gives(l, "kept")) {
+        return take_back(l, "the giver kept it", "stay", err);
+    }
+    if (takes(l, "failed") || l->to_lost) {
+        if (gives(l, "left")) {
+            return take_back(l, "it never ran at the receiver", "return", err);
+        }
+        return str_eq(l->old->order, "stay") ? want_sides(l, err)
+                                             : go_on(l, "switching", "stay", err);
+    }
+    return want_sides(l, err);
+}
+
+static bool
+settling(struct look *l, struct err *err)
+{
+    bool gone, sides = true;
+    return save(l, err) && clear_node(l, l->old->from_node, &gone, err) &&
+           clear_sides(l, &sides, err) &&
+           (!(gone || l->from_lost) || !sides ||
+            end(l, "done", l->old->from_node, err));
+}
+
+static bool
+undoing(struct look *l, struct err *err)
+{
+    bool gone, sides = true;
+    bool kept = gives(l, "kept") || l->from_lost || is_ended(l);
+    if (!save(l, err) || !clear_node(l, l->old->to_node, &gone, err)) {
+        return false;
+    }
+    if (!kept) {
+        return true;
+    }
+    return clear_sides(l, &sides, err) &&
+           (!(gone || l->to_lost) || !sides || end(l, "failed", l->old->to_node, err));
+}
+
+bool
+migration_pass(const struct pass *pass, const char *account UNUSED, const char *id,
+               struct err *err)
+{
+    static const struct {
+        const char *state;
+        bool (*look)(struct look *l, struct err *err);
+    } states[] = {{"preparing", preparing},
+                  {"copying", copying},
+                  {"switching", switching},
+                  {"settling", settling},
+                  {"undoing", undoing}};
+    struct look l = {.pass = pass};
+    const struct row_migration *row;
+    if (!migration_get(pass->txn, id, &row, err)) {
+        return false;
+    }
+    for (size_t i = 0; row && i < ARRAY_LEN(states); i++) {
+        if (str_eq(states[i].state, row->state)) {
+            return load(&l, row, err) && states[i].look(&l, err);
+        }
+    }
+    return true;
+}
+
+/* ---- what nodes say --------------------------------------------------------------------------- */
+
+static void
+note_giver(struct row_migration *m, const struct link_migration_seen *seen)
+{
+    m->give_state = seen->state;
+    m->disk_bytes = seen->disk_bytes;
+    m->disk_done_bytes = seen->disk_done_bytes;
+    m->memory_bytes = seen->memory_bytes;
+    m->memory_left_bytes = seen->memory_left_bytes;
+    m->memory_sent_bytes = seen->memory_sent_bytes;
+    m->dirty_bps = seen->dirty_bps;
+    m->copy_bps = seen->copy_bps;
+    m->passes = seen->passes;
+    m->downtime_ms = seen->downtime_ms;
+    m->elapsed_ms = seen->elapsed_ms;
+}
+
+bool
+migration_report(const struct pass *pass, const struct row_node_want *want,
+                 const struct link_migration_seen *seen, struct err *err)
+{
+    const struct row_migration *row;
+    bool gone = want->deleted && str_eq(seen->state, "absent");
+    if (!migration_get(pass->txn, want->id, &row, err) ||
+        (gone &&
+         !want_forget(pass->txn, want->node_id, LINK_MIGRATION, want->id, err))) {
+        return false;
+    }
+    if (!row || !migration_is_open(row)) {
+        return true;
+    }
+    struct row_migration next = *row;
+    if (!gone && str_eq(want->node_id, row->from_node)) {
+        note_giver(&next, seen);
+    } else if (!gone && str_eq(want->node_id, row->to_node)) {
+        next.take_state = seen->state;
+        next.address = seen->address ? seen->address : row->address;
+        next.port = seen->port ? seen->port : row->port;
+    }
+    if (str_empty(next.message) && !str_empty(seen->message)) {
+        next.message = seen->message;
+    }
+    return (desc_equal(row_migration_type.desc, row, &next) ||
+            row_put(pass->txn, &row_migration_type, &next, err)) &&
+           migration_pass(pass, row->account, row->id, err);
+}
+
+/* Looks at the open ones that 'node_id' (NULL: any) takes part in. */
+static bool
+look_at(const struct pass *pass, const char *const *states, size_t count,
+        const char *node_id, struct err *err)
+{
+    for (size_t s = 0; s < count; s++) {
+        const struct row_migration prefix = {.state = states[s]};
+        const struct row_query query = {
+            .index = "by_state", .prefix = &prefix, .prefix_fields = 1};
+        struct row_list list;
+        if (!row_list(pass->txn, &row_migration_type, &query, &list, err)) {
+            return false;
+        }
+        for (size_t i = 0; i < list.count; i++) {
+            const struct row_migration *m = list.rows[i];
+            bool has = !node_id || str_eq(m->from_node, node_id) ||
+                       str_eq(m->to_node, node_id);
+            if (has && !migration_pass(pass, m->account, m->id, err)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+bool
+migrations_of_node(const struct pass *pass, const char *node_id, struct err *err)
+{
+    static const char *const states[] = {"settling", "undoing"};
+    return look_at(pass, states, ARRAY_LEN(states), node_id, err);
+}
+
+bool
+migrations_look(const struct pass *pass, const char *account UNUSED,
+                const char *id UNUSED, struct err *err)
+{
+    static const char *const states[] = {"preparing", "copying", "switching",
+                                         "settling", "undoing"};
+    return look_at(pass, states, ARRAY_LEN(states), NULL, err);
+}

@@ -1,0 +1,286 @@
+/* migration_rows.c - see migration_rows.h. */
+#include "core/migration_rows.h"
+
+#include "core/id.h"
+#include "core/lifecycle.h"
+
+bool
+migration_is_open(const struct row_migration *m)
+{
+    return !str_eq(m->state, "done") && !str_eq(m->state, "failed");
+}
+
+bool
+migration_has_switched(const struct row_migration *m)
+{
+    return str_eq(m->state, "switching") || str_eq(m->state, "settling") ||
+           str_eq(m->state, "done");
+}
+
+bool
+migration_uses(struct txn *txn, const char *vpc_id, const char *node_id, bool *out,
+               struct err *err)
+{
+    static const char *const states[] = {"preparing", "copying", "switching",
+                                         "settling", "undoing"};
+    for (size_t s = 0; s < ARRAY_LEN(states); s++) {
+        const struct row_migration prefix = {.state = states[s]};
+        const struct row_query query = {
+            .index = "by_state", .prefix = &prefix, .prefix_fields = 1};
+        struct row_list list;
+        if (!row_list(txn, &row_migration_type, &query, &list, err)) {
+            return false;
+        }
+        for (size_t i = 0; i < list.count; i++) {
+            const struct row_migration *m = list.rows[i];
+            bool there = str_eq(m->from_node, node_id) || str_eq(m->to_node, node_id);
+            *out = *out || (there && str_eq(m->vpc_id, vpc_id));
+        }
+    }
+    return true;
+}
+
+bool
+migration_get(struct txn *txn, const char *id, const struct row_migration **out,
+              struct err *err)
+{
+    const struct row_migration key = {.id = id};
+    if (str_empty(id)) {
+        *out = NULL;
+        return true;
+    }
+    return row_get(txn, &row_migration_type, &key, (const void **)out, err);
+}
+
+static bool
+volumes_of(struct txn *txn, const char *account, const char *instance_id,
+           struct row_list *out, struct err *err)
+{
+    const struct row_volume prefix = {.account = account, .instance_id = instance_id};
+    const struct row_query query = {
+        .index = "by_instance", .prefix = &prefix, .prefix_fields = 2};
+    return row_list(txn, &row_volume_type, &query, out, err);
+}
+
+static bool
+hold(struct txn *txn, const struct row_migration *m, int64_t sign, struct err *err)
+{
+    const struct claim claim = {.vcpus = sign * m->held_vcpus,
+                                .memory_bytes = sign * m->held_memory_bytes,
+                                .disk_bytes = sign * m->held_disk_bytes,
+                                .machines = sign};
+    return str_empty(m->held_node) || node_claim_add(txn, m->held_node, &claim, err);
+}
+
+bool
+migration_may_begin(struct txn *txn, const struct row_instance *inst, struct err *err)
+{
+    const struct row_machine_seen key = {.id = inst->id};
+    const struct row_machine_seen *seen;
+    if (!row_get(txn, &row_machine_seen_type, &key, (const void **)&seen, err)) {
+        return false;
+    }
+    if (!str_empty(inst->migration_id)) {
+        return err_set(err, ERR_RESOURCE_IN_USE, "%s is on its way already: %s",
+                       inst->id, inst->migration_id);
+    }
+    if (!str_eq(inst->want_state, "running") || !str_empty(inst->held_by) ||
+        !str_empty(inst->root_task_id) || !seen || !str_eq(seen->state, "running") ||
+        seen->host_fault) {
+        return err_set(err, ERR_RESOURCE_IN_USE,
+                       "%s does not run: only what runs is moved", inst->id);
+    }
+    return true;
+}
+
+static bool
+node_rows(struct txn *txn, const char *id, struct placement_rows *out, struct err *err)
+{
+    return pool_rows(txn, id, out, err) &&
+           (out->node || err_set(err, ERR_NOT_FOUND, "There is no node %s", id));
+}
+
+/* The nodes that could run what 'from' runs, as it runs it. */
+static bool
+alike(struct txn *txn, const struct row_instance *inst, const char *to_node,
+      const struct placement_rows *from, struct placement_words *out, struct err *err)
+{
+    const struct row_node prefix = {.region = inst->region, .zone = inst->zone};
+    const struct row_query query = {
+        .index = "by_zone", .prefix = &prefix, .prefix_fields = 2};
+    struct row_list list;
+    if (!row_list(txn, &row_node_type, &query, &list, err)) {
+        return false;
+    }
+    const char **ids = ARENA_ARRAY(txn_arena(txn), list.count, const char *);
+    size_t count = 0;
+    for (size_t i = 0; i < list.count; i++) {
+        const struct row_node *node = list.rows[i];
+        struct placement_rows rows;
+        if (str_eq(node->id, inst->node_id) ||
+            (to_node && !str_eq(node->id, to_node))) {
+            continue;
+        }
+        if (!node_rows(txn, node->id, &rows, err)) {
+            return false;
+        }
+        if (rows.seen && str_eq(rows.seen->accel, from->seen->accel) &&
+            !str_empty(node->underlay)) {
+            ids[count++] = node->id;
+        }
+    }
+    *out = (struct placement_words){ids, count};
+    return true;
+}
+
+bool
+migration_choose(struct txn *txn, struct pool *pool, const struct cloud_config *config,
+                 const struct row_instance *inst, const char *to_node, const char **out,
+                 struct err *err)
+{
+    struct placement_rows from, to;
+    struct placement_ask ask = {
+        .region = inst->region,
+        .zone = inst->zone,
+        .account = inst->account,
+        .claim = {.vcpus = inst->vcpus,
+                  .memory_bytes = inst->claim_memory_bytes ? inst->claim_memory_bytes
+                                                           : inst->memory_bytes,
+                  .machines = 1},
+    };
+    struct pool_pick pick;
+    size_t found = 0;
+    if (str_eq(inst->node_id, to_node)) {
+        return err_set(err, ERR_RESOURCE_IN_USE, "%s is on %s already", inst->id,
+                       to_node);
+    }
+    if (!node_rows(txn, inst->node_id, &from, err) ||
+        (to_node && !node_rows(txn, to_node, &to, err))) {
+        return false;
+    }
+    if (!from.seen || !from.seen->connected) {
+        return err_set(err, ERR_RESOURCE_IN_USE, "%s is on %s, which is away", inst->id,
+                       inst->node_id);
+    }
+    if (!alike(txn, inst, to_node, &from, &ask.among, err) ||
+        (ask.among.count > 0 &&
+         !pool_place(pool, txn, config, &ask, false, 1, &pick, &found, err))) {
+        return false;
+    }
+    if (found == 0) {
+        return err_set(
+            err, ERR_RESOURCE_IN_USE,
+            "%s does not take %s: it must be in %s, run guests by %s, have "
+            "an underlay address, be connected and not cordoned, and have room",
+            to_node ? to_node : "No other node", inst->id, inst->zone,
+            from.seen->accel);
+    }
+    *out = pick.node_id;
+    return true;
+}
+
+bool
+migration_begin(struct txn *txn, const struct row_instance *inst,
+                const struct migration_ask *ask, const struct rng *rng, int64_t now_ns,
+                const struct row_migration **out, struct err *err)
+{
+    struct row_list volumes;
+    if (!migration_may_begin(txn, inst, err) ||
+        !volumes_of(txn, inst->account, inst->id, &volumes, err)) {
+        return false;
+    }
+    struct row_migration m = {
+        .id = id_new(txn_arena(txn), rng, "migration"),
+        .account = inst->account,
+        .region = inst->region,
+        .instance_id = inst->id,
+        .vpc_id = inst->vpc_id,
+        .from_node = inst->node_id,
+        .to_node = ask->to_node,
+        .state = "preparing",
+        .order = "wait",
+        .reason = ask->reason,
+        .created_at = now_ns,
+        .generation = 1,
+        .bandwidth_bps = ask->bandwidth_bps,
+        .downtime_limit_ms = ask->downtime_limit_ms,
+        .post_copy = ask->post_copy,
+        .held_node = ask->to_node,
+        .held_vcpus = inst->vcpus,
+        .held_memory_bytes =
+            inst->claim_memory_bytes ? inst->claim_memory_bytes : inst->memory_bytes,
+    };
+    const char **disks = ARENA_ARRAY(txn_arena(txn), volumes.count, const char *);
+    for (size_t i = 0; i < volumes.count; i++) {
+        const struct row_volume *v = volumes.rows[i];
+        m.held_disk_bytes += v->size_gib * (int64_t)GIB;
+        disks[i] = v->id;
+    }
+    m.disk_ids.items = disks;
+    m.disk_ids.count = volumes.count;
+    m.eni_ids.items = inst->eni_ids.items;
+    m.eni_ids.count = inst->eni_ids.count;
+    struct row_instance next = *inst;
+    next.migration_id = m.id;
+    if (!row_insert(txn, &row_migration_type, &m, err) || !hold(txn, &m, 1, err) ||
+        !row_put(txn, &row_instance_type, &next, err)) {
+        return false;
+    }
+    *out = arena_memdup(txn_arena(txn), &m, sizeof m);
+    return true;
+}
+
+bool
+migration_own(struct txn *txn, struct row_migration *m, const char *node_id,
+              bool *out_done, struct err *err)
+{
+    const char *other = str_eq(node_id, m->to_node) ? m->from_node : m->to_node;
+    const struct row_instance key = {.account = m->account, .id = m->instance_id};
+    const struct row_instance *inst;
+    struct row_list volumes;
+    if (!row_get(txn, &row_instance_type, &key, (const void **)&inst, err) ||
+        !volumes_of(txn, m->account, m->instance_id, &volumes, err)) {
+        return false;
+    }
+    *out_done = inst && str_eq(inst->migration_id, m->id) &&
+                str_eq(inst->node_id, other) && !str_eq(inst->want_state, "terminated");
+    if (!*out_done) {
+        return true;
+    }
+    for (size_t i = 0; i < volumes.count; i++) {
+        struct row_volume v = *(const struct row_volume *)volumes.rows[i];
+        v.node_id = str_eq(v.node_id, other) ? node_id : v.node_id;
+        if (!row_put(txn, &row_volume_type, &v, err)) {
+            return false;
+        }
+    }
+    /* Both nodes are promised alike: the two promises change their names only. */
+    struct row_instance next = *inst;
+    next.node_id = node_id;
+    m->held_node = other;
+    return row_put(txn, &row_instance_type, &next, err) &&
+           row_put(txn, &row_migration_type, m, err);
+}
+
+bool
+migration_end(struct txn *txn, struct row_migration *m, const char *state,
+              int64_t now_ns, struct err *err)
+{
+    const struct row_instance key = {.account = m->account, .id = m->instance_id};
+    const struct row_instance *inst;
+    if (!hold(txn, m, -1, err) ||
+        !row_get(txn, &row_instance_type, &key, (const void **)&inst, err)) {
+        return false;
+    }
+    m->held_node = NULL;
+    m->state = state;
+    m->ended_at = now_ns;
+    if (inst && str_eq(inst->migration_id, m->id)) {
+        struct row_instance next = *inst;
+        next.migration_id = NULL;
+        if (!row_put(txn, &row_instance_type, &next, err)) {
+            return false;
+        }
+    }
+    return row_put(txn, &row_migration_type, m, err);
+}

@@ -1,0 +1,673 @@
+/* courier.c - see courier.h. */
+#include "node/migrate/courier.h"
+
+#include "base/log.h"
+#include "base/tlv.h"
+#include "link/link.h"
+#include "link/pki.h"
+#include "link/tls.h"
+#include "node/machine/sock.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#define SHAKE_MS 10000 /* To connect, prove and be let in. */
+#define LOCAL_MS 10000 /* For the local end to call. */
+#define SILENT_MS \
+    8000u /* A wire on which nothing is acknowledged for so long is cut. */
+#define CHUNK (128u << 10)
+#define HELD_MAX (1u << 20) /* Bytes waiting in one direction. */
+#define HELLO_MAX 256
+#define CALLERS_MAX 32 /* Couriers of one door. */
+
+enum courier_news { NEWS_NONE, NEWS_UP, NEWS_ENDED };
+
+struct courier {
+    struct courier_self self;
+    struct courier_ops ops;
+    struct courier_door *door; /* That has it until it is let in; the loop's. */
+    struct courier *next;      /* In that door's list. */
+    bool received;             /* Came through a door. */
+    char *disk_path;           /* Where a received disk's bytes go. */
+    struct sockaddr_in to;
+    char peer[64], migration[64], stream[64];
+    uv_thread_t thread;
+    uv_async_t async;
+    int stop_fd;
+    int wire_fd, local_fd;
+    int handed_fd; /* The local end of a door's courier, until it is told. */
+    bool local_listens;
+    _Atomic int news; /* enum courier_news: what the thread has come to. */
+    _Atomic bool was_up;
+    int told;
+    struct err err; /* The thread's, until it has ended. */
+    struct tls *tls;
+    struct buf plain; /* From the wire, for the local end. */
+};
+
+struct courier_door {
+    struct courier_self self;
+    struct courier_ops ops;
+    char peer[64], migration[64];
+    char *disk_path;
+    int fd, port;
+    uv_poll_t poll;
+    struct courier *callers; /* Not let in yet. */
+    unsigned caller_count;
+};
+
+/* ---- in the thread: waiting ---------------------------------------------------------- */
+
+/* Until 'fd' is ready for 'events'; false when it was told to stop, or too late. */
+static bool
+wait_ready(struct courier *c, int fd, short events, int64_t deadline_ns,
+           struct err *err)
+{
+    for (;;) {
+        int64_t left = deadline_ns - clock_mono(c->self.clock);
+        struct pollfd fds[] = {{.fd = fd, .events = events},
+                               {.fd = c->stop_fd, .events = POLLIN}};
+        int n = left <= 0 ? 0 : poll(fds, 2, (int)(left / NS_PER_MS) + 1);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return err_set(err, ERR_TIMEOUT, "node %s did not answer in time", c->peer);
+        }
+        return fds[1].revents == 0 || err_set(err, ERR_GONE, "given up");
+    }
+}
+
+static bool
+wire_flush(struct courier *c, int64_t deadline_ns, struct err *err)
+{
+    struct buf *out = tls_wire(c->tls);
+    while (out->len > 0) {
+        ssize_t n = send(c->wire_fd, out->data, out->len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n >= 0) {
+            buf_drop_front(out, (size_t)n);
+        } else if (errno != EAGAIN && errno != EINTR) {
+            return err_sys(err, errno, "send to node %s", c->peer);
+        } else if (!wait_ready(c, c->wire_fd, POLLOUT, deadline_ns, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Takes what the wire has into 'plain', waiting for it. */
+static bool
+wire_take(struct courier *c, int64_t deadline_ns, struct err *err)
+{
+    char data[16384];
+    if (!wait_ready(c, c->wire_fd, POLLIN, deadline_ns, err)) {
+        return false;
+    }
+    ssize_t n = recv(c->wire_fd, data, sizeof data, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return true;
+    }
+    if (n <= 0) {
+        return n < 0 ? err_sys(err, errno, "read from node %s", c->peer)
+                     : err_set(err, ERR_GONE, "node %s hung up", c->peer);
+    }
+    bool fed = tls_feed(c->tls, data, (size_t)n, &c->plain, err);
+    struct err ignored = {0};
+    return wire_flush(c, deadline_ns, fed ? err : &ignored) && fed; /* An alert, too. */
+}
+
+/* ---- in the thread: who is there ------------------------------------------------------ */
+
+static bool
+prove(struct courier *c, struct err *err)
+{
+    AUTO(arena) struct arena *arena = arena_create();
+    AUTO(pki_verifier)
+    struct pki_verifier *verifier = pki_verifier_create(c->self.ca_pem, err);
+    struct blob chain[8];
+    struct pki_cert cert;
+    size_t count = tls_peer_chain(c->tls, chain, ARRAY_LEN(chain));
+    if (!verifier || !pki_verify(verifier, chain, count, PKI_NODE,
+                                 clock_real(c->self.clock), arena, &cert, err)) {
+        return false;
+    }
+    return str_eq(cert.node_id, c->peer) ||
+           err_set(err, ERR_DENIED, "node %s is there in place of %s", cert.node_id,
+                   c->peer);
+}
+
+static bool
+shake(struct courier *c, int64_t deadline_ns, struct err *err)
+{
+    AUTO(tls_context)
+    struct tls_context *context =
+        tls_context_create(c->received, c->self.cert_pem, c->self.key_pem, err);
+    if (!context || !(c->tls = tls_create(context, (struct blob){0}, err))) {
+        return false;
+    }
+    if (!c->received && !tls_feed(c->tls, "", 0, &c->plain, err)) {
+        return false;
+    }
+    while (!tls_is_up(c->tls)) {
+        if (!wire_flush(c, deadline_ns, err) || !wire_take(c, deadline_ns, err)) {
+            return false;
+        }
+    }
+    return wire_flush(c, deadline_ns, err) && prove(c, err);
+}
+
+/* Says what it carries, and waits to be let in: one byte. */
+static bool
+say_hello(struct courier *c, int64_t deadline_ns, struct err *err)
+{
+    AUTO(buf) struct buf body = {0};
+    struct link_courier_hello hello = {.migration_id = c->migration,
+                                       .stream = c->stream};
+    tlv_encode(&link_courier_hello_desc, &hello, &body);
+    uint8_t len = (uint8_t)body.len;
+    if (body.len > UINT8_MAX || !tls_send(c->tls, &len, 1, err) ||
+        !tls_send(c->tls, body.data, body.len, err)) {
+        return false;
+    }
+    while (c->plain.len == 0) {
+        if (!wire_flush(c, deadline_ns, err) || !wire_take(c, deadline_ns, err)) {
+            return false;
+        }
+    }
+    buf_drop_front(&c->plain, 1);
+    return true;
+}
+
+static bool
+hear_hello(struct courier *c, int64_t deadline_ns, struct err *err)
+{
+    AUTO(arena) struct arena *arena = arena_create();
+    struct link_courier_hello hello;
+    while (c->plain.len < 1 || c->plain.len < 1u + (uint8_t)c->plain.data[0]) {
+        if (!wire_take(c, deadline_ns, err)) {
+            return false;
+        }
+    }
+    size_t len = (uint8_t)c->plain.data[0];
+    if (!tlv_decode(&link_courier_hello_desc, (const uint8_t *)c->plain.data + 1, len,
+                    arena, &hello, err)) {
+        return false;
+    }
+    buf_drop_front(&c->plain, len + 1);
+    if (!str_eq(hello.migration_id, c->migration)) {
+        return err_set(err, ERR_DENIED, "it speaks of another migration");
+    }
+    snprintf(c->stream, sizeof c->stream, "%s", hello.stream ? hello.stream : "");
+    return tls_send(c->tls, "!", 1, err) && wire_flush(c, deadline_ns, err);
+}
+
+static bool
+dial(struct courier *c, int64_t deadline_ns, struct err *err)
+{
+    c->wire_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (c->wire_fd < 0) {
+        return err_sys(err, errno, "make a socket");
+    }
+    if (connect(c->wire_fd, (struct sockaddr *)&c->to, sizeof c->to) == 0) {
+        return true;
+    }
+    int sys = errno;
+    socklen_t len = sizeof sys;
+    if (sys == EINPROGRESS) {
+        if (!wait_ready(c, c->wire_fd, POLLOUT, deadline_ns, err)) {
+            return false;
+        }
+        (void)getsockopt(c->wire_fd, SOL_SOCKET, SO_ERROR, &sys, &len);
+    }
+    return sys == 0 || err_sys(err, sys, "connect to node %s", c->peer);
+}
+
+static bool
+is_disk(const struct courier *c)
+{
+    return !str_eq(c->stream, COURIER_WORDS) && !str_eq(c->stream, COURIER_MEMORY);
+}
+
+/* The local end calls at the socket that listens; of a received one it is made. */
+static bool
+meet_local(struct courier *c, struct err *err)
+{
+    int ends[2];
+    if (c->received && is_disk(c)) {
+        return sock_connect(c->disk_path, &c->local_fd, err);
+    }
+    if (c->received) {
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
+            return err_sys(err, errno, "make a pair of sockets");
+        }
+        c->local_fd = ends[0];
+        c->handed_fd = ends[1];
+        return true;
+    }
+    if (!c->local_listens) {
+        return true;
+    }
+    if (!wait_ready(c, c->local_fd, POLLIN,
+                    clock_mono(c->self.clock) + LOCAL_MS * NS_PER_MS, err)) {
+        return false;
+    }
+    int fd = accept4(c->local_fd, NULL, NULL, SOCK_CLOEXEC);
+    close(c->local_fd);
+    c->local_fd = fd;
+    return fd >= 0 || err_sys(err, errno, "meet the emulator");
+}
+
+/* ---- in the thread: carrying ------------------------------------------------------------ */
+
+struct carry {
+    bool local_ended, wire_ended; /* No more will come from there. */
+    bool local_shut, said_bye;
+};
+
+static bool
+from_local(struct courier *c, struct carry *k, struct err *err)
+{
+    char data[CHUNK];
+    ssize_t n = recv(c->local_fd, data, sizeof data, MSG_DONTWAIT);
+    if (n < 0) {
+        return errno == EAGAIN || errno == EINTR || errno == ECONNRESET
+                   ? (k->local_ended |= errno == ECONNRESET, true)
+                   : err_sys(err, errno, "read from the emulator");
+    }
+    k->local_ended = n == 0;
+    return n == 0 || tls_send(c->tls, data, (size_t)n, err);
+}
+
+static bool
+from_wire(struct courier *c, struct carry *k, struct err *err)
+{
+    char data[CHUNK];
+    ssize_t n = recv(c->wire_fd, data, sizeof data, MSG_DONTWAIT);
+    if (n < 0) {
+        return errno == EAGAIN || errno == EINTR ||
+               err_sys(err, errno, "read from node %s", c->peer);
+    }
+    if (n == 0) {
+        return err_set(err, ERR_GONE, "node %s hung up", c->peer);
+    }
+    struct err end = {0};
+    if (!tls_feed(c->tls, data, (size_t)n, &c->plain, &end)) {
+        k->wire_ended = end.code == ERR_GONE; /* A proper good-bye. */
+        *err = end;
+        return k->wire_ended;
+    }
+    return true;
+}
+
+static bool
+to_local(struct courier *c, struct carry *k, struct err *err)
+{
+    if (c->plain.len > 0) {
+        ssize_t n =
+            send(c->local_fd, c->plain.data, c->plain.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno != EAGAIN && errno != EINTR) {
+            return err_sys(err, errno, "write to the emulator");
+        }
+        buf_drop_front(&c->plain, n > 0 ? (size_t)n : 0);
+    }
+    if (k->wire_ended && c->plain.len == 0 && !k->local_shut) {
+        k->local_shut = true;
+        (void)shutdown(c->local_fd, SHUT_WR);
+    }
+    return true;
+}
+
+static bool
+to_wire(struct courier *c, struct carry *k, struct err *err)
+{
+    struct buf *out = tls_wire(c->tls);
+    if (k->local_ended && !k->said_bye) {
+        k->said_bye = true;
+        tls_bye(c->tls);
+    }
+    if (out->len > 0) {
+        ssize_t n = send(c->wire_fd, out->data, out->len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno != EAGAIN && errno != EINTR) {
+            return err_sys(err, errno, "send to node %s", c->peer);
+        }
+        buf_drop_front(out, n > 0 ? (size_t)n : 0);
+    }
+    return true;
+}
+
+/* One round; false when it failed. */
+static bool
+carry_once(struct courier *c, struct carry *k, struct err *err)
+{
+    const struct buf *out = tls_wire(c->tls);
+    bool read_local = !k->local_ended && out->len < HELD_MAX;
+    bool read_wire = !k->wire_ended && c->plain.len < HELD_MAX;
+    struct pollfd fds[] = {
+        {.fd = read_local || c->plain.len > 0 ? c->local_fd : -1,
+         .events =
+             (short)((read_local ? POLLIN : 0) | (c->plain.len > 0 ? POLLOUT : 0))},
+        {.fd = read_wire || out->len > 0 ? c->wire_fd : -1,
+         .events = (short)((read_wire ? POLLIN : 0) | (out->len > 0 ? POLLOUT : 0))},
+        {.fd = c->stop_fd, .events = POLLIN},
+    };
+    if (poll(fds, ARRAY_LEN(fds), -1) < 0 && errno != EINTR) {
+        return err_sys(err, errno, "wait");
+    }
+    if (fds[2].revents) {
+        return err_set(err, ERR_GONE, "given up");
+    }
+    if (fds[0].revents && read_local && !from_local(c, k, err)) {
+        return false;
+    }
+    if (fds[1].revents && read_wire && !from_wire(c, k, err)) {
+        return false;
+    }
+    return to_local(c, k, err) && to_wire(c, k, err);
+}
+
+static bool
+carry(struct courier *c, struct err *err)
+{
+    struct carry k = {0};
+    if (!to_local(c, &k, err)) { /* What came with the hello. */
+        return false;
+    }
+    while (!k.local_shut || !k.said_bye || tls_wire(c->tls)->len > 0) {
+        if (!carry_once(c, &k, err)) {
+            return false;
+        }
+    }
+    *err = (struct err){0};
+    return true;
+}
+
+/* ---- the thread -------------------------------------------------------------------------- */
+
+static void
+tell(struct courier *c, enum courier_news news)
+{
+    c->was_up = c->was_up || news == NEWS_UP;
+    c->news = news;
+    (void)uv_async_send(&c->async);
+}
+
+static bool
+serve(struct courier *c, struct err *err)
+{
+    int one = 1, probe_s = 2;
+    unsigned silent = SILENT_MS;
+    int64_t deadline = clock_mono(c->self.clock) + SHAKE_MS * NS_PER_MS;
+    if ((c->wire_fd < 0 && !dial(c, deadline, err)) || !shake(c, deadline, err) ||
+        !(c->received ? hear_hello(c, deadline, err) : say_hello(c, deadline, err))) {
+        return false;
+    }
+    (void)setsockopt(c->wire_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    (void)setsockopt(c->wire_fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silent, sizeof silent);
+    (void)setsockopt(c->wire_fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    (void)setsockopt(c->wire_fd, IPPROTO_TCP, TCP_KEEPIDLE, &probe_s, sizeof probe_s);
+    (void)setsockopt(c->wire_fd, IPPROTO_TCP, TCP_KEEPINTVL, &probe_s, sizeof probe_s);
+    if (c->local_listens) { /* The emulator calls only once it was told to. */
+        tell(c, NEWS_UP);
+        return meet_local(c, err) && carry(c, err);
+    }
+    if (!meet_local(c, err)) {
+        return false;
+    }
+    tell(c, NEWS_UP);
+    return carry(c, err);
+}
+
+static void
+main_of_thread(void *arg)
+{
+    struct courier *c = arg;
+    (void)serve(c, &c->err);
+    if (c->wire_fd >= 0) {
+        (void)shutdown(c->wire_fd, SHUT_RDWR);
+    }
+    if (c->local_fd >= 0) {
+        (void)shutdown(c->local_fd, SHUT_RDWR);
+    }
+    tell(c, NEWS_ENDED);
+}
+
+/* ---- on the loop -------------------------------------------------------------------------- */
+
+static void
+door_forget(struct courier *c)
+{
+    struct courier **at = &c->door->callers;
+    while (*at != c) {
+        at = &(*at)->next;
+    }
+    *at = c->next;
+    c->door->caller_count--;
+    c->door = NULL;
+}
+
+static void
+on_ended(struct courier *c)
+{
+    c->told = NEWS_ENDED;
+    if (c->door) { /* Nobody has heard of it. */
+        log_warn("a courier of migration %s was not let in: %s", c->migration,
+                 c->err.msg);
+        door_forget(c);
+        courier_close(c);
+        return;
+    }
+    c->ops.ended(c->ops.ctx, c, c->err.code == ERR_NONE ? NULL : c->err.msg);
+}
+
+static void
+on_news(uv_async_t *async)
+{
+    struct courier *c = async->data;
+    int news = c->news;
+    if (c->told == NEWS_NONE && (news == NEWS_UP || c->was_up)) {
+        c->told = NEWS_UP;
+        if (c->door) {
+            door_forget(c);
+        }
+        c->ops.up(c->ops.ctx, c, c->stream, take_fd(&c->handed_fd));
+        if (news == NEWS_ENDED && !uv_is_closing((uv_handle_t *)&c->async)) {
+            (void)uv_async_send(&c->async); /* The end is told in a turn of its own. */
+        }
+    } else if (news == NEWS_ENDED && c->told != NEWS_ENDED) {
+        on_ended(c);
+    }
+}
+
+static void
+on_closed(uv_handle_t *handle)
+{
+    struct courier *c = handle->data;
+    tls_destroy(c->tls);
+    buf_fini(&c->plain);
+    free(c->disk_path);
+    int *const fds[] = {&c->stop_fd, &c->wire_fd, &c->local_fd, &c->handed_fd};
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+        auto_fd(fds[i]);
+    }
+    free(c);
+}
+
+void
+courier_close(struct courier *c)
+{
+    if (c) {
+        uint64_t one = 1;
+        ssize_t n = write(c->stop_fd, &one, sizeof one);
+        (void)n;
+        (void)uv_thread_join(&c->thread);
+        uv_close((uv_handle_t *)&c->async, on_closed);
+    }
+}
+
+/* Takes both descriptors, also on failure. */
+static struct courier *
+courier_start(const struct courier_self *self, struct courier_door *door,
+              const char *peer, const char *migration, const char *stream, int wire_fd,
+              int local_fd, const struct sockaddr_in *to, const struct courier_ops *ops,
+              struct err *err)
+{
+    struct courier *c = xcalloc(1, sizeof *c);
+    *c = (struct courier){.self = *self,
+                          .ops = *ops,
+                          .door = door,
+                          .received = door != NULL,
+                          .wire_fd = wire_fd,
+                          .local_fd = local_fd,
+                          .handed_fd = -1};
+    if (to) {
+        c->to = *to;
+    }
+    if (door) {
+        c->disk_path = xstrdup(door->disk_path);
+    }
+    snprintf(c->peer, sizeof c->peer, "%s", peer);
+    snprintf(c->migration, sizeof c->migration, "%s", migration);
+    snprintf(c->stream, sizeof c->stream, "%s", stream);
+    int listens = 0;
+    socklen_t len = sizeof listens;
+    c->local_listens =
+        local_fd >= 0 &&
+        getsockopt(local_fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens;
+    c->stop_fd = eventfd(0, EFD_CLOEXEC);
+    int rc = c->stop_fd < 0 ? UV_EMFILE : uv_async_init(self->loop, &c->async, on_news);
+    if (rc < 0) {
+        auto_fd(&c->stop_fd);
+        auto_fd(&c->wire_fd);
+        auto_fd(&c->local_fd);
+        free(c);
+        err_set(err, ERR_SYSTEM, "start a courier: %s", uv_strerror(rc));
+        return NULL;
+    }
+    c->async.data = c;
+    rc = uv_thread_create(&c->thread, main_of_thread, c);
+    if (rc < 0) {
+        uv_close((uv_handle_t *)&c->async, on_closed);
+        err_set(err, ERR_SYSTEM, "start a courier: %s", uv_strerror(rc));
+        return NULL;
+    }
+    return c;
+}
+
+struct courier *
+courier_send(const struct courier_self *self, const char *address, int port,
+             const char *peer_node_id, const char *migration_id, const char *stream,
+             int local_fd, const struct courier_ops *ops, struct err *err)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    if (str_empty(address) || inet_pton(AF_INET, address, &to.sin_addr) != 1 ||
+        port < 1 || port > 65535 || str_empty(peer_node_id)) {
+        close(local_fd);
+        err_set(err, ERR_INVALID, "no proper address of the other node");
+        return NULL;
+    }
+    return courier_start(self, NULL, peer_node_id, migration_id, stream, -1, local_fd,
+                         &to, ops, err);
+}
+
+/* ---- the door ------------------------------------------------------------------------------ */
+
+static void
+on_caller(uv_poll_t *poll, int status, int events UNUSED)
+{
+    struct courier_door *door = poll->data;
+    struct err err = {0};
+    int fd =
+        status < 0 ? -1 : accept4(door->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0) {
+        return;
+    }
+    struct courier *c =
+        door->caller_count >= CALLERS_MAX
+            ? (close(fd), NULL)
+            : courier_start(&door->self, door, door->peer, door->migration, "", fd, -1,
+                            NULL, &door->ops, &err);
+    if (c) {
+        c->next = door->callers;
+        door->callers = c;
+        door->caller_count++;
+    } else if (err.code != ERR_NONE) {
+        log_warn("%s", err.msg);
+    }
+}
+
+static bool
+door_listen(struct courier_door *door, const char *address, struct err *err)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    socklen_t len = sizeof at;
+    if (str_empty(address) || inet_pton(AF_INET, address, &at.sin_addr) != 1) {
+        return err_set(err, ERR_INVALID, "no address to listen at for another node");
+    }
+    door->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (door->fd < 0 || bind(door->fd, (struct sockaddr *)&at, sizeof at) < 0 ||
+        listen(door->fd, 16) < 0 ||
+        getsockname(door->fd, (struct sockaddr *)&at, &len) < 0) {
+        return err_sys(err, errno, "listen at %s", address);
+    }
+    door->port = ntohs(at.sin_port);
+    return true;
+}
+
+struct courier_door *
+courier_door_open(const struct courier_self *self, const char *address,
+                  const char *peer_node_id, const char *migration_id,
+                  const char *disk_path, const struct courier_ops *ops, struct err *err)
+{
+    struct courier_door *door = xcalloc(1, sizeof *door);
+    *door = (struct courier_door){.self = *self, .ops = *ops, .fd = -1};
+    door->disk_path = xstrdup(disk_path);
+    snprintf(door->peer, sizeof door->peer, "%s", peer_node_id ? peer_node_id : "");
+    snprintf(door->migration, sizeof door->migration, "%s", migration_id);
+    bool ok = door_listen(door, address, err);
+    int rc = ok ? uv_poll_init(self->loop, &door->poll, door->fd) : 0;
+    if (!ok || rc < 0) {
+        if (rc < 0) {
+            err_sys(err, -rc, "watch a socket");
+        }
+        auto_fd(&door->fd);
+        free(door->disk_path);
+        free(door);
+        return NULL;
+    }
+    door->poll.data = door;
+    (void)uv_poll_start(&door->poll, UV_READABLE, on_caller);
+    return door;
+}
+
+int
+courier_door_port(const struct courier_door *door)
+{
+    return door->port;
+}
+
+static void
+on_door_closed(uv_handle_t *handle)
+{
+    struct courier_door *door = handle->data;
+    close(door->fd);
+    free(door->disk_path);
+    free(door);
+}
+
+void
+courier_door_close(struct courier_door *door)
+{
+    if (door) {
+        while (door->callers) {
+            struct courier *c = door->callers;
+            door_forget(c);
+            courier_close(c);
+        }
+        uv_close((uv_handle_t *)&door->poll, on_door_closed);
+    }
+}

@@ -1,0 +1,61 @@
+/* courier.h - a stream of bytes between the agents of two nodes.
+ *
+ * Purpose:  what a migration moves (memory, disks, words) goes straight from node to node,
+ *           over their private network, in TLS 1.3 with both nodes' certificates. QEMU
+ *           holds neither sockets to the outside nor keys: it has one end of a local
+ *           pair, the courier the other.
+ * Place:    part of the node; above link/tls.h and link/pki.h. Knows nothing of guests.
+ * Checks:   each end must prove to be the very node that the other was told of, before a
+ *           byte is carried. A door is open for one migration only, and closes with it.
+ * Owner:    whoever made it; a courier's thread touches nothing but the courier.
+ * Threads:  calls and callbacks on the loop's thread; each courier carries on its own.
+ * Failure:  a courier ends with a reason; the local end then sees the end of its stream.
+ *           It never begins anew: that is the migration's to judge. */
+#pragma once
+#include "base/base.h"
+#include "base/world.h"
+#include <uv.h>
+
+struct courier;
+struct courier_door;
+
+/* What a stream may be called; any other name is a disk's id. */
+#define COURIER_WORDS "words"
+#define COURIER_MEMORY "memory"
+
+/* Who we are; borrowed until the last courier and door are closed. */
+struct courier_self {
+    uv_loop_t *loop;
+    const struct clock *clock;
+    const char *ca_pem, *cert_pem, *key_pem;
+};
+
+struct courier_ops {
+    /* The other end is who it must be. 'fd' is the local end of words or memory that came
+     * through a door (becomes the callee's); else -1. */
+    void (*up)(void *ctx, struct courier *courier, const char *stream, int fd);
+    /* It ended; NULL: both directions, cleanly. Close it then, or later. */
+    void (*ended)(void *ctx, struct courier *courier, const char *why);
+    void *ctx;
+};
+
+/* Goes to the peer. The local end is 'local_fd' (taken, also on failure): a connected
+ * socket, or one that listens and whose first caller it is. */
+MUST_CHECK struct courier *
+courier_send(const struct courier_self *self, const char *address, int port,
+             const char *peer_node_id, const char *migration_id, const char *stream,
+             int local_fd, const struct courier_ops *ops, struct err *err);
+/* Ends it, whatever it carries; no callback any more. NULL is a no-op. */
+void courier_close(struct courier *courier);
+
+/* Waits at 'address', any port, for the peer's couriers of one migration. Those that are
+ * not let in are forgotten, with a line in the log. A disk's courier is joined to the unix
+ * socket at 'disk_path'. */
+MUST_CHECK struct courier_door *
+courier_door_open(const struct courier_self *self, const char *address,
+                  const char *peer_node_id, const char *migration_id,
+                  const char *disk_path, const struct courier_ops *ops,
+                  struct err *err);
+int courier_door_port(const struct courier_door *door);
+/* No one is let in any more; couriers that are up go on. NULL is a no-op. */
+void courier_door_close(struct courier_door *door);

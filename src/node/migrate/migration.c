@@ -1,0 +1,398 @@
+/* migration.c - the set, and what both sides have in common: see migration.h. */
+#include "base/log.h"
+#include "node/migrate/migration_impl.h"
+
+#define SHOW_NS NS_PER_S /* Progress is reported no more often. */
+
+int64_t
+migration_now(const struct migration *m)
+{
+    return clock_mono(m->set->config.clock);
+}
+
+void
+migration_changed(struct migration *m)
+{
+    if (!m->set->closing) {
+        m->set->config.host.changed(m->set->config.host.ctx);
+    }
+}
+
+void
+migration_note(struct migration *m, const char *fmt, ...)
+{
+    va_list args;
+    if (m->message[0]) {
+        return; /* The first reason is the one that tells. */
+    }
+    va_start(args, fmt);
+    vsnprintf(m->message, sizeof m->message, fmt, args);
+    va_end(args);
+    log_warn("migration %s: %s", m->id, m->message);
+}
+
+bool
+migration_body(const struct migration *m, struct machine_body *out)
+{
+    return m->want && machines_body(m->set->config.machines, m->want->machine_id, out);
+}
+
+bool
+migration_load_self(struct migration *m, struct err *err)
+{
+    const struct migration_host *host = &m->set->config.host;
+    if (!m->self_arena) {
+        m->self_arena = arena_create();
+        if (!host->self(host->ctx, m->self_arena, &m->self, err)) {
+            arena_destroy(m->self_arena);
+            m->self_arena = NULL;
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- commands ------------------------------------------------------------------------ */
+
+struct running {
+    struct migration *migration;
+    script_done_fn *done;
+};
+
+static void
+on_script(void *ctx, json_t *result, const struct err *err)
+{
+    struct running *r = ctx;
+    struct migration *m = r->migration;
+    script_done_fn *done = r->done;
+    free(r);
+    m->scripts--;
+    if (done) {
+        done(m, result, err);
+    }
+    if (!m->set->closing) {
+        migration_step(m);
+    }
+}
+
+void
+migration_run(struct migration *m, struct script *script, struct qmp *qmp,
+              script_done_fn *done)
+{
+    struct running *r = xcalloc(1, sizeof *r);
+    *r = (struct running){m, done};
+    m->scripts++;
+    script_run(script, qmp, on_script, r);
+}
+
+static enum migration_memory
+memory_of(const char *status)
+{
+    static const struct {
+        const char *status;
+        enum migration_memory memory;
+    } words[] = {
+        {"setup", MEMORY_COPYING},
+        {"active", MEMORY_COPYING},
+        {"cancelling", MEMORY_COPYING},
+        {"pre-switchover", MEMORY_PAUSED},
+        {"device", MEMORY_SWITCHING},
+        {"wait-unplug", MEMORY_COPYING},
+        {"postcopy-active", MEMORY_FOLLOWING},
+        {"postcopy-paused", MEMORY_FOLLOWING},
+        {"postcopy-recover", MEMORY_FOLLOWING},
+        {"completed", MEMORY_DONE},
+        {"failed", MEMORY_BROKEN},
+        {"cancelled", MEMORY_BROKEN},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        if (str_eq(words[i].status, status)) {
+            return words[i].memory;
+        }
+    }
+    return MEMORY_NONE;
+}
+
+static int64_t
+number(const json_t *object, const char *key)
+{
+    return (int64_t)json_number_value(json_object_get(object, key));
+}
+
+void
+migration_read(struct migration *m, json_t *result)
+{
+    const json_t *ram = json_object_get(result, "ram");
+    const char *status = json_string_value(json_object_get(result, "status"));
+    const char *why = json_string_value(json_object_get(result, "error-desc"));
+    struct migration_progress *p = &m->progress;
+    if (status) {
+        m->memory = memory_of(status);
+    }
+    if (m->memory == MEMORY_BROKEN) {
+        migration_note(m, "the memory could not be copied: %.120s", why ? why : status);
+    }
+    if (ram) {
+        p->memory_bytes = number(ram, "total");
+        p->memory_left_bytes = number(ram, "remaining");
+        p->memory_sent_bytes = number(ram, "transferred");
+        p->dirty_bps = number(ram, "dirty-pages-rate") * number(ram, "page-size") * 8;
+        p->copy_bps =
+            (int64_t)(json_number_value(json_object_get(ram, "mbps")) * 1000000);
+        p->passes = number(ram, "dirty-sync-count");
+    }
+    if (json_object_get(result, "expected-downtime") && m->stood_ns == 0) {
+        p->downtime_ms = number(result, "expected-downtime");
+    }
+}
+
+static void
+on_event(void *ctx, const char *id, const char *name, json_t *data)
+{
+    struct migrations *set = ctx;
+    const char *key;
+    void *value;
+    bool status = str_eq(name, "MIGRATION"), job = str_eq(name, "JOB_STATUS_CHANGE");
+    if (!status && !job) {
+        return;
+    }
+    for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
+        struct migration *m = value;
+        if (!m->want || !str_eq(m->want->machine_id, id) || m->over) {
+            continue;
+        }
+        if (status && m->looked) {
+            migration_read(m, data);
+            migration_step(m);
+            migration_changed(m);
+        } else if (job && !m->want->incoming) {
+            give_job_event(m);
+        }
+        return; /* A machine takes part in one migration at a time. */
+    }
+}
+
+/* ---- couriers -------------------------------------------------------------------------- */
+
+void
+migration_hang_up(struct migration *m)
+{
+    for (size_t i = 0; i < m->courier_count; i++) {
+        courier_close(m->couriers[i].courier);
+        m->couriers[i] = (struct migration_courier){0};
+    }
+    m->courier_count = 0;
+    courier_door_close(m->door);
+    m->door = NULL;
+    words_close(m);
+    auto_fd(&m->memory_fd);
+    m->memory_fd = -1;
+    arena_destroy(m->self_arena);
+    m->self_arena = NULL;
+}
+
+/* ---- the set ---------------------------------------------------------------------------- */
+
+static bool
+good_id(const char *id)
+{
+    size_t len = id ? strlen(id) : 0;
+    return len > 2 && len < 44 &&
+           strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+}
+
+static struct migration *
+migration_of(struct migrations *set, const char *id)
+{
+    struct migration *m = map_get(set->map, id);
+    if (!m) {
+        m = xcalloc(1, sizeof *m);
+        m->set = set;
+        m->words_fd = m->memory_fd = -1;
+        snprintf(m->id, sizeof m->id, "%s", id);
+        map_put(set->map, id, m);
+    }
+    return m;
+}
+
+static void
+migration_free(void *value)
+{
+    struct migration *m = value;
+    migration_hang_up(m);
+    arena_destroy(m->want_arena);
+    free(m);
+}
+
+struct migrations *
+migrations_open(const struct migrations_config *config)
+{
+    struct migrations *set = xcalloc(1, sizeof *set);
+    set->config = *config;
+    set->map = map_create(migration_free);
+    machines_watch_events(config->machines, on_event, set);
+    return set;
+}
+
+void
+migrations_stop(struct migrations *set)
+{
+    const char *key;
+    void *value;
+    if (!set) {
+        return;
+    }
+    set->closing = true;
+    for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
+        migration_hang_up(value);
+    }
+}
+
+void
+migrations_close(struct migrations *set)
+{
+    if (set) {
+        map_destroy(set->map);
+        free(set);
+    }
+}
+
+void
+migrations_want(struct migrations *set, const struct link_migration *want, bool deleted)
+{
+    if (!good_id(want->id) || !good_id(want->machine_id) ||
+        want->copy_disks.count > MIGRATION_DISKS_MAX) {
+        return;
+    }
+    struct migration *m = migration_of(set, want->id);
+    struct arena *arena = arena_create();
+    m->want = desc_copy(&link_migration_desc, want, arena);
+    arena_destroy(m->want_arena);
+    m->want_arena = arena;
+    m->deleted = deleted;
+    migration_step(m);
+}
+
+void
+migrations_delete(struct migrations *set, const char *id)
+{
+    if (good_id(id)) {
+        migration_of(set, id)->deleted = true;
+    }
+}
+
+void
+migrations_forget(struct migrations *set, const char *id)
+{
+    struct migration *m = map_get(set->map, id);
+    if (m) {
+        m->deleted = true;
+        migration_step(m);
+    }
+}
+
+void
+migrations_drop_absent(struct migrations *set, const char *id)
+{
+    struct migration *m = map_get(set->map, id);
+    if (m && m->scripts == 0) {
+        map_del(set->map, id);
+    }
+}
+
+/* ---- passes -------------------------------------------------------------------------------- */
+
+/* Nothing of it is left to do or undo here. */
+static bool
+is_absent(const struct migration *m)
+{
+    struct machine_body body;
+    if (!m->deleted || m->scripts > 0) {
+        return false;
+    }
+    return m->over || !migration_body(m, &body) || body.moved || body.pid == 0 ||
+           (m->want->incoming ? true : !m->begun && !body.tried);
+}
+
+void
+migration_step(struct migration *m)
+{
+    if (m->set->closing || !m->want) {
+        return;
+    }
+    if (m->want->incoming) {
+        take_step(m);
+    } else {
+        give_step(m);
+    }
+    if (is_absent(m)) {
+        migration_hang_up(m);
+    }
+}
+
+void
+migrations_pass(struct migrations *set, int64_t *out_wake_ns)
+{
+    int64_t now = clock_mono(set->config.clock);
+    const char *key;
+    void *value;
+    *out_wake_ns = INT64_MAX;
+    for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
+        struct migration *m = value;
+        struct machine_body body;
+        migration_step(m);
+        if (m->over || !migration_body(m, &body) || is_absent(m)) {
+            continue;
+        }
+        if (now >= m->poll_at_ns && body.qmp && m->scripts == 0) {
+            m->poll_at_ns = now + MIGRATION_POLL_NS;
+            (m->want->incoming ? take_poll : give_poll)(m, body.qmp);
+        }
+        *out_wake_ns = MIN(*out_wake_ns, MAX(m->poll_at_ns, now + 10 * NS_PER_MS));
+    }
+}
+
+/* ---- what is seen --------------------------------------------------------------------------- */
+
+void
+migrations_seen(struct migrations *set, struct arena *arena, migration_seen_fn *fn,
+                void *ctx)
+{
+    const char *key;
+    void *value;
+    for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
+        struct migration *m = value;
+        int64_t now = migration_now(m);
+        const char *state = is_absent(m)        ? "absent"
+                            : !m->want          ? "absent"
+                            : m->want->incoming ? take_state(m)
+                                                : give_state(m);
+        if (!str_eq(state, m->shown_state) || now >= m->show_at_ns) {
+            m->shown = m->progress;
+            m->shown_state = state;
+            m->shown_elapsed_ns =
+                m->began_ns ? (m->ended_ns ? m->ended_ns : now) - m->began_ns : 0;
+            m->show_at_ns = now + SHOW_NS;
+        }
+        const char *address = set->config.host.address(set->config.host.ctx);
+        struct link_migration_seen seen = {
+            .id = m->id,
+            .generation = m->want ? m->want->generation : 0,
+            .state = state,
+            .message = arena_strdup(arena, m->message),
+            .address = m->door ? address : NULL,
+            .port = m->door ? courier_door_port(m->door) : 0,
+            .disk_bytes = m->shown.disk_bytes,
+            .disk_done_bytes = m->shown.disk_done_bytes,
+            .memory_bytes = m->shown.memory_bytes,
+            .memory_left_bytes = m->shown.memory_left_bytes,
+            .memory_sent_bytes = m->shown.memory_sent_bytes,
+            .dirty_bps = m->shown.dirty_bps,
+            .copy_bps = m->shown.copy_bps,
+            .passes = m->shown.passes,
+            .downtime_ms = m->shown.downtime_ms,
+            .elapsed_ms = m->shown_elapsed_ns / NS_PER_MS,
+        };
+        fn(ctx, &seen);
+    }
+}

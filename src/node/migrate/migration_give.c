@@ -1,0 +1,635 @@
+/* migration_give.c - the giver's side: see migration.h. */
+#include "base/log.h"
+#include "node/migrate/migration_impl.h"
+#include "node/net/netns.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define DOWNTIME_MS 300
+#define OUR_SHARE_MS 100 /* Of it: asking, and the last words. */
+#define NO_LIMIT_BYTES (INT64_C(64) << 30)
+
+/* Block jobs' and nodes' names hold 31 bytes: the end of the id tells it apart. */
+static void
+mirror_name(const struct migration *m, size_t disk, char out[32])
+{
+    size_t len = strlen(m->id);
+    snprintf(out, 32, "move-%s-%zu", m->id + (len > 12 ? len - 12 : 0), disk);
+}
+
+static bool
+is_copied(const struct migration *m, const char *disk_id)
+{
+    for (size_t i = 0; i < m->want->copy_disks.count; i++) {
+        if (str_eq(m->want->copy_disks.items[i], disk_id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+keep(struct migration *m)
+{
+    m->over = true;
+    m->ended_ns = migration_now(m);
+    migration_hang_up(m);
+    log_info("migration %s: the guest stays here", m->id);
+    migration_changed(m);
+}
+
+/* ---- couriers --------------------------------------------------------------------------- */
+
+static void
+on_up(void *ctx, struct courier *courier, const char *stream UNUSED, int fd UNUSED)
+{
+    struct migration *m = ctx;
+    for (size_t i = 0; i < m->courier_count; i++) {
+        m->couriers[i].up = m->couriers[i].up || m->couriers[i].courier == courier;
+    }
+    migration_step(m);
+}
+
+static void
+on_ended(void *ctx, struct courier *courier, const char *why)
+{
+    struct migration *m = ctx;
+    for (size_t i = 0; i < m->courier_count; i++) {
+        if (m->couriers[i].courier != courier) {
+            continue;
+        }
+        bool early = why || i == 0 || (i > 1 && m->disks != PART_ENDED);
+        if (early && m->memory != MEMORY_DONE && !m->over) {
+            m->broken = true;
+            migration_note(m, "%s", why ? why : "the receiver hung up");
+        }
+        m->couriers[i].courier = NULL;
+        courier_close(courier);
+        break;
+    }
+    migration_step(m);
+    migration_changed(m);
+}
+
+static bool
+send_courier(struct migration *m, const char *stream, int local_fd, struct err *err)
+{
+    struct courier_ops ops = {on_up, on_ended, m};
+    struct courier *c =
+        courier_send(&m->self, m->want->peer_address, (int)m->want->peer_port,
+                     m->want->peer_node_id, m->id, stream, local_fd, &ops, err);
+    if (c) {
+        m->couriers[m->courier_count++] = (struct migration_courier){c, false};
+    }
+    return c != NULL;
+}
+
+struct inside {
+    const char *name;
+    int fd;
+};
+
+/* In QEMU's own network: where it can call, and nobody else. */
+static bool
+listen_here(void *ctx, struct err *err)
+{
+    struct inside *in = ctx;
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    size_t len = strlen(in->name);
+    memcpy(at.sun_path + 1, in->name, len);
+    AUTO(fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 ||
+        bind(fd, (struct sockaddr *)&at,
+             (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len)) < 0 ||
+        listen(fd, 1) < 0) {
+        return err_sys(err, errno, "listen for the emulator");
+    }
+    in->fd = take_fd(&fd);
+    return true;
+}
+
+static bool
+send_disk(struct migration *m, const struct machine_body *body, size_t disk,
+          struct err *err)
+{
+    char path[64], name[32];
+    struct inside in = {.name = name, .fd = -1};
+    mirror_name(m, disk, name);
+    snprintf(path, sizeof path, "/proc/%d/ns/net", (int)body->pid);
+    AUTO(fd) int ns = open(path, O_RDONLY | O_CLOEXEC);
+    if (ns < 0) {
+        return err_sys(err, errno, "open %s", path);
+    }
+    return netns_run(ns, listen_here, &in, err) &&
+           send_courier(m, body->want->disks.items[disk].disk_id, in.fd, err);
+}
+
+static bool
+send_all(struct migration *m, const struct machine_body *body, struct err *err)
+{
+    int words[2], memory[2];
+    if (!migration_load_self(m, err)) {
+        return false;
+    }
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, words) < 0) {
+        return err_sys(err, errno, "make a pair of sockets");
+    }
+    words_open(m, words[1]);
+    if (!send_courier(m, COURIER_WORDS, words[0], err)) {
+        return false;
+    }
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, memory) < 0) {
+        return err_sys(err, errno, "make a pair of sockets");
+    }
+    m->memory_fd = memory[1];
+    if (!send_courier(m, COURIER_MEMORY, memory[0], err)) {
+        return false;
+    }
+    for (size_t i = 0; i < body->want->disks.count; i++) {
+        if (is_copied(m, body->want->disks.items[i].disk_id) &&
+            !send_disk(m, body, i, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- steps: there ------------------------------------------------------------------------- */
+
+static void
+on_status(void *ctx, json_t *result, const struct err *err)
+{
+    struct migration *m = ctx;
+    const char *status = json_string_value(json_object_get(result, "status"));
+    struct machine_body body;
+    if (err || !migration_body(m, &body)) {
+        return;
+    }
+    m->looked = true;
+    if (!body.tried) {
+        return; /* What QEMU still says of copying is of an earlier migration. */
+    }
+    m->memory = str_eq(status, "postmigrate")      ? MEMORY_DONE
+                : str_eq(status, "finish-migrate") ? MEMORY_PAUSED
+                                                   : MEMORY_COPYING;
+}
+
+static void
+look(struct migration *m, const struct machine_body *body)
+{
+    struct script *s = script_create();
+    script_add(s, "query-status", NULL, -1);
+    migration_run(m, s, body->qmp, on_status);
+}
+
+static void
+begin(struct migration *m, const struct machine_body *body)
+{
+    struct err err = {0};
+    machines_tried(m->set->config.machines, m->want->machine_id, m->id);
+    m->begun = true;
+    m->began_ns = migration_now(m);
+    m->disks = m->want->copy_disks.count == 0 ? PART_READY : PART_NONE;
+    if (!send_all(m, body, &err)) {
+        m->broken = true;
+        migration_note(m, "%s", err.msg);
+    }
+    migration_changed(m);
+}
+
+static void
+on_step(void *ctx, json_t *result UNUSED, const struct err *err)
+{
+    struct migration *m = ctx;
+    if (err) {
+        m->broken = true;
+        migration_note(m, "%s", err->msg);
+    }
+}
+
+static void
+copy_disks(struct migration *m, const struct machine_body *body)
+{
+    struct script *s = script_create();
+    for (size_t i = 0; i < body->want->disks.count; i++) {
+        char name[32], node[32];
+        if (!is_copied(m, body->want->disks.items[i].disk_id)) {
+            continue;
+        }
+        mirror_name(m, i, name);
+        snprintf(node, sizeof node, "disk%zu", i);
+        script_add(s, "blockdev-add",
+                   json_pack("{s:s, s:s, s:s, s:{s:s, s:s, s:b}}", "driver", "nbd",
+                             "node-name", name, "export", node, "server", "type",
+                             "unix", "path", name, "abstract", 1),
+                   -1);
+        /* What the guest writes meanwhile goes to both: it converges, always. */
+        script_add(s, "blockdev-mirror",
+                   json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "job-id", name, "device",
+                             node, "target", name, "sync", "top", "copy-mode",
+                             "write-blocking", "auto-dismiss", 0),
+                   -1);
+    }
+    m->disks = PART_BEGUN;
+    migration_run(m, s, body->qmp, on_step);
+}
+
+static json_t *
+capability(const char *name, bool on)
+{
+    return json_pack("{s:s, s:b}", "capability", name, "state", on);
+}
+
+static void
+copy_memory(struct migration *m, const struct machine_body *body)
+{
+    const struct link_migration *w = m->want;
+    int64_t downtime = w->downtime_ms > 0 ? w->downtime_ms : DOWNTIME_MS;
+    int64_t bytes = w->bandwidth_bps > 0 ? w->bandwidth_bps / 8 : NO_LIMIT_BYTES;
+    struct script *s = script_create();
+    script_add(s, "migrate-set-capabilities",
+               json_pack("{s:[o, o, o]}", "capabilities", capability("events", true),
+                         capability("pause-before-switchover", true),
+                         capability("auto-converge", true)),
+               -1);
+    script_add(
+        s, "migrate-set-parameters",
+        json_pack("{s:I, s:I}", "downtime-limit",
+                  (json_int_t)(downtime > 2 * OUR_SHARE_MS ? downtime - OUR_SHARE_MS
+                                                           : downtime / 2),
+                  "max-bandwidth", (json_int_t)bytes),
+        -1);
+    script_add(s, "getfd", json_pack("{s:s}", "fdname", "memory"),
+               take_fd(&m->memory_fd));
+    script_add(s, "migrate", json_pack("{s:s}", "uri", "fd:memory"), -1);
+    m->memory = MEMORY_COPYING;
+    migration_run(m, s, body->qmp, on_step);
+}
+
+/* All that the receiver must know before the guest runs there. */
+static void
+say_history(struct migration *m, const struct machine_body *body)
+{
+    const struct migration_host *host = &m->set->config.host;
+    struct err err = {0};
+    AUTO(buf) struct buf console = {0};
+    m->history_sent = true;
+    if (machines_console_read(m->set->config.machines, m->want->machine_id, &console,
+                              &err) &&
+        console.len > 0) {
+        (void)words_say(m, "console", NULL,
+                        (struct blob){(const uint8_t *)console.data, console.len});
+    }
+    for (size_t i = 0; i < body->want->port_ids.count; i++) {
+        const char *port = body->want->port_ids.items[i];
+        AUTO(buf) struct buf connections = {0};
+        if (!host->connections_get(host->ctx, port, &connections, &err)) {
+            log_warn("migration %s: connections of %s: %s", m->id, port, err.msg);
+        } else if (connections.len > 0) {
+            (void)words_say(
+                m, "connections", port,
+                (struct blob){(const uint8_t *)connections.data, connections.len});
+        }
+    }
+}
+
+static void
+end_disks(struct migration *m, const struct machine_body *body)
+{
+    struct script *s = script_create();
+    for (size_t i = 0; i < body->want->disks.count; i++) {
+        char name[32];
+        if (is_copied(m, body->want->disks.items[i].disk_id)) {
+            mirror_name(m, i, name);
+            script_add(s, "block-job-cancel", json_pack("{s:s}", "device", name), -1);
+        }
+    }
+    m->disks = PART_ENDING;
+    migration_run(m, s, body->qmp, on_step);
+}
+
+static void
+let_go(struct migration *m, const struct machine_body *body)
+{
+    struct script *s = script_create();
+    script_add(s, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"),
+               -1);
+    m->memory = MEMORY_SWITCHING;
+    migration_run(m, s, body->qmp, on_step);
+}
+
+static void
+part(struct migration *m, const struct machine_body *body UNUSED)
+{
+    machines_moved(m->set->config.machines, m->want->machine_id, m->id);
+    (void)words_say(m, "run", NULL, (struct blob){0}); /* Else by the control plane. */
+    log_info("migration %s: the guest has left", m->id);
+    m->ended_ns = migration_now(m);
+    migration_changed(m);
+}
+
+void
+give_hear(struct migration *m, const struct link_courier_word *word)
+{
+    if (str_eq(word->kind, "running") && m->stood_ns) {
+        m->progress.downtime_ms = (migration_now(m) - m->stood_ns) / NS_PER_MS;
+        m->ended_ns = migration_now(m);
+        m->shown_state = NULL; /* Told at once. */
+        migration_changed(m);
+    }
+}
+
+/* ---- steps: back again ---------------------------------------------------------------------- */
+
+static void
+on_goes_on(void *ctx, json_t *result UNUSED, const struct err *err)
+{
+    struct migration *m = ctx;
+    if (err && err->code != ERR_GONE) {
+        log_error("migration %s: the guest does not go on: %s", m->id, err->msg);
+    } else if (!err) {
+        keep(m);
+    }
+}
+
+static void
+on_undone(void *ctx, json_t *result, const struct err *err)
+{
+    struct migration *m = ctx;
+    struct machine_body body;
+    const char *status = json_string_value(json_object_get(result, "status"));
+    if (err || !migration_body(m, &body) || !body.qmp) {
+        return; /* Begun anew at a later poll. */
+    }
+    if (str_eq(status, "finish-migrate") || str_eq(status, "postmigrate") ||
+        str_eq(status, "paused")) {
+        struct script *s = script_create();
+        script_add(s, "cont", NULL, -1);
+        migration_run(m, s, body.qmp, on_goes_on);
+    } else {
+        keep(m);
+    }
+}
+
+/* QEMU has let go of the migration: what is left of the mirrors goes. */
+static void
+clean_up(struct migration *m, const struct machine_body *body)
+{
+    struct script *s = script_create();
+    for (size_t i = 0; i < body->want->disks.count; i++) {
+        char name[32];
+        mirror_name(m, i, name);
+        if (is_copied(m, body->want->disks.items[i].disk_id)) {
+            script_try(s, "job-dismiss", json_pack("{s:s}", "id", name));
+            script_try(s, "blockdev-del", json_pack("{s:s}", "node-name", name));
+        }
+    }
+    script_add(s, "query-status", NULL, -1);
+    migration_run(m, s, body->qmp, on_undone);
+}
+
+static void
+stay(struct migration *m, const struct machine_body *body)
+{
+    if (body->pid == 0) {
+        migration_note(m, "the guest has ended");
+        keep(m);
+        return;
+    }
+    if (!m->begun && !body->tried) {
+        keep(m);
+        return;
+    }
+    if (!body->qmp) {
+        return;
+    }
+    migration_note(m, m->asked_ns ? "told in time neither to switch nor to stay"
+                                  : "given up");
+    m->staying = true;
+    migration_hang_up(m);
+    struct script *s = script_create();
+    script_try(s, "migrate_cancel", NULL);
+    for (size_t i = 0; i < body->want->disks.count; i++) {
+        char name[32];
+        mirror_name(m, i, name);
+        if (is_copied(m, body->want->disks.items[i].disk_id)) {
+            script_try(s, "block-job-cancel",
+                       json_pack("{s:s, s:b}", "device", name, "force", 1));
+        }
+    }
+    migration_run(m, s, body->qmp, NULL);
+    m->poll_at_ns = 0;
+}
+
+static void
+come_back(struct migration *m, const struct machine_body *body)
+{
+    machines_came_back(m->set->config.machines, m->want->machine_id);
+    migration_note(m, "it never ran at the receiver, and goes on here");
+    if (body->pid == 0) {
+        keep(m); /* Started anew, from its own disks. */
+    } else {
+        m->staying = true;
+        clean_up(m, body);
+    }
+}
+
+/* ---- what QEMU does meanwhile ------------------------------------------------------------------ */
+
+static void
+read_job(struct migration *m, const json_t *job, bool *all_ready, bool *all_ended)
+{
+    const char *status = json_string_value(json_object_get(job, "status"));
+    const char *error = json_string_value(json_object_get(job, "error"));
+    struct migration_progress *p = &m->progress;
+    p->disk_bytes += json_integer_value(json_object_get(job, "total-progress"));
+    p->disk_done_bytes += json_integer_value(json_object_get(job, "current-progress"));
+    if (error) {
+        m->disks = PART_BROKEN;
+        migration_note(m, "a disk could not be copied: %.120s", error);
+    }
+    *all_ready = *all_ready && str_eq(status, "ready");
+    *all_ended = *all_ended && str_eq(status, "concluded");
+}
+
+static void
+on_jobs(void *ctx, json_t *result, const struct err *err)
+{
+    struct migration *m = ctx;
+    struct machine_body body;
+    bool all_ready = true, all_ended = true;
+    size_t i;
+    json_t *job;
+    if (err || !migration_body(m, &body)) {
+        return;
+    }
+    m->progress.disk_bytes = m->progress.disk_done_bytes = 0;
+    json_array_foreach(result, i, job)
+    {
+        char name[32];
+        const char *id = json_string_value(json_object_get(job, "id"));
+        for (size_t d = 0; d < body.want->disks.count; d++) {
+            mirror_name(m, d, name);
+            if (str_eq(name, id)) {
+                read_job(m, job, &all_ready, &all_ended);
+            }
+        }
+    }
+    if (m->disks == PART_BEGUN && all_ready) {
+        m->disks = PART_READY;
+    } else if (m->disks == PART_BEGUN && all_ended) {
+        m->disks = PART_BROKEN;
+        migration_note(m, "the copying of a disk ended too early");
+    } else if (m->disks == PART_ENDING && all_ended) {
+        m->disks = PART_ENDED;
+    }
+}
+
+static void
+poll_jobs(struct migration *m, struct qmp *qmp)
+{
+    if (m->disks == PART_BEGUN || m->disks == PART_ENDING || m->disks == PART_READY) {
+        struct script *s = script_create();
+        script_add(s, "query-jobs", NULL, -1);
+        migration_run(m, s, qmp, on_jobs);
+    }
+}
+
+/* A job of the machine's has come further: maybe one of ours. */
+void
+give_job_event(struct migration *m)
+{
+    struct machine_body body;
+    m->job_news = m->disks == PART_BEGUN || m->disks == PART_ENDING;
+    if (m->job_news && m->scripts == 0 && migration_body(m, &body) && body.qmp) {
+        m->job_news = false;
+        poll_jobs(m, body.qmp);
+    }
+}
+
+static void
+on_progress(void *ctx, json_t *result, const struct err *err)
+{
+    struct migration *m = ctx;
+    struct machine_body body;
+    if (err || !migration_body(m, &body) || !body.qmp) {
+        return;
+    }
+    enum migration_memory was = m->memory;
+    migration_read(m, result);
+    if (was == MEMORY_SWITCHING && m->memory == MEMORY_PAUSED) {
+        m->memory = was; /* It was told to go on since. */
+    }
+    if (m->staying && m->memory != MEMORY_COPYING && m->memory != MEMORY_PAUSED &&
+        m->memory != MEMORY_SWITCHING) {
+        clean_up(m, &body);
+    }
+}
+
+void
+give_poll(struct migration *m, struct qmp *qmp)
+{
+    if (m->disks == PART_ENDING && !m->staying) {
+        poll_jobs(m, qmp);
+    } else if (m->staying || (m->memory != MEMORY_NONE && m->memory != MEMORY_DONE)) {
+        struct script *s = script_create();
+        script_add(s, "query-migrate", NULL, -1);
+        migration_run(m, s, qmp, on_progress);
+    } else {
+        poll_jobs(m, qmp);
+    }
+}
+
+static enum migration_part
+couriers_state(const struct migration *m)
+{
+    if (m->broken) {
+        return PART_BROKEN;
+    }
+    bool all = m->begun;
+    for (size_t i = 0; i < m->courier_count; i++) {
+        all = all && m->couriers[i].up;
+    }
+    return all ? PART_READY : m->begun ? PART_BEGUN : PART_NONE;
+}
+
+static enum give_order
+order_of(const struct migration *m)
+{
+    static const char *const names[] = {"wait", "copy", "switch", "stay", "return"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (str_eq(names[i], m->want->order)) {
+            return m->deleted ? GIVE_ORDER_STAY : (enum give_order)i;
+        }
+    }
+    return m->deleted ? GIVE_ORDER_STAY : GIVE_ORDER_WAIT;
+}
+
+/* The guest has come to stand still: it must not for long. */
+static void
+note_pause(struct migration *m, const struct machine_body *body)
+{
+    if (m->memory == MEMORY_PAUSED && m->asked_ns == 0 && m->begun && !m->staying) {
+        m->asked_ns = m->stood_ns = migration_now(m);
+        say_history(m, body);
+        migration_changed(m);
+    }
+}
+
+void
+give_step(struct migration *m)
+{
+    struct machine_body body;
+    if (!migration_body(m, &body)) {
+        return;
+    }
+    note_pause(m, &body);
+    struct give_facts facts = {
+        .order = order_of(m),
+        .busy = m->scripts > 0 || m->staying,
+        .kept = m->over,
+        .alive = body.pid != 0,
+        .qmp_up = body.qmp != NULL,
+        .looked = m->looked,
+        .begun = m->begun,
+        .begun_once = m->begun || body.tried,
+        .moved = body.moved,
+        .couriers = couriers_state(m),
+        .disks = m->disks,
+        .memory = m->memory,
+        .asked_ns = m->asked_ns,
+    };
+    static void (*const ops[GIVE_STEPS])(struct migration *,
+                                         const struct machine_body *) = {
+        [GIVE_LOOK] = look,           [GIVE_BEGIN] = begin,
+        [GIVE_DISKS] = copy_disks,    [GIVE_MEMORY] = copy_memory,
+        [GIVE_END_DISKS] = end_disks, [GIVE_CONTINUE] = let_go,
+        [GIVE_PART] = part,           [GIVE_STAY] = stay,
+        [GIVE_RETURN] = come_back,
+    };
+    enum give_step step = give_plan(&facts, migration_now(m));
+    if (ops[step]) {
+        ops[step](m, &body);
+    } else if (m->job_news) { /* Came while another script ran. */
+        give_job_event(m);
+    }
+}
+
+const char *
+give_state(const struct migration *m)
+{
+    struct machine_body body;
+    if (m->over) {
+        return "kept";
+    }
+    if (migration_body(m, &body) && body.moved && !m->staying) {
+        return "left";
+    }
+    if (m->memory == MEMORY_PAUSED && m->begun && !m->staying) {
+        return "paused";
+    }
+    return m->begun || m->staying ? "copying" : "waiting";
+}

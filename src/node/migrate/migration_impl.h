@@ -1,0 +1,97 @@
+/* migration_impl.h - what the files of migrate/ share about one migration. */
+#pragma once
+#include "base/map.h"
+#include "link/frame.h"
+#include "node/migrate/migration.h"
+#include "node/migrate/migration_plan.h"
+#include "node/migrate/script.h"
+
+#define MIGRATION_DISKS_MAX 16
+#define MIGRATION_POLL_NS (100 * NS_PER_MS)
+
+struct migrations {
+    struct migrations_config config;
+    struct map *map; /* id to struct migration */
+    bool closing;
+};
+
+/* What QEMU last told of the copying. */
+struct migration_progress {
+    int64_t disk_bytes, disk_done_bytes;
+    int64_t memory_bytes, memory_left_bytes, memory_sent_bytes;
+    int64_t dirty_bps, copy_bps, passes, downtime_ms;
+};
+
+struct migration_courier {
+    struct courier *courier;
+    bool up;
+};
+
+struct migration {
+    struct migrations *set;
+    char id[48];
+    struct arena *want_arena;
+    const struct link_migration *want; /* NULL: deleted without a record. */
+    bool deleted;
+    unsigned scripts;  /* Under way. */
+    bool looked, over; /* over: kept, or failed. */
+    char message[200];
+    enum migration_memory memory;
+    struct migration_progress progress, shown; /* shown: as last reported. */
+    const char *shown_state;
+    int64_t show_at_ns, shown_elapsed_ns;
+    int64_t began_ns, ended_ns;
+    int64_t poll_at_ns;
+    struct arena *self_arena;
+    struct courier_self self;
+    /* 0: words, 1: memory, 2 and on: disks. */
+    struct migration_courier couriers[2 + MIGRATION_DISKS_MAX];
+    size_t courier_count;
+    bool broken; /* A courier ended before it should. */
+    int words_fd, memory_fd;
+    /* Giver. */
+    bool begun, staying, job_news;
+    enum migration_part disks;
+    int64_t asked_ns, stood_ns;
+    bool history_sent;
+    /* Receiver. */
+    struct courier_door *door;
+    bool set_up, word, running;
+    struct frame_reader words;
+    uv_poll_t *words_poll;
+};
+
+int64_t migration_now(const struct migration *m);
+/* Something changed that others must hear of. */
+void migration_changed(struct migration *m);
+/* Takes the next steps now, without waiting for a pass. */
+void migration_step(struct migration *m);
+void migration_note(struct migration *m, const char *fmt, ...) PRINTF_LIKE(2, 3);
+bool migration_body(const struct migration *m, struct machine_body *out);
+/* Ends couriers and door; closes what is open. */
+void migration_hang_up(struct migration *m);
+bool migration_load_self(struct migration *m, struct err *err);
+/* Takes in an answer of query-migrate. */
+void migration_read(struct migration *m, json_t *result);
+/* Runs 'script' for one; 'done' may be NULL. */
+void migration_run(struct migration *m, struct script *script, struct qmp *qmp,
+                   script_done_fn *done);
+
+/* words.c: what giver and receiver say to each other. */
+void words_open(struct migration *m, int fd); /* Takes it. */
+void words_close(struct migration *m);
+/* False when it could not be said at once. */
+bool words_say(struct migration *m, const char *kind, const char *object,
+               struct blob body);
+
+/* migration_give.c */
+void give_hear(struct migration *m, const struct link_courier_word *word);
+void give_step(struct migration *m);
+const char *give_state(const struct migration *m);
+void give_poll(struct migration *m, struct qmp *qmp);
+void give_job_event(struct migration *m);
+/* migration_take.c */
+void take_step(struct migration *m);
+const char *take_state(const struct migration *m);
+void take_poll(struct migration *m, struct qmp *qmp);
+void take_hear(struct migration *m, const struct link_courier_word *word);

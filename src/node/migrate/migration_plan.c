@@ -1,0 +1,86 @@
+/* migration_plan.c - see migration_plan.h. */
+#include "node/migrate/migration_plan.h"
+
+/* Whether it must be undone, as long as the guest has not left. */
+static bool
+is_over(const struct give_facts *f, int64_t now_ns)
+{
+    return f->order == GIVE_ORDER_STAY || f->order == GIVE_ORDER_RETURN ||
+           f->couriers == PART_BROKEN || f->disks == PART_BROKEN ||
+           f->memory == MEMORY_BROKEN || (f->begun_once && !f->begun) ||
+           (f->order != GIVE_ORDER_SWITCH && f->asked_ns != 0 &&
+            now_ns >= f->asked_ns + MIGRATION_ASK_NS);
+}
+
+static enum give_step
+plan_paused(const struct give_facts *f)
+{
+    if (!f->begun) {
+        return GIVE_NOTHING;
+    }
+    if (f->disks == PART_READY) {
+        return GIVE_END_DISKS;
+    }
+    return f->disks == PART_ENDED && f->order == GIVE_ORDER_SWITCH ? GIVE_CONTINUE
+                                                                   : GIVE_NOTHING;
+}
+
+static enum give_step
+plan_copying(const struct give_facts *f)
+{
+    if (!f->begun) {
+        return f->order == GIVE_ORDER_WAIT ? GIVE_NOTHING : GIVE_BEGIN;
+    }
+    if (f->couriers != PART_READY) {
+        return GIVE_NOTHING;
+    }
+    if (f->disks == PART_NONE) {
+        return GIVE_DISKS;
+    }
+    return f->disks == PART_READY && f->memory == MEMORY_NONE ? GIVE_MEMORY
+                                                              : GIVE_NOTHING;
+}
+
+enum give_step
+give_plan(const struct give_facts *f, int64_t now_ns)
+{
+    if (f->busy || f->kept) {
+        return GIVE_NOTHING;
+    }
+    if (f->moved) {
+        bool can = f->qmp_up || !f->alive;
+        return f->order == GIVE_ORDER_RETURN && can ? GIVE_RETURN : GIVE_NOTHING;
+    }
+    if (!f->alive) {
+        return GIVE_STAY; /* There is nothing to give. */
+    }
+    if (!f->looked) {
+        return f->qmp_up ? GIVE_LOOK : GIVE_NOTHING;
+    }
+    switch (f->memory) {
+    case MEMORY_DONE:
+        return GIVE_PART;
+    case MEMORY_SWITCHING: /* It is QEMU's to say how this ends. */
+    case MEMORY_FOLLOWING:
+        return GIVE_NOTHING;
+    case MEMORY_PAUSED:
+        return is_over(f, now_ns) ? GIVE_STAY : plan_paused(f);
+    default:
+        return is_over(f, now_ns) ? GIVE_STAY : plan_copying(f);
+    }
+}
+
+enum take_step
+take_plan(const struct take_facts *f)
+{
+    if (f->busy || f->failed || f->running || !f->alive || !f->qmp_up) {
+        return TAKE_NOTHING;
+    }
+    if (!f->looked) {
+        return TAKE_LOOK;
+    }
+    if (f->memory == MEMORY_DONE) {
+        return f->moved || f->word ? TAKE_RUN : TAKE_NOTHING;
+    }
+    return f->set_up || f->memory != MEMORY_NONE ? TAKE_NOTHING : TAKE_SET_UP;
+}

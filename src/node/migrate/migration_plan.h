@@ -1,0 +1,92 @@
+/* migration_plan.h - the one next step of each side of a migration: pure functions.
+ *
+ * Purpose:  who may run the guest, when. The giver lets go only when it was told to switch,
+ *           after every disk has ended; once QEMU says that all was sent, the giver's copy
+ *           never runs again unless it is told to return. The receiver runs the guest only
+ *           when all of it is here and the giver's word, or the control plane's, says that
+ *           it has left.
+ * Place:    the rules of migration.h's life, apart from what carries them out.
+ * Threads:  any. Times are of the monotonic clock. */
+#pragma once
+#include "base/base.h"
+
+/* A giver that asked to switch and hears nothing for so long keeps its guest. */
+#define MIGRATION_ASK_NS (3 * NS_PER_S)
+
+enum give_order {
+    GIVE_ORDER_WAIT,
+    GIVE_ORDER_COPY,
+    GIVE_ORDER_SWITCH,
+    GIVE_ORDER_STAY,
+    GIVE_ORDER_RETURN
+};
+
+enum migration_part { /* Couriers, disks. */
+                      PART_NONE,
+                      PART_BEGUN,
+                      PART_READY,
+                      PART_ENDING,
+                      PART_ENDED,
+                      PART_BROKEN,
+};
+
+enum migration_memory { /* As QEMU tells. */
+                        MEMORY_NONE,
+                        MEMORY_COPYING,
+                        MEMORY_PAUSED, /* Giver: the guest stands still, and is still here. */
+                        MEMORY_SWITCHING,
+                        MEMORY_FOLLOWING, /* Giver: it runs there, and its memory comes after it. */
+                        MEMORY_DONE,
+                        MEMORY_BROKEN,
+};
+
+enum give_step {
+    GIVE_NOTHING,
+    GIVE_LOOK,      /* Ask QEMU how things stand: the agent has just come. */
+    GIVE_BEGIN,     /* Note that it begins, and send couriers out. */
+    GIVE_DISKS,     /* Mirror them. */
+    GIVE_MEMORY,    /* Copy the memory. */
+    GIVE_END_DISKS, /* The guest stands still: the mirrors are whole. */
+    GIVE_CONTINUE,  /* Let go. */
+    GIVE_PART,      /* It has left: note it, and give the receiver our word. */
+    GIVE_STAY,      /* Undo all; the guest goes on here. */
+    GIVE_RETURN,    /* It left and never ran there: it goes on here. */
+    GIVE_STEPS,
+};
+
+struct give_facts {
+    enum give_order order;
+    bool busy;       /* A step is under way. */
+    bool kept;       /* It is over, and the guest is ours. */
+    bool alive;      /* The guest's process is there... */
+    bool qmp_up;     /* ...and can be spoken to. */
+    bool looked;     /* QEMU was asked how things stand. */
+    bool begun;      /* By this agent. */
+    bool begun_once; /* By this or an earlier one. */
+    bool moved;      /* Noted: the guest has left. */
+    enum migration_part couriers, disks;
+    enum migration_memory memory;
+    int64_t asked_ns; /* When the guest came to stand still; 0: it runs. */
+};
+
+enum give_step give_plan(const struct give_facts *f, int64_t now_ns);
+
+enum take_step {
+    TAKE_NOTHING,
+    TAKE_LOOK,
+    TAKE_SET_UP, /* Offer the disks, and open the door. */
+    TAKE_RUN,
+    TAKE_STEPS,
+};
+
+struct take_facts {
+    bool busy, failed;
+    bool alive, qmp_up, looked;
+    bool moved;  /* Noted: the guest is ours. */
+    bool word;   /* The giver, or the control plane, says that it has left. */
+    bool set_up; /* By this agent. */
+    bool running;
+    enum migration_memory memory;
+};
+
+enum take_step take_plan(const struct take_facts *f);

@@ -1,0 +1,294 @@
+/* migration_take.c - the receiver's side: see migration.h. */
+#include "base/log.h"
+#include "node/machine/sock.h"
+#include "node/migrate/migration_impl.h"
+
+static void
+fail(struct migration *m, const char *why)
+{
+    migration_note(m, "%s", why);
+    m->over = true;
+    migration_hang_up(m);
+    migration_changed(m);
+}
+
+/* ---- the giver's couriers -------------------------------------------------------------- */
+
+static void
+on_loading(void *ctx, json_t *result UNUSED, const struct err *err)
+{
+    struct migration *m = ctx;
+    if (err && err->code != ERR_GONE) {
+        fail(m, err->msg);
+    }
+}
+
+static void
+load_memory(struct migration *m, int fd)
+{
+    struct machine_body body;
+    if (!migration_body(m, &body) || !body.qmp || m->memory != MEMORY_NONE) {
+        close(fd);
+        return;
+    }
+    m->memory = MEMORY_COPYING;
+    m->began_ns = migration_now(m);
+    struct script *s = script_create();
+    script_add(s, "getfd", json_pack("{s:s}", "fdname", "memory"), fd);
+    script_add(s, "migrate-incoming", json_pack("{s:s}", "uri", "fd:memory"), -1);
+    migration_run(m, s, body.qmp, on_loading);
+}
+
+static void
+on_up(void *ctx, struct courier *courier, const char *stream, int fd)
+{
+    struct migration *m = ctx;
+    log_debug("migration %s: %s comes in", m->id, stream);
+    if (m->courier_count == ARRAY_LEN(m->couriers)) {
+        auto_fd(&fd);
+        courier_close(courier);
+        return;
+    }
+    m->couriers[m->courier_count++] = (struct migration_courier){courier, true};
+    if (str_eq(stream, COURIER_WORDS)) {
+        words_open(m, fd);
+    } else if (str_eq(stream, COURIER_MEMORY)) {
+        load_memory(m, fd);
+    }
+}
+
+static void
+on_ended(void *ctx, struct courier *courier, const char *why)
+{
+    struct migration *m = ctx;
+    for (size_t i = 0; i < m->courier_count; i++) {
+        if (m->couriers[i].courier == courier) {
+            m->couriers[i] = m->couriers[--m->courier_count];
+            break;
+        }
+    }
+    courier_close(courier);
+    if (why && !m->running && !m->word) {
+        log_warn("migration %s: %s", m->id, why);
+    }
+    migration_changed(m);
+}
+
+void
+take_hear(struct migration *m, const struct link_courier_word *word)
+{
+    const struct migration_host *host = &m->set->config.host;
+    struct err err = {0};
+    bool ok = true;
+    if (str_eq(word->kind, "console")) {
+        ok = machines_console_add(m->set->config.machines, m->want->machine_id,
+                                  word->body, &err);
+    } else if (str_eq(word->kind, "connections")) {
+        ok = host->connections_put(host->ctx, word->object, word->body, &err);
+    } else if (str_eq(word->kind, "run")) {
+        m->word = true;
+    }
+    if (!ok) { /* The guest goes on without. */
+        log_warn("migration %s: %s: %s", m->id, word->kind, err.msg);
+    }
+}
+
+/* ---- steps ------------------------------------------------------------------------------- */
+
+static void
+on_status(void *ctx, json_t *result, const struct err *err)
+{
+    struct migration *m = ctx;
+    const char *status = json_string_value(json_object_get(result, "status"));
+    if (err) {
+        return; /* Asked again when there is somebody to ask. */
+    }
+    m->looked = true;
+    if (str_eq(status, "running")) {
+        m->running = true;
+        m->memory = MEMORY_DONE;
+    } else if (!str_eq(status, "inmigrate")) {
+        m->memory = MEMORY_DONE;
+    }
+}
+
+static void
+look(struct migration *m, const struct machine_body *body)
+{
+    struct script *s = script_create();
+    script_add(s, "query-status", NULL, -1);
+    migration_run(m, s, body->qmp, on_status);
+}
+
+static void
+on_set_up(void *ctx, json_t *result UNUSED, const struct err *err)
+{
+    struct migration *m = ctx;
+    const struct migration_host *host = &m->set->config.host;
+    struct machine_body body;
+    struct courier_ops ops = {on_up, on_ended, m};
+    struct err why = {0};
+    if (err) {
+        if (err->code != ERR_GONE) {
+            fail(m, err->msg);
+        }
+        return;
+    }
+    if (m->over || !migration_body(m, &body)) {
+        return;
+    }
+    AUTO(free) char *path = xasprintf("%s/move.sock", body.dir);
+    const char *address = host->address(host->ctx);
+    if (!address) {
+        fail(m, "other nodes do not reach this one: start its agent with --underlay");
+    } else if (!migration_load_self(m, &why) ||
+               !(m->door = courier_door_open(&m->self, address, m->want->peer_node_id,
+                                             m->id, path, &ops, &why))) {
+        fail(m, why.msg);
+    } else {
+        m->set_up = true;
+        migration_changed(m);
+    }
+}
+
+static bool
+offer_disks(struct migration *m, const struct machine_body *body, struct script *s,
+            struct err *err)
+{
+    int fd;
+    AUTO(free) char *path = xasprintf("%s/move.sock", body->dir);
+    if (m->want->copy_disks.count == 0) {
+        return true;
+    }
+    if (!sock_listen(path, &fd, err)) {
+        return false;
+    }
+    script_try(s, "nbd-server-stop", NULL); /* An earlier agent's. */
+    script_add(s, "getfd", json_pack("{s:s}", "fdname", "disks"), fd);
+    script_add(
+        s, "nbd-server-start",
+        json_pack("{s:{s:s, s:{s:s}}}", "addr", "type", "fd", "data", "str", "disks"),
+        -1);
+    for (size_t i = 0; i < body->want->disks.count; i++) {
+        char node[32];
+        snprintf(node, sizeof node, "disk%zu", i);
+        for (size_t k = 0; k < m->want->copy_disks.count; k++) {
+            if (str_eq(m->want->copy_disks.items[k],
+                       body->want->disks.items[i].disk_id)) {
+                script_add(s, "block-export-add",
+                           json_pack("{s:s, s:s, s:s, s:s, s:b}", "type", "nbd", "id",
+                                     node, "node-name", node, "name", node, "writable",
+                                     1),
+                           -1);
+            }
+        }
+    }
+    return true;
+}
+
+static void
+set_up(struct migration *m, const struct machine_body *body)
+{
+    struct err err = {0};
+    struct script *s = script_create();
+    script_add(s, "migrate-set-capabilities",
+               json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability", "events",
+                         "state", 1),
+               -1);
+    if (!offer_disks(m, body, s, &err)) {
+        fail(m, err.msg);
+    }
+    migration_run(m, s, body->qmp, on_set_up);
+}
+
+static void
+on_running(void *ctx, json_t *result UNUSED, const struct err *err)
+{
+    struct migration *m = ctx;
+    if (err) {
+        log_warn("migration %s: %s", m->id, err->msg);
+        return; /* Tried again at the next pass. */
+    }
+    m->running = true;
+    m->ended_ns = migration_now(m);
+    log_info("migration %s: the guest runs here", m->id);
+    (void)words_say(m, "running", NULL, (struct blob){0});
+    migration_changed(m);
+}
+
+static void
+run(struct migration *m, const struct machine_body *body)
+{
+    struct script *s = script_create();
+    if (!body->moved) {
+        machines_moved(m->set->config.machines, m->want->machine_id, m->id);
+    }
+    script_try(s, "nbd-server-stop", NULL);
+    script_add(s, "cont", NULL, -1);
+    script_try(s, "announce-self",
+               json_pack("{s:i, s:i, s:i, s:i}", "initial", 50, "max", 550, "rounds", 5,
+                         "step", 50));
+    migration_run(m, s, body->qmp, on_running);
+}
+
+void
+take_step(struct migration *m)
+{
+    struct machine_body body;
+    if (!migration_body(m, &body)) {
+        return;
+    }
+    if (!m->over && !body.moved && body.tried && body.pid == 0 && !body.starting) {
+        fail(m, str_empty(body.message) ? "the emulator that waited here has ended"
+                                        : body.message);
+        return;
+    }
+    struct take_facts facts = {
+        .busy = m->scripts > 0,
+        .failed = m->over || m->deleted,
+        .alive = body.pid != 0,
+        .qmp_up = body.qmp != NULL,
+        .looked = m->looked,
+        .moved = body.moved,
+        .word = m->word || str_eq(m->want->order, "run"),
+        .set_up = m->set_up,
+        .running = m->running,
+        .memory = m->memory,
+    };
+    static void (*const ops[TAKE_STEPS])(struct migration *,
+                                         const struct machine_body *) = {
+        [TAKE_LOOK] = look, [TAKE_SET_UP] = set_up, [TAKE_RUN] = run};
+    enum take_step step = take_plan(&facts);
+    if (ops[step]) {
+        ops[step](m, &body);
+    }
+}
+
+static void
+on_progress(void *ctx, json_t *result, const struct err *err)
+{
+    struct migration *m = ctx;
+    if (!err && m->memory == MEMORY_COPYING) {
+        migration_read(m, result);
+    }
+}
+
+/* Should an event be lost. */
+void
+take_poll(struct migration *m, struct qmp *qmp)
+{
+    if (m->memory == MEMORY_COPYING) {
+        struct script *s = script_create();
+        script_add(s, "query-migrate", NULL, -1);
+        migration_run(m, s, qmp, on_progress);
+    }
+}
+
+const char *
+take_state(const struct migration *m)
+{
+    return m->over      ? "failed"
+           : m->running ? "running"
+           : m->door    ? "listening"
+                        : "preparing";
+}

@@ -1,0 +1,101 @@
+/* words.c - what giver and receiver say to each other beside disks and memory: the giver's
+ * console and connections, and that the guest has left; the receiver, that it runs. */
+#include "base/log.h"
+#include "base/tlv.h"
+#include "node/migrate/migration_impl.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#define WORD_FRAME 1
+#define ROOM_BYTES (4 << 20) /* All that is said at a switch waits in the socket. */
+
+static bool
+on_frame(void *ctx, const struct frame *frame)
+{
+    struct migration *m = ctx;
+    AUTO(arena) struct arena *arena = arena_create();
+    struct link_courier_word word;
+    struct err err = {0};
+    if (frame->type != WORD_FRAME) {
+        return true;
+    }
+    if (!tlv_decode(&link_courier_word_desc, frame->data, frame->len, arena, &word,
+                    &err)) {
+        log_warn("migration %s: a word that is none: %s", m->id, err.msg);
+        return false;
+    }
+    if (m->want->incoming) {
+        take_hear(m, &word);
+    } else {
+        give_hear(m, &word);
+    }
+    return true;
+}
+
+static void
+on_readable(uv_poll_t *poll, int status, int events UNUSED)
+{
+    struct migration *m = poll->data;
+    char data[65536];
+    struct err err = {0};
+    ssize_t n = status < 0 ? 0 : recv(m->words_fd, data, sizeof data, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return;
+    }
+    if (n <= 0 || !frame_reader_feed(&m->words, data, (size_t)n, on_frame, m, &err)) {
+        uv_poll_stop(poll); /* The courier's end tells the rest. */
+        return;
+    }
+    migration_step(m);
+}
+
+void
+words_open(struct migration *m, int fd)
+{
+    int room = ROOM_BYTES;
+    words_close(m);
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
+    m->words_fd = fd;
+    m->words_poll = xcalloc(1, sizeof *m->words_poll);
+    m->words_poll->data = m;
+    if (uv_poll_init(m->set->config.loop, m->words_poll, fd) < 0) {
+        free(m->words_poll);
+        m->words_poll = NULL;
+        return;
+    }
+    (void)uv_poll_start(m->words_poll, UV_READABLE, on_readable);
+}
+
+static void
+on_closed(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+void
+words_close(struct migration *m)
+{
+    if (m->words_poll) {
+        uv_poll_stop(m->words_poll);
+        uv_close((uv_handle_t *)m->words_poll, on_closed);
+        m->words_poll = NULL;
+    }
+    auto_fd(&m->words_fd);
+    m->words_fd = -1;
+    frame_reader_fini(&m->words);
+    m->words = (struct frame_reader){0};
+}
+
+bool
+words_say(struct migration *m, const char *kind, const char *object, struct blob body)
+{
+    AUTO(buf) struct buf out = {0};
+    struct link_courier_word word = {.kind = kind, .object = object, .body = body};
+    if (m->words_fd < 0 ||
+        !frame_put_record(&out, WORD_FRAME, &link_courier_word_desc, &word)) {
+        return false;
+    }
+    ssize_t n = send(m->words_fd, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return n == (ssize_t)out.len;
+}

@@ -1,0 +1,133 @@
+"""Guests move between two hosts while they run: with their memory, disk, console, address and
+open connections, and whatever is killed on the way there is one of each in the end."""
+import os
+import re
+import time
+
+import pytest
+
+from cloud import wait_for
+from guest import Guest
+from pool import Pool
+from test_two_hosts import ALL, Vpc
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture(scope="module")
+def pool():
+    made = Pool(2)
+    try:
+        for n in (0, 1):
+            made.node(f"h{n}", n).start(made.token())
+        made.ids = [node.id() for node in made.nodes]
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def vpc(pool):
+    """'mover' starts on the first host; 'friend' stays on the second."""
+    pool.cloud.image("micro")
+    made = Vpc(pool, "10.0")
+    made.subnet(1)
+    group = made.group("open", ALL)
+    made.mover = made.launch("mover", 0, 1, group)
+    made.friend = made.launch("friend", 1, 1, group)
+    for n in pool.ids:
+        pool.cloud.moln("node", "uncordon", n)
+    for guest in made.guests.values():
+        guest.open()
+    yield made
+    for guest in made.guests.values():
+        guest.close()
+    made.ec2.terminate_instances(InstanceIds=[g.id for g in made.guests.values()])
+    for guest in made.guests.values():
+        pool.cloud.wait_state(guest.id, "terminated")
+
+
+def migrate(pool, guest, to):
+    done = pool.cloud.moln("migrate", guest.id, "--to", pool.ids[to], "--json")["Migration"]
+    assert done["State"] == "done", done
+    return done
+
+
+def holdings(pool, n):
+    """What is left of machines on a host, by its disk, cgroups and network namespaces."""
+    node = pool.nodes[n]
+    folder = node.folder
+    taps = node.host.run("sh", "-c", "for n in /run/netns/moln-*; do [ -e $n ] || continue; "
+                         "ip -n ${n##*/} -br link | grep ^mt; done; true")
+    return {
+        "machines": sorted(p.name for p in (folder / "machines").glob("i-*")),
+        "disks": sorted(p.name.split("+")[0] for p in (folder / "pool").glob("*.qcow2")),
+        "orphans": sorted(p.name for p in (folder / "pool" / "orphans").iterdir()),
+        "taps": taps.split(),
+    }
+
+
+class Stream:
+    """Numbered lines that one guest sends another, twenty a second, over one connection."""
+
+    def __init__(self, sender, receiver, port):
+        self.receiver, self.path, self.port = receiver, f"/root/heard-{port}", port
+        # An nc whose input has ended would end the connection.
+        receiver.text(f"sleep 100000 | nc -l -p {port} >{self.path} & sleep 0.2")
+        sender.text(f"(n=0; while n=$((n+1)); do echo $n; sleep 0.05; done)"
+                    f" | nc {receiver.ip} {port} >/dev/null &")
+
+    def heard(self):
+        lines = self.receiver.text(f"cat {self.path}").split()
+        assert lines == [str(n + 1) for n in range(len(lines))], "a line is lost or doubled"
+        return len(lines)
+
+    def goes_on(self):
+        before = self.heard()
+        wait_for(f"the stream to port {self.port} to go on after line {before}",
+                 lambda: self.heard() > before + 5, 20)
+
+
+WRITER = """
+cat >/root/writer <<'END'
+n=0
+while n=$((n+1)); do
+    dd if=/dev/urandom of=/root/data.$((n%8)) bs=64k count=8 2>/dev/null
+    md5sum /root/data.$((n%8)) >/root/sum.$((n%8))
+    sync
+done
+END
+sh /root/writer & echo $! >/root/writer.pid
+"""
+
+
+def test_guest_moves_there_and_back(pool, vpc):
+    mover, friend = vpc.mover, vpc.friend
+    boot_id = mover.text("cat /proc/sys/kernel/random/boot_id")
+    inbound, outbound = Stream(friend, mover, 7000), Stream(mover, friend, 7001)
+    inbound.goes_on()
+    outbound.goes_on()
+    mover.text(WRITER)  # Memory and disk change all the while.
+    empty = {"machines": [], "disks": [], "orphans": [], "taps": []}
+    for to in (1, 0):
+        done = migrate(pool, mover, to)
+        assert done["DiskBytes"] > 0 and done["MemorySentBytes"] > 0
+        assert 0 < done["DowntimeMilliseconds"] < done["ElapsedMilliseconds"]
+        mover.close()  # Its shell came through the old host.
+        mover.open()
+        assert mover.text("cat /proc/sys/kernel/random/boot_id") == boot_id
+        inbound.goes_on()
+        outbound.goes_on()
+        left = holdings(pool, 1 - to)
+        assert mover.id not in left["machines"]
+        if to == 1:
+            assert left == empty
+        assert holdings(pool, to)["machines"].count(mover.id) == 1
+        events = pool.cloud.moln("node", "events", pool.ids[to], "--json")["Events"]
+        assert [e for e in events if e["Kind"] == "migration" and e["Object"] == mover.id
+                and done["MigrationId"] in e["Message"]]
+    mover.text("kill $(cat /root/writer.pid); sleep 0.5; for n in 0 1 2 3 4 5 6; do"
+               " [ ! -e /root/sum.$n ] || md5sum -c /root/sum.$n || exit 1; done")
+    # What it said on the console before is still there, once.
+    output = vpc.ec2.get_console_output(InstanceId=mover.id, Latest=True)["Output"]
+    assert output.count("BEGIN SSH HOST KEY KEYS") == 1
