@@ -177,3 +177,23 @@ class Forward:
         except OSError:
             pass
         self.listener.close()
+
+
+class Ways:
+    """The ways from a host to each of the control processes; cut and healed together."""
+
+    def __init__(self, host, ports):
+        self.forwards = [Forward(host.listen(), port) for port in ports]
+        self.places = ",".join(f"127.0.0.1:{forward.port}" for forward in self.forwards)
+
+    def cut(self):
+        for forward in self.forwards:
+            forward.cut()
+
+    def heal(self):
+        for forward in self.forwards:
+            forward.heal()
+
+    def close(self):
+        for forward in self.forwards:
+            forward.close()

@@ -4,10 +4,15 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 
-from cloud import Cloud, wait_for
+from cloud import ROOT, Cloud, wait_for
 from holdings import Holdings
-from netns import Forward, Host, Underlay
+from netns import Host, Underlay, Ways
+
+sys.path.insert(0, str(ROOT / "test"))
+
+from postgres import Postgres  # noqa: E402
 
 
 def free_port():
@@ -22,6 +27,7 @@ class RemoteNode:
     def __init__(self, pool, name, host=0):
         self.pool, self.state = pool, pool.cloud.dir / name
         self.host, self.forward = pool.hosts[host], pool.forwards[host]
+        self.build = pool.cloud.build
         self.underlay = pool.underlay.addresses[host] if pool.underlay else None
         self.log = pool.cloud.dir / f"{name}.log"
         self.log.touch()
@@ -31,8 +37,8 @@ class RemoteNode:
     def folder(self):
         return self.state / "node"
 
-    def start(self, token=None, forward=None):
-        args = ["--join", f"127.0.0.1:{(forward or self.forward).port}"]
+    def start(self, token=None):
+        args = ["--join", self.forward.places]
         if self.underlay:
             args += ["--underlay", self.underlay]
         if token:
@@ -47,8 +53,7 @@ class RemoteNode:
         return self
 
     def run_there(self, *args):
-        return self.host.command(self.pool.cloud.build / "moln-node", "--state",
-                                      self.state, *args)
+        return self.host.command(self.build / "moln-node", "--state", self.state, *args)
 
     def stop(self, how=signal.SIGTERM):
         self.pool.cloud.stop(self.process, how)
@@ -72,16 +77,36 @@ class RemoteNode:
 
 class Pool:
     """A cloud without a local node, hosts beside it, and the only way between each of them and
-    the control plane; with several hosts, a private network between them."""
+    the control plane; with several hosts, a private network between them. Several control
+    processes share a PostgreSQL; the first is 'cloud'."""
 
-    def __init__(self, hosts=1, *daemon_args):
-        self.port = free_port()  # Kept when molnd starts again.
-        self.nodes = []
-        self.cloud = Cloud("--link", f"127.0.0.1:{self.port}", *daemon_args, node=False)
-        self.hosts = [Host() for _ in range(hosts)]
-        self.underlay = Underlay(self.hosts) if hosts > 1 else None
-        self.forwards = [Forward(host.listen(), self.port) for host in self.hosts]
-        self.forward = self.forwards[0]
+    def __init__(self, hosts=1, *daemon_args, processes=1):
+        self.ports = [free_port() for _ in range(processes)]  # Kept when molnd starts again.
+        self.nodes, self.clouds, self.hosts, self.forwards = [], [], [], []
+        self.server = Postgres().__enter__() if processes > 1 else None
+        self.underlay = None
+        try:
+            for port in self.ports:
+                self.clouds.append(Cloud("--link", f"127.0.0.1:{port}", *self.shared(),
+                                         *daemon_args, node=False))
+            self.cloud, self.port = self.clouds[0], self.ports[0]
+            self.hosts.extend(Host() for _ in range(hosts))
+            self.underlay = Underlay(self.hosts) if hosts > 1 else None
+            self.forwards.extend(Ways(host, self.ports) for host in self.hosts)
+            self.forward = self.forwards[0]
+        except BaseException:
+            self.end()
+            raise
+
+    def shared(self):
+        """What makes one more molnd a process of the same control plane."""
+        if not self.server:
+            return []
+        if not self.clouds:
+            return ["--store", self.server.database("cloud")]
+        control = self.clouds[0].state / "control"
+        return ["--store", self.server.url("cloud"), "--master-key", control / "master.key",
+                "--blobs", control / "blobs"]
 
     def node(self, name, host=0):
         self.nodes.append(RemoteNode(self, name, host))
@@ -112,17 +137,25 @@ class Pool:
         held = Holdings(self.cloud.state, self.cloud_id())
         for node in self.nodes:
             node.close()
-        for forward in self.forwards:
-            forward.close()
+        left = held.everything()
+        self.end()
+        assert not left, left
+
+    def end(self):
+        for way in self.forwards:
+            way.close()
         if self.underlay:
             self.underlay.close()
         for host in self.hosts:
             host.close()
-        left = held.everything()
-        self.cloud.close()
-        assert not left, left
+        for made in reversed(self.clouds):
+            made.close()
+        if self.server:
+            self.server.__exit__()
 
     def cloud_id(self):
+        if self.server:
+            return self.server.sql("SELECT cloud_id FROM cloud", "cloud")
         with sqlite3.connect(f"file:{self.database()}?mode=ro", uri=True) as db:
             return db.execute("SELECT cloud_id FROM cloud").fetchone()[0]
 

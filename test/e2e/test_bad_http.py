@@ -362,8 +362,8 @@ def test_uploads_that_are_not_right(api):
     files = {path.name for path in (cloud.state / "control/blobs").iterdir()}
     said = talk(caller.host, cut_upload(caller), b"x" * 100, end=True)
     assert not said.startswith(b"HTTP/1.1 200")
-    time.sleep(0.2)
-    assert {path.name for path in (cloud.state / "control/blobs").iterdir()} == files
+    wait_for("the cut upload to go", lambda: {
+        path.name for path in (cloud.state / "control/blobs").iterdir()} == files, 30)
 
 
 def cut_upload(caller):

@@ -27,10 +27,11 @@ def interface(ec2, subnet):
         SubnetId=subnet, SecondaryPrivateIpAddressCount=1)["NetworkInterface"]
 
 
-# Waiting is the guest's own work: a session costs an emulated one half a second.
+# Waiting is the guest's own work: a session costs an emulated one half a second. An address
+# that is tentative still does not answer.
 AWAIT = """
 await() {{ for n in $(seq 120); do "$@" && return; sleep 0.5; done; echo late: "$@"; exit 1; }}
-are() {{ [ "$(ip addr show dev $1 | sed -n 's/.*inet6\\? \\([^/]*\\).* global.*/\\1/p' | sort |
+are() {{ [ "$(ip addr show dev $1 | sed -n '/tentative/d; s/.*inet6\\? \\([^/]*\\).* global.*/\\1/p' | sort |
     tr '\\n' ' ')" = "$2" ]; }}
 {0}
 """
