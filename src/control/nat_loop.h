@@ -5,6 +5,15 @@
 #pragma once
 #include "control/instance_loop.h"
 
+/* A gateway is at home on one node of its VPC: it stays there while the node is active, has
+ * the VPC and names an underlay; then another is found, one with an uplink if there is one.
+ * '*moved': some went, came, or are nowhere now, and nodes must hear of it. */
+MUST_CHECK bool nat_find_homes(const struct pass *pass, const struct row_vpc *vpc,
+                               bool *moved, struct err *err);
+/* Whether a gateway of the VPC is at home on the node. */
+MUST_CHECK bool nat_is_on(const struct pass *pass, const char *account,
+                          const char *vpc_id, const char *node_id, bool *out,
+                          struct err *err);
 /* Gateways that are pending or deleting, of every account. */
 MUST_CHECK bool nats_pass(const struct pass *pass, const char *account, const char *id,
                           struct err *err);

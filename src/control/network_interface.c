@@ -15,8 +15,7 @@
 
 /* ---- where it is ---- */
 
-/* The underlay address of an active node; NULL: it names none. */
-static bool
+bool
 underlay_of(const struct pass *pass, const char *node_id, const char **out,
             struct err *err)
 {
@@ -30,13 +29,22 @@ underlay_of(const struct pass *pass, const char *node_id, const char **out,
     return true;
 }
 
-/* The node of the machine that has it; NULL: it is nowhere. */
+/* The node of the machine or NAT gateway that has it; NULL: it is nowhere. */
 static bool
 home_of(const struct pass *pass, const struct row_eni *eni, const char **out,
         struct err *err)
 {
     const struct row_instance *machine;
+    const struct row_nat_gateway *nat;
     *out = NULL;
+    if (str_eq(eni->type, "nat_gateway")) {
+        if (!GET(pass, nat_gateway, &nat, err, .account = eni->account,
+                 .id = eni->owner_id)) {
+            return false;
+        }
+        *out = nat && !str_empty(nat->node_id) ? nat->node_id : NULL;
+        return true;
+    }
     if (str_empty(eni->instance_id)) {
         return true;
     }

@@ -15,6 +15,9 @@
  * row_eni_gone. To be called when it changes, and when its machine moves. */
 MUST_CHECK bool interface_tell(const struct pass *pass, const char *account,
                                const char *id, struct err *err);
+/* The underlay address of an active node; NULL: it names none. */
+MUST_CHECK bool underlay_of(const struct pass *pass, const char *node_id,
+                            const char **out, struct err *err);
 /* What 'node_id' must know of the interface as a neighbour. '*wanted' is false where it is
  * at home, is nowhere, or where one of the two nodes names no underlay. */
 MUST_CHECK bool neighbour_for(const struct pass *pass, const struct row_eni *eni,

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/tlv.h"
+#include "control/nat_loop.h"
 #include "control/network_interface.h"
 #include "control/network_places.h"
 #include "control/network_plan.h"
@@ -69,13 +70,23 @@ network_pass(const struct pass *pass, const char *account, const char *id,
         return leave_everywhere(pass, id, err);
     }
     /* One from before its parts were rows gets them now. */
+    bool moved;
     if (!vpc_complete(pass->txn, pass->rng, vpc, pass->now_ns, &vpc, err) ||
-        !vpc_settle(pass, vpc, err)) {
+        !vpc_settle(pass, vpc, err) || !nat_find_homes(pass, vpc, &moved, err)) {
         return false;
     }
     AUTO(network_plan) struct network_plan plan;
     network_plan_init(&plan, pass, vpc);
     return network_plan_structure(&plan, err) && plan_everywhere(&plan, true, err);
+}
+
+/* The VPC's nodes came or went: a NAT gateway may have a home now, or need another. */
+static bool
+settle_nats(const struct pass *pass, const struct row_vpc *vpc, struct err *err)
+{
+    bool moved;
+    return nat_find_homes(pass, vpc, &moved, err) &&
+           (!moved || network_pass(pass, vpc->account, vpc->id, err));
 }
 
 bool
@@ -95,6 +106,9 @@ place_pass(const struct pass *pass, const char *vpc_id, const char *node_id,
     }
     if (!vpc) {
         return vpc_leaves(pass, vpc_id, node_id, err);
+    }
+    if (!settle_nats(pass, vpc, err)) {
+        return false;
     }
     AUTO(network_plan) struct network_plan plan;
     network_plan_init(&plan, pass, vpc);
@@ -272,8 +286,14 @@ visit_places(const struct pass *pass, const char *node_id, bool lost, struct err
     }
     for (size_t i = 0; i < list.count; i++) {
         const struct row_vpc_node *place = list.rows[i];
+        const struct row_vpc *vpc;
         if (!(lost ? vpc_leaves(pass, place->vpc_id, node_id, err)
                    : vpc_look_again(pass, place, err))) {
+            return false;
+        }
+        if (!GET(pass, vpc, &vpc, err, .account = place->account,
+                 .id = place->vpc_id) ||
+            (vpc && !settle_nats(pass, vpc, err))) {
             return false;
         }
     }

@@ -1,6 +1,7 @@
 /* network_places.c - see network_places.h. */
 #include "control/network_places.h"
 
+#include "control/nat_loop.h"
 #include "control/wants.h"
 #include "core/migration_rows.h"
 
@@ -122,13 +123,16 @@ vpc_uses(const struct pass *pass, const char *vpc_id, const char *node_id, bool 
     return *out || migration_uses(pass->txn, vpc_id, node_id, out, err);
 }
 
-/* Whether the node must have the VPC, for its own machines or for a peer's. */
+/* Whether the node must have the VPC: for its own machines or a peer's, or since a NAT
+ * gateway is at home there. */
 static bool
-node_needs(const struct pass *pass, const char *vpc_id, const char *node_id, bool *out,
+node_needs(const struct pass *pass, const struct row_vpc_node *place, bool *out,
            struct err *err)
 {
+    const char *vpc_id = place->vpc_id, *node_id = place->node_id;
     struct row_list peerings;
     if (!vpc_uses(pass, vpc_id, node_id, out, err) ||
+        (!*out && !nat_is_on(pass, place->account, vpc_id, node_id, out, err)) ||
         (!*out && !vpc_peerings(pass, vpc_id, &peerings, err))) {
         return false;
     }
@@ -239,9 +243,10 @@ static bool
 release_one(const struct pass *pass, const char *vpc_id, const char *node_id,
             struct err *err)
 {
-    bool there, needed;
-    return vpc_is_on(pass, vpc_id, node_id, &there, err) &&
-           (!there || (node_needs(pass, vpc_id, node_id, &needed, err) &&
+    const struct row_vpc_node *place;
+    bool needed;
+    return GET(pass, vpc_node, &place, err, .vpc_id = vpc_id, .node_id = node_id) &&
+           (!place || (node_needs(pass, place, &needed, err) &&
                        (needed || vpc_leaves(pass, vpc_id, node_id, err))));
 }
 

@@ -169,6 +169,11 @@ plan_nats(struct network_plan *plan, struct err *err)
     }
     for (size_t i = 0; i < list.count; i++) {
         const struct row_nat_gateway *row = list.rows[i];
+        const char *home = NULL;
+        if (!str_empty(row->node_id) &&
+            !underlay_of(plan->pass, row->node_id, &home, err)) {
+            return false;
+        }
         const struct link_nat_gateway record = {
             .id = row->id,
             .network_id = row->vpc_id,
@@ -176,6 +181,8 @@ plan_nats(struct network_plan *plan, struct err *err)
             .private_ipv4 = row->private_ip,
             .generation = 1,
             .subnet_id = row->subnet_id,
+            .vni = row->vni,
+            .node_address = home,
         };
         if (str_eq(row->state, "pending") || str_eq(row->state, "available")) {
             add_own(plan, LINK_NAT_GATEWAY, record.id, &record);

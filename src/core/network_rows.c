@@ -3,6 +3,24 @@
 
 #include "core/id.h"
 
+#define VNI_FIRST 4096
+#define VNI_LAST 0xffffff
+
+bool
+vni_take(struct txn *txn, int64_t *out, struct err *err)
+{
+    int64_t number;
+    if (!txn_next(txn, "vni", &number, err)) {
+        return false;
+    }
+    if (number > VNI_LAST - VNI_FIRST) {
+        return err_set(err, ERR_UNSUPPORTED,
+                       "This cloud has no VXLAN identifier left for one more network.");
+    }
+    *out = VNI_FIRST + number;
+    return true;
+}
+
 #define FIRST_RULE 100 /* The number of the default ACL's one entry. */
 
 /* ---- the parts ---- */

@@ -16,6 +16,10 @@
 
 /* ---- VPCs and their parts ---- */
 
+/* A VXLAN identifier that was never used: none is used twice, since a node may hold an old
+ * one still. ERR_UNSUPPORTED when all 16 million are gone. */
+MUST_CHECK bool vni_take(struct txn *txn, int64_t *out, struct err *err);
+
 /* Inserts 'vpc' with what AWS gives every new one: a main route table, a default network
  * ACL that lets all pass, and a security group named "default". 'vpc' names account, id,
  * region and block; '*out' is the row as it was put. */

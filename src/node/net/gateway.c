@@ -8,6 +8,7 @@
  * a NAT gateway each, so that packet rules can tell them apart. A peer is a pair of links
  * between two namespaces; what comes by it reaches subnets only, never a way out again. */
 #include "link/link.h"
+#include "node/net/nat_home.h"
 #include "node/net/net_parts.h"
 #include "node/net/netns.h"
 #include "node/net/routes.h"
@@ -20,7 +21,6 @@
 #define PEER4 0x64410001u    /* The other end of a peer's link. */
 #define NAT_BASE 0x64420000u
 #define NAT_MASK 0x000fffffu
-#define TABLE_FIRST 1000u
 #define ROUTES_MAX 4096
 
 struct table {
@@ -32,6 +32,7 @@ struct nat {
     char network_id[48];
     struct nat_pair pair; /* private: its next hop; public: how it speaks. */
     bool is_public;       /* Not for networks of the operator's own alone. */
+    struct nat_home home;
 };
 
 struct peering {
@@ -175,6 +176,16 @@ lead_in(struct net *net, const struct way *w, uint32_t public, struct err *err)
            routes_put(net->outside, ROUTES_MAIN, &entry, err);
 }
 
+/* It leads there no more: a gateway went home. */
+static bool
+lead_past(struct net *net, const struct way *w, uint32_t public, struct err *err)
+{
+    const struct addr_block to = {.ipv4 = public, .prefix = 32};
+    const struct route_entry entry = entry_link(&to, w->outer_index);
+    return routes_drop(net->outside, ROUTES_MAIN, &entry, err) &&
+           links_drop_neighbour(net->outside, w->outer_index, public, err);
+}
+
 /* ---- what a table says ----------------------------------------------------------------
  */
 
@@ -262,7 +273,9 @@ plan_route(struct plan *p, const struct link_route *r, const struct addr_block *
                        : entry_via(to, p->way.inner_index, GATEWAY4);
     }
     if (str_eq(r->target, "nat") && !to->is6 && nat && p->has_way) {
-        return entry_via(to, p->way.inner_index, nat->pair.private);
+        bool away = nat_home_is_elsewhere(p->net, &nat->home);
+        return entry_via(to, away ? nat->home.index : p->way.inner_index,
+                         nat->pair.private);
     }
     if (str_eq(r->target, "peering") && (index = peer_index(p, r->target_id)) > 0) {
         return to->is6 ? entry_via6(to, index, r->target) : entry_via(to, index, PEER4);
@@ -282,8 +295,8 @@ table_apply(struct plan *p, const struct link_route_table *table, struct err *er
             plan_put(p, plan_route(p, r, &to));
         }
     }
-    uint32_t number = TABLE_FIRST + addr_number(table->id) % (UINT32_MAX - TABLE_FIRST);
-    return routes_set(p->network->links, number, p->list.items, p->list.count, err);
+    return routes_set(p->network->links, GATEWAY_TABLE(table->id), p->list.items,
+                      p->list.count, err);
 }
 
 static bool
@@ -293,10 +306,7 @@ rules_set(struct net *net, struct network *network, struct err *err)
     void *value;
     for (size_t it = 0; map_next(net->subnets, &it, &id, &value);) {
         const struct subnet *s = value;
-        uint32_t number = s->route_table[0] == '\0'
-                              ? 0
-                              : TABLE_FIRST + addr_number(s->route_table) %
-                                                  (UINT32_MAX - TABLE_FIRST);
+        uint32_t number = s->route_table[0] == '\0' ? 0 : GATEWAY_TABLE(s->route_table);
         if (s->network == network &&
             !routes_rule(network->links, s->bridge, number, err)) {
             return false;
@@ -345,6 +355,12 @@ gateway_keeps(const struct net *net, const struct network *network, const char *
             }
         }
     }
+    for (size_t it = 0; map_next(net->nats, &it, &id, &value);) {
+        const struct nat *nat = value;
+        if (str_eq(nat->network_id, network->id) && str_eq(nat->home.link, link)) {
+            return nat->home.index > 0;
+        }
+    }
     return false;
 }
 
@@ -365,11 +381,17 @@ lead_all_in(struct net *net, struct network *network, const struct way *w,
         }
     }
     for (size_t it = 0; map_next(net->nats, &it, &id, &value);) {
-        const struct nat *nat = value;
-        if (str_eq(nat->network_id, network->id) &&
-            (!links_neighbour(network->links, w->inner_index, nat->pair.private,
-                              w->outer_mac, err) ||
-             !lead_in(net, w, nat->pair.public, err))) {
+        struct nat *nat = value;
+        if (!str_eq(nat->network_id, network->id)) {
+            continue;
+        }
+        if (!nat_home_make(net, network, &nat->home, nat->pair.private, w->inner_index,
+                           err) ||
+            !links_neighbour(network->links, w->inner_index, nat->pair.private,
+                             w->outer_mac, err) ||
+            !(nat_home_is_elsewhere(net, &nat->home)
+                  ? lead_past(net, w, nat->pair.public, err)
+                  : lead_in(net, w, nat->pair.public, err))) {
             return false;
         }
     }
@@ -426,7 +448,7 @@ gateway_each_public(const struct net *net, void (*fn)(void *ctx, uint32_t ipv4),
     void *value;
     for (size_t it = 0; map_next(net->nats, &it, &id, &value);) {
         const struct nat *nat = value;
-        if (nat->is_public) {
+        if (nat->is_public && !nat_home_is_elsewhere(net, &nat->home)) {
             fn(ctx, nat->pair.public);
         }
     }
@@ -512,12 +534,17 @@ gateway_want_nat(struct net *net, const void *record, struct err *err)
     if (!network) {
         return false;
     }
+    struct nat_home home;
     if (!addr_id_ok(want->id) || !addr_parse_ipv4(speaks, &pair.public)) {
         return err_set(err, ERR_INVALID, "NAT gateway: bad id or address");
+    }
+    if (!nat_home_read(net, want, &home, err)) {
+        return false;
     }
     struct nat *nat = xcalloc(1, sizeof *nat);
     nat->pair = pair;
     nat->is_public = !str_empty(want->public_ipv4);
+    nat->home = home;
     (void)snprintf(nat->network_id, sizeof nat->network_id, "%.47s", want->network_id);
     map_put(net->nats, want->id, nat);
     network->routes_dirty = true;
@@ -579,8 +606,8 @@ gateway_want_peering(struct net *net, const void *record, struct err *err)
     return network_flush(net, sides[0], err) && network_flush(net, sides[1], err);
 }
 
-static bool
-flush_all(struct net *net, struct err *err)
+bool
+gateway_redo(struct net *net, struct err *err)
 {
     const char *id;
     void *value;
@@ -606,12 +633,14 @@ gateway_drop(struct net *net, int kind, const char *id, struct err *err)
     }
     struct elem e = elem_in(NFPROTO_INET, "nats");
     elem_key_ipv4(&e, nat ? nat->pair.private : 0);
-    if (nat && network && !elems_del(network->elems, &e, 1, err)) {
+    if (nat && network &&
+        (!elems_del(network->elems, &e, 1, err) ||
+         !nat_home_drop(network, &nat->home, err))) {
         return err_wrap(err, "NAT gateway %s", id);
     }
     map_del(kind == LINK_PEERING       ? net->peerings
             : kind == LINK_NAT_GATEWAY ? net->nats
                                        : net->tables,
             id);
-    return flush_all(net, err);
+    return gateway_redo(net, err);
 }

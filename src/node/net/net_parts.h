@@ -144,7 +144,13 @@ MUST_CHECK bool remote_hide(struct net *net, const char *id, struct err *err);
 MUST_CHECK bool remote_show(struct net *net, const char *id, struct err *err);
 void remote_each_elem(const struct net *net, const struct network *network,
                       policy_elem_fn *fn, void *ctx);
-/* gateway.c: routes, and the ways out of a network. */
+/* gateway.c: routes, and the ways out of a network. A route table, or a NAT gateway, has a
+ * table of the kernel's. */
+#define GATEWAY_TABLE_FIRST 1000u
+#define GATEWAY_TABLE(id) \
+    (GATEWAY_TABLE_FIRST + addr_number(id) % (UINT32_MAX - GATEWAY_TABLE_FIRST))
+/* The underlay came or went: ways that lead over it are made anew. */
+MUST_CHECK bool gateway_redo(struct net *net, struct err *err);
 void gateway_name(const struct net *net, char out[ADDR_NS_LEN]);
 void gateway_open(struct net *net);
 void gateway_close(struct net *net);

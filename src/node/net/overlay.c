@@ -7,17 +7,23 @@
 #include <netlink/route/link/vxlan.h>
 
 static bool
-set_up(struct rtnl_link *link, const char *name, uint32_t vni,
+set_up(struct rtnl_link *link, const struct overlay_link *device,
        const struct overlay *overlay, int ns_fd)
 {
     AUTO(nladdr) struct nl_addr *local = links_addr4(overlay->local, 32);
-    if (!local) {
+    AUTO(nladdr)
+    struct nl_addr *mac =
+        device->mac ? nl_addr_build(AF_LLC, (void *)(uintptr_t)device->mac, 6) : NULL;
+    if (!local || (device->mac && !mac)) {
         return false;
     }
-    rtnl_link_set_name(link, name);
+    if (mac) {
+        rtnl_link_set_addr(link, mac);
+    }
+    rtnl_link_set_name(link, device->name);
     rtnl_link_set_ns_fd(link, ns_fd);
     rtnl_link_set_mtu(link, (unsigned)overlay->mtu);
-    return rtnl_link_vxlan_set_id(link, vni) == 0 &&
+    return rtnl_link_vxlan_set_id(link, device->vni) == 0 &&
            rtnl_link_vxlan_set_local(link, local) == 0 &&
            rtnl_link_vxlan_set_port(link, (uint16_t)overlay->udp_port) == 0 &&
            rtnl_link_vxlan_set_learning(link, 0) == 0 &&
@@ -25,19 +31,20 @@ set_up(struct rtnl_link *link, const char *name, uint32_t vni,
 }
 
 bool
-overlay_device(struct links *underlay, int vpc_ns_fd, const char *name, uint32_t vni,
+overlay_device(struct links *underlay, int vpc_ns_fd, const struct overlay_link *device,
                const struct overlay *overlay, struct err *err)
 {
     AUTO(rtlink) struct rtnl_link *link = rtnl_link_vxlan_alloc();
-    if (!link || !set_up(link, name, vni, overlay, vpc_ns_fd)) {
-        return err_set(err, ERR_SYSTEM, "VXLAN %s: out of memory", name);
+    if (!link || !set_up(link, device, overlay, vpc_ns_fd)) {
+        return err_set(err, ERR_SYSTEM, "VXLAN %s: out of memory", device->name);
     }
     int rc = rtnl_link_add(underlay->sock, link, NLM_F_CREATE | NLM_F_EXCL);
-    return rc < 0 && rc != -NLE_EXIST ? links_fail(err, rc, name) : true;
+    return rc < 0 && rc != -NLE_EXIST ? links_fail(err, rc, device->name) : true;
 }
 
 static bool
-same_device(struct rtnl_link *link, uint32_t vni, const struct overlay *overlay)
+same_device(struct rtnl_link *link, const struct overlay_link *device,
+            const struct overlay *overlay)
 {
     AUTO(nladdr) struct nl_addr *wanted = links_addr4(overlay->local, 32);
     struct nl_addr *address = NULL;
@@ -46,25 +53,29 @@ same_device(struct rtnl_link *link, uint32_t vni, const struct overlay *overlay)
         return false;
     }
     AUTO(nladdr) struct nl_addr *local = address;
-    return wanted && rtnl_link_vxlan_get_id(link, &id) == 0 && id == vni &&
-           rtnl_link_vxlan_get_port(link, &port) == 0 &&
+    struct nl_addr *mac = rtnl_link_get_addr(link);
+    bool same_mac =
+        !device->mac || (mac && nl_addr_get_len(mac) == 6 &&
+                         memcmp(nl_addr_get_binary_addr(mac), device->mac, 6) == 0);
+    return wanted && same_mac && rtnl_link_vxlan_get_id(link, &id) == 0 &&
+           id == device->vni && rtnl_link_vxlan_get_port(link, &port) == 0 &&
            port == (uint32_t)overlay->udp_port && nl_addr_cmp(local, wanted) == 0;
 }
 
 bool
-overlay_drop_stale(struct links *links, const char *name, uint32_t vni,
+overlay_drop_stale(struct links *links, const struct overlay_link *device,
                    const struct overlay *overlay, struct err *err)
 {
     struct rtnl_link *got = NULL;
-    int rc = rtnl_link_get_kernel(links->sock, 0, name, &got);
+    int rc = rtnl_link_get_kernel(links->sock, 0, device->name, &got);
     AUTO(rtlink) struct rtnl_link *link = got;
     if (rc == -NLE_OBJ_NOTFOUND || rc == -NLE_NODEV) {
         return true;
     }
     if (rc < 0) {
-        return links_fail(err, rc, name);
+        return links_fail(err, rc, device->name);
     }
-    return same_device(link, vni, overlay) || links_drop(links, name, err);
+    return same_device(link, device, overlay) || links_drop(links, device->name, err);
 }
 
 /* An entry of the device itself, not of its bridge. */

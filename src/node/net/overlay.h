@@ -15,13 +15,20 @@ struct overlay {
     int mtu;
 };
 
+struct overlay_link {
+    const char *name;
+    uint32_t vni;
+    const uint8_t *mac; /* NULL: any. */
+};
+
 /* Made through 'underlay' (a socket in the underlay's namespace) straight into the VPC's. */
-MUST_CHECK bool overlay_device(struct links *underlay, int vpc_ns_fd, const char *name,
-                               uint32_t vni, const struct overlay *overlay,
-                               struct err *err);
+MUST_CHECK bool overlay_device(struct links *underlay, int vpc_ns_fd,
+                               const struct overlay_link *device,
+                               const struct overlay *overlay, struct err *err);
 /* Removes the device in the VPC's namespace if it is there from before and was made for
- * another address, port or number: those never change. */
-MUST_CHECK bool overlay_drop_stale(struct links *links, const char *name, uint32_t vni,
+ * another MAC, address, port or number. */
+MUST_CHECK bool overlay_drop_stale(struct links *links,
+                                   const struct overlay_link *device,
                                    const struct overlay *overlay, struct err *err);
 /* Frames to 'mac' go to the node at 'node'. 'index' is of the device, in 'links'. */
 MUST_CHECK bool overlay_forward(struct links *links, int index, const uint8_t mac[6],

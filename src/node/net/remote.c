@@ -183,11 +183,11 @@ remote_subnet(struct net *net, struct subnet *s, struct err *err)
     }
     addr_link_name(net->cloud_id, RULES_VXLAN, s->id, s->vxlan);
     device_elems(s, elems);
+    const struct overlay_link device = {.name = s->vxlan, .vni = s->vni};
     int index;
     if (!elems_add(network->elems, elems, 2, err) ||
-        !overlay_drop_stale(network->links, s->vxlan, s->vni, &net->overlay, err) ||
-        !overlay_device(net->underlay, network->ns_fd, s->vxlan, s->vni, &net->overlay,
-                        err) ||
+        !overlay_drop_stale(network->links, &device, &net->overlay, err) ||
+        !overlay_device(net->underlay, network->ns_fd, &device, &net->overlay, err) ||
         !links_find(network->links, s->vxlan, &index, err) ||
         !links_enslave(network->links, index, s->bridge_index, VXLAN_MTU, err) ||
         !links_trust(network->links, index, err) ||
@@ -241,7 +241,7 @@ remote_want_underlay(struct net *net, const void *record, struct err *err)
     }
     net->overlay = overlay;
     peers_tell(net, peers, want->peers.count);
-    return guard(net, err) && each_subnet(net, err);
+    return guard(net, err) && each_subnet(net, err) && gateway_redo(net, err);
 }
 
 /* The devices go; so does the guard, since nobody listens any more. */
@@ -265,7 +265,7 @@ remote_drop_underlay(struct net *net, struct err *err)
     }
     peers_tell(net, NULL, 0);
     net->overlay = (struct overlay){0};
-    return overlay_unguard(net->cloud_id, err);
+    return gateway_redo(net, err) && overlay_unguard(net->cloud_id, err);
 }
 
 /* ---- interfaces elsewhere -------------------------------------------------------------

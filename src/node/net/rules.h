@@ -21,6 +21,7 @@
 #define RULES_VXLAN "mv"   /* ...of VXLAN devices... */
 #define RULES_OUTSIDE "mu" /* ...of the way to the internet gateway... */
 #define RULES_IFB "mi"     /* ...of what shapes a port... */
+#define RULES_NAT "mn"     /* ...of the way to a NAT gateway on another node... */
 #define RULES_PEER "mp"    /* ...and of the way to a peer. */
 
 /* Marks that are no port's. */

@@ -4,7 +4,6 @@
 #define DEFAULT_VPC_CIDR "172.31.0.0/16"
 #define DEFAULT_SUBNET_BITS 20
 /* VXLAN identifiers below this are left to the operator's own networks. */
-#define FIRST_VNI 4096
 
 static bool
 find(struct call *call, const char *account, const char *region,
@@ -23,17 +22,6 @@ bool
 default_vpc_find(struct call *call, const char **out_vpc_id, struct err *err)
 {
     return find(call, call->account, call->region, out_vpc_id, err);
-}
-
-bool
-vni_next(struct call *call, int64_t *out, struct err *err)
-{
-    int64_t number;
-    if (!txn_next(call->txn, "vni", &number, err)) {
-        return false;
-    }
-    *out = FIRST_VNI + number;
-    return true;
 }
 
 /* One /20 in each zone, from the VPC's start. */
@@ -62,7 +50,7 @@ make_subnets(struct call *call, const struct row_vpc *vpc, struct err *err)
             .map_public_ip = true,
             .created_at = call->now_ns,
         };
-        if (!vni_next(call, &subnet.vni, err) ||
+        if (!vni_take(call->txn, &subnet.vni, err) ||
             !subnet_add(call->txn, call->rng, &subnet, err)) {
             return false;
         }
@@ -87,7 +75,7 @@ make(struct call *call, const char *account, const char *region, const char **ou
         .account = account, .region = region, .vpc_id = vpc.id};
     const struct row_vpc *made;
     *out_id = vpc.id;
-    return vni_next(call, &vpc.vni, err) &&
+    return vni_take(call->txn, &vpc.vni, err) &&
            dhcp_default(call->txn, call->rng, account, region, call->now_ns,
                         &vpc.dhcp_options_id, err) &&
            vpc_add(call->txn, call->rng, &vpc, &made, err) &&

@@ -127,8 +127,6 @@ MUST_CHECK bool tags_shown(struct call *call, const char *id, struct tag_set *ou
 
 /* ---- VPCs ---- */
 
-/* A VXLAN identifier that was never used. */
-MUST_CHECK bool vni_next(struct call *call, int64_t *out, struct err *err);
 /* The default VPC anew, for an account that has none. */
 MUST_CHECK bool default_vpc_make(struct call *call, const char **out_id,
                                  struct err *err);

@@ -283,7 +283,7 @@ ec2_create_subnet(struct call *call, const struct ec2_create_subnet_request *in,
         subnet.block6_association_id =
             id_new(call->arena, call->rng, "subnet-cidr-assoc");
     }
-    return vni_next(call, &subnet.vni, err) &&
+    return vni_take(call->txn, &subnet.vni, err) &&
            subnet_add(call->txn, call->rng, &subnet, err) &&
            vpc_touch(call, subnet.vpc_id, err) &&
            new_tags_put(call, &kind_subnet, in->tag_specifications.items,
@@ -362,7 +362,7 @@ ec2_create_default_subnet(struct call *call,
            zone_find(call, in->availability_zone, NULL, &subnet.zone, err) &&
            check_zone_without(call, vpc, subnet.zone, err) &&
            free_part(call, vpc, &subnet.cidr, err) && dry_run_check(in->dry_run, err) &&
-           vni_next(call, &subnet.vni, err) &&
+           vni_take(call->txn, &subnet.vni, err) &&
            subnet_add(call->txn, call->rng, &subnet, err) &&
            vpc_touch(call, subnet.vpc_id, err) &&
            answer(call, subnet.id, &out->subnet, err);

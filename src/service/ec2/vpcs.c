@@ -218,7 +218,7 @@ ec2_create_vpc(struct call *call, const struct ec2_create_vpc_request *in,
     };
     struct row_cidr_block block6;
     if (!check_new(call, in, &vpc.cidr, err) || !dry_run_check(in->dry_run, err) ||
-        !vni_next(call, &vpc.vni, err)) {
+        !vni_take(call->txn, &vpc.vni, err)) {
         return false;
     }
     if (in->amazon_provided_ipv6_cidr_block) {

@@ -421,6 +421,62 @@ TEST(peers_are_on_the_nodes_of_both)
 }
 
 static bool
+put_nat(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const struct row_nat_gateway nat = {
+        .account = ACCOUNT, .id = "nat-1", .vpc_id = "vpc-1", .subnet_id = "subnet-vpc-1",
+        .state = "available", .eni_id = "eni-nat", .region = "us-east-1",
+        .private_ip = "10.0.0.9", .public_ip = "203.0.113.9"};
+    const struct row_eni eni = {.account = ACCOUNT, .id = "eni-nat", .vpc_id = "vpc-1",
+                                .subnet_id = "subnet-vpc-1", .mac = "02:00:00:00:00:09",
+                                .ipv4 = "10.0.0.9", .type = "nat_gateway",
+                                .owner_id = "nat-1", .region = "us-east-1"};
+    return row_put(pass->txn, &row_nat_gateway_type, &nat, err) &&
+           row_put(pass->txn, &row_eni_type, &eni, err) &&
+           network_pass(pass, ACCOUNT, "vpc-1", err);
+}
+
+static bool
+end_nat(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const struct row_nat_gateway key = {.account = ACCOUNT, .id = "nat-1"};
+    const struct row_vpc vpc = {.account = ACCOUNT, .id = "vpc-1"};
+    const void *row;
+    if (!row_get(pass->txn, &row_nat_gateway_type, &key, &row, err)) {
+        return false;
+    }
+    struct row_nat_gateway next = *(const struct row_nat_gateway *)row;
+    next.state = "deleted";
+    return row_put(pass->txn, &row_nat_gateway_type, &next, err) &&
+           network_release(pass, next.node_id, &vpc, err);
+}
+
+TEST(nat_gateway_is_at_home_on_one_node_and_moves_when_it_is_lost)
+{
+    struct stage s;
+    two_nodes(&s);
+    node(&s, C, "active", NULL);
+    launch(&s, "3", C, "vpc-1"); /* No underlay, no home: each node does it by itself. */
+    stage_run(&s, put_nat, NULL);
+    CHECK_EQ(wants(&s, C, LINK_NAT_GATEWAY, "nat-1"), 1);
+    CHECK_EQ(wants(&s, C, LINK_NEIGHBOUR, NULL), 0);
+    launch(&s, "1", A, "vpc-1");
+    launch(&s, "2", B, "vpc-1");
+    CHECK_STR(home_told(&s, B, "eni-nat"), "192.168.0.1");
+    CHECK_STR(home_told(&s, A, "eni-nat"), "nowhere");
+    stage_run(&s, take_machine, "1"); /* It stays, and so does the VPC. */
+    CHECK_STR(home_told(&s, B, "eni-nat"), "192.168.0.1");
+    CHECK_EQ(wants(&s, A, LINK_NAT_GATEWAY, "nat-1"), 1);
+    node(&s, A, "revoked", NULL);
+    CHECK_STR(home_told(&s, B, "eni-nat"), "nowhere");
+    stage_run(&s, take_machine, "2"); /* Its new home is B. */
+    CHECK_EQ(wants(&s, B, LINK_NETWORK, "vpc-1"), 1);
+    stage_run(&s, end_nat, NULL);
+    CHECK_EQ(wants(&s, B, LINK_NETWORK, "vpc-1"), 0);
+    stage_close(&s);
+}
+
+static bool
 drop_group(struct pass *pass, void *ctx UNUSED, struct err *err)
 {
     const struct row_security_group key = {.account = ACCOUNT, .id = "sg2-vpc-1"};
