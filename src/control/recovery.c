@@ -9,7 +9,7 @@
 #include "control/wants.h"
 #include "core/id.h"
 #include "core/instance_rows.h"
-#include "core/pool.h"
+#include "core/places.h"
 #include "core/root_volume.h"
 #include "link/overhead.h"
 
@@ -103,33 +103,46 @@ is_lost(const struct pass *pass, const struct row_instance *i, bool *out,
 
 /* ---- where to -------------------------------------------------------------------- */
 
-/* '*out_found' false: nowhere, for now. */
+/* As its placement group, tenancy and type allow; '*out_found' false: nowhere, for now. */
 static bool
 choose_node(const struct pass *pass, const struct row_instance *i, int64_t disk_bytes,
             struct pool_pick *out, bool *out_found, struct err *err)
 {
-    int64_t set = pass->config->emulator_overhead_bytes;
-    size_t found;
-    struct placement_ask ask = {
+    struct place_terms terms;
+    struct places_found found;
+    struct place_want want = {
+        .account = i->account,
         .region = i->region,
         .zone = i->zone,
-        .account = i->account,
-        .avoid = {&i->node_id, 1},
-        .claim = {.vcpus = i->vcpus,
-                  .memory_bytes = i->memory_bytes,
-                  .disk_bytes = disk_bytes,
-                  .machines = 1},
+        .terms = &terms,
+        .type = config_type(pass->config, i->type),
+        .vcpus = i->vcpus,
+        .memory_bytes = i->memory_bytes,
+        .disk_bytes = disk_bytes,
+        .instance_id = i->id,
+        .not_node = i->node_id,
+        .count = 1,
     };
-    for (int class = 0; class < PLACEMENT_CLASSES; class ++) {
-        ask.overhead_bytes[class] =
-            set ? set
-                : overhead_bytes(class == PLACEMENT_KVM, i->memory_bytes, i->vcpus);
-    }
-    if (!pool_place(pass->pool, pass->txn, pass->config, &ask, false, 1, out, &found,
-                    err)) {
+    overhead_by_kind(pass->config->emulator_overhead_bytes, i->memory_bytes, i->vcpus,
+                     want.overhead_bytes);
+    if (!place_terms_of(pass->txn, i, &terms, err)) {
         return false;
     }
-    *out_found = found > 0;
+    if (!places_find(pass->pool, pass->txn, pass->config, &want, &found, err)) {
+        /* What its group or host says today is a reason to wait, not to fail. */
+        bool waits = err->code == ERR_PLACEMENT_GROUP_IN_USE ||
+                     err->code == ERR_HOST_CONFIGURATION ||
+                     err->code == ERR_INSTANCE_LIMIT;
+        if (waits) {
+            err_clear(err);
+            *out_found = false;
+        }
+        return waits;
+    }
+    *out_found = found.count > 0;
+    if (found.count > 0) {
+        *out = found.picks[0];
+    }
     return true;
 }
 

@@ -12,10 +12,10 @@
 #include "core/instance_rows.h"
 
 /* What a processor means on a host. */
-enum placement_class {
-    PLACEMENT_TCG, /* Emulated: a share of a processor, no promise of speed. */
-    PLACEMENT_KVM,
-    PLACEMENT_CLASSES,
+enum placement_class {                /* As overhead_by_kind() counts. */
+                       PLACEMENT_TCG, /* Emulated: a share of a processor, no promise of speed. */
+                       PLACEMENT_KVM,
+                       PLACEMENT_CLASSES,
 };
 
 /* Why a host does not take a machine; the first that holds, in this order. */

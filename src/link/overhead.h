@@ -13,3 +13,5 @@ int64_t overhead_translated_bytes(int64_t guest_bytes);
 /* What a guest's process may need beyond the guest's own memory; 'kvm': the processor
  * runs it, not emulation. */
 int64_t overhead_bytes(bool kvm, int64_t guest_bytes, int64_t vcpus);
+/* Both kinds of it, emulated first; 'set' where the operator has set it (not 0). */
+void overhead_by_kind(int64_t set, int64_t guest_bytes, int64_t vcpus, int64_t out[2]);

@@ -75,7 +75,7 @@ find_hosts(struct call *call, const struct row_dedicated_host *like, size_t quan
     };
     size_t count;
     if (type) {
-        placement_ask_type(call, type, &ask);
+        places_ask_type(call->config, type, &ask);
     }
     placement_ask_machine(call, type ? type->vcpus : 1,
                           type ? type->memory_bytes : (int64_t)MIB, &ask);

@@ -368,7 +368,7 @@ make_instance(struct call *call, const struct launch *l, const struct launch_pla
     describe_instance(call, l, &inst);
     inst.claim_memory_bytes = p->picks[index].memory_bytes;
     inst.partition = p->partitions[index];
-    return host_of_node(call, &inst, err) && member_put(call, &inst, err) &&
+    return host_of_node(call->txn, &inst, err) && member_put(call, &inst, err) &&
            instance_add(call->txn, &inst, NULL, err) &&
            tag_specs_put(call, l->in->tag_specifications.items,
                          l->in->tag_specifications.count, "instance", m->instance_id,

@@ -83,10 +83,10 @@ start_one(struct call *call, const struct row_instance *inst, struct err *err)
     struct row_instance next = *inst;
     struct place_terms terms;
     struct places_found found;
-    if (!place_terms_of(call, inst, &terms, err)) {
+    if (!place_terms_of(call->txn, inst, &terms, err)) {
         return false;
     }
-    const struct place_want ask = {
+    struct place_want ask = {
         .terms = &terms,
         .type = config_type(call->config, inst->type),
         .zone = inst->zone,
@@ -96,7 +96,8 @@ start_one(struct call *call, const struct row_instance *inst, struct err *err)
         .node_id = str_empty(inst->node_id) ? NULL : inst->node_id,
         .count = 1,
     };
-    if (!places_find(call, &ask, &found, err)) {
+    place_want_fill(call, &ask);
+    if (!places_find(call->pool, call->txn, call->config, &ask, &found, err)) {
         return false;
     }
     if (found.count == 0) {
@@ -105,7 +106,7 @@ start_one(struct call *call, const struct row_instance *inst, struct err *err)
     next.node_id = found.picks[0].node_id;
     next.claim_memory_bytes = found.picks[0].memory_bytes;
     next.partition = found.partitions[0];
-    if (!host_of_node(call, &next, err)) {
+    if (!host_of_node(call->txn, &next, err)) {
         return false;
     }
     const struct row_instance *now = &next;

@@ -40,7 +40,7 @@ launch_choose_nodes(struct call *call, const struct launch *l, int64_t want,
     err_clear(&why);
     bool asked = false;
     for (size_t i = 0; i < l->net.subnet_count && out->count < (size_t)want; i++) {
-        const struct place_want ask = {
+        struct place_want ask = {
             .terms = &l->terms,
             .type = l->type,
             .zone = subnets[i]->zone,
@@ -49,7 +49,8 @@ launch_choose_nodes(struct call *call, const struct launch *l, int64_t want,
             .disk_bytes = l->disk.size_gib * (int64_t)GIB,
             .count = (size_t)want,
         };
-        if (!places_find(call, &ask, &found, err)) {
+        place_want_fill(call, &ask);
+        if (!places_find(call->pool, call->txn, call->config, &ask, &found, err)) {
             if (!only_this_zone(err->code)) {
                 return false;
             }

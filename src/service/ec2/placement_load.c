@@ -3,27 +3,23 @@
 #include "link/overhead.h"
 
 void
-placement_ask_machine(struct call *call, int64_t vcpus, int64_t memory_bytes,
-                      struct placement_ask *ask)
+place_want_fill(struct call *call, struct place_want *want)
 {
-    int64_t set = call->config->emulator_overhead_bytes;
-    ask->claim.vcpus = vcpus;
-    ask->claim.memory_bytes = memory_bytes;
-    ask->claim.machines = 1;
-    for (int class = 0; class < PLACEMENT_CLASSES; class ++) {
-        ask->overhead_bytes[class] =
-            set ? set : overhead_bytes(class == PLACEMENT_KVM, memory_bytes, vcpus);
-    }
+    want->account = call->account;
+    want->region = call->region;
+    overhead_by_kind(call->config->emulator_overhead_bytes, want->memory_bytes,
+                     want->vcpus, want->overhead_bytes);
 }
 
 void
-placement_ask_type(struct call *call, const struct instance_type *type,
-                   struct placement_ask *ask)
+placement_ask_machine(struct call *call, int64_t vcpus, int64_t memory_bytes,
+                      struct placement_ask *ask)
 {
-    int64_t percent = call->config->speed_percent ? call->config->speed_percent : 100;
-    ask->speed = type->promised_speed * percent / 100;
-    ask->features =
-        (struct placement_words){type->features.items, type->features.count};
+    ask->claim.vcpus = vcpus;
+    ask->claim.memory_bytes = memory_bytes;
+    ask->claim.machines = 1;
+    overhead_by_kind(call->config->emulator_overhead_bytes, memory_bytes, vcpus,
+                     ask->overhead_bytes);
 }
 
 /* For operators; a reason that cannot be found out is no reason to answer otherwise. */

@@ -134,24 +134,3 @@ place_terms_read(struct call *call, const struct ec2_placement *in, const char *
     }
     return read_group(call, in, out, err) && read_host(call, in, out, err);
 }
-
-bool
-place_terms_of(struct call *call, const struct row_instance *inst,
-               struct place_terms *out, struct err *err)
-{
-    const struct row_placement_group key = {.account = inst->account,
-                                            .id = inst->placement_group_id};
-    const void *group = NULL;
-    if (!str_empty(key.id) &&
-        !row_get(call->txn, &row_placement_group_type, &key, &group, err)) {
-        return false;
-    }
-    *out = (struct place_terms){
-        .group = group,
-        .partition = inst->partition,
-        .tenancy = str_empty(inst->tenancy) ? "default" : inst->tenancy,
-        .host_id = str_eq(inst->affinity, "host") ? inst->host_id : NULL,
-        .affinity = str_empty(inst->affinity) ? NULL : inst->affinity,
-    };
-    return true;
-}

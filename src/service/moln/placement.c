@@ -21,7 +21,7 @@ read_ask(struct call *call, const struct moln_explain_placement_request *in,
         .tenancy =
             str_eq(in->tenancy, "dedicated") ? PLACEMENT_DEDICATED : PLACEMENT_DEFAULT,
     };
-    placement_ask_type(call, type, out);
+    places_ask_type(call->config, type, out);
     placement_ask_machine(call, type->vcpus, type->memory_bytes, out);
     return true;
 }

@@ -1,11 +1,10 @@
-/* placement_find.c - places for instances, as their groups and hosts allow.
+/* places.c - see places.h.
  *
  * A group's members say which hosts, and what fails with them (a rack, or the host
  * itself), are taken: a spread group's next instance keeps off all of them; a partition's
  * keeps off those of the other partitions, and likes its own; a cluster's stays in the
  * segment of the first and likes the hosts of the others. */
-#include "service/ec2/network.h"
-#include "service/ec2/placement_load.h"
+#include "core/places.h"
 
 #define SPREAD_MAX 7 /* Running at once, of a group in a zone. */
 #define PARTITIONS_MAX 7
@@ -18,7 +17,8 @@ struct part {
 };
 
 struct finding {
-    struct call *call;
+    struct txn *txn;
+    struct arena *arena;
     const struct place_want *want;
     struct part parts[PARTITIONS_MAX + 1]; /* [0]: what has no partition. */
     const char *segment;
@@ -73,11 +73,11 @@ member_add(struct finding *f, const struct row_instance *inst, struct err *err)
     if (str_empty(inst->node_id)) {
         return true;
     }
-    if (!row_get(f->call->txn, &row_node_type, &key, &row, err)) {
+    if (!row_get(f->txn, &row_node_type, &key, &row, err)) {
         return false;
     }
     const struct row_node *node = row;
-    part_add(f->call->arena, part, inst->node_id,
+    part_add(f->arena, part, inst->node_id,
              domain_of(group, inst->node_id, node ? node->rack : NULL));
     if (node && !str_empty(node->segment)) {
         f->segment = node->segment;
@@ -88,22 +88,22 @@ member_add(struct finding *f, const struct row_instance *inst, struct err *err)
 static bool
 members_load(struct finding *f, struct err *err)
 {
-    struct call *call = f->call;
-    const struct row_placement_member prefix = {.account = call->account,
+    const struct row_placement_member prefix = {.account = f->want->account,
                                                 .group_id = f->want->terms->group->id};
     struct row_list list;
-    if (!rows_by(call, &row_placement_member_type, NULL, 2, &prefix, &list, err)) {
+    const struct row_query query = {.prefix = &prefix, .prefix_fields = 2};
+    if (!row_list(f->txn, &row_placement_member_type, &query, &list, err)) {
         return false;
     }
     for (size_t i = 0; i < list.count; i++) {
         const struct row_placement_member *member = list.rows[i];
-        const struct row_instance key = {.account = call->account,
+        const struct row_instance key = {.account = f->want->account,
                                          .id = member->instance_id};
         const void *inst;
         if (str_eq(member->instance_id, f->want->instance_id)) {
             continue;
         }
-        if (!row_get(call->txn, &row_instance_type, &key, &inst, err) ||
+        if (!row_get(f->txn, &row_instance_type, &key, &inst, err) ||
             (inst && !member_add(f, inst, err))) {
             return false;
         }
@@ -118,7 +118,7 @@ next_in_spread(void *ctx, size_t index UNUSED, const struct placement_host *last
                struct placement_ask *ask)
 {
     struct finding *f = ctx;
-    struct arena *arena = f->call->arena;
+    struct arena *arena = f->arena;
     if (last) {
         const char *domain = domain_of(f->want->terms->group, last->id, last->rack);
         placement_words_add(arena, &ask->avoid, arena_strdup(arena, domain));
@@ -129,7 +129,7 @@ static void
 next_in_cluster(void *ctx, size_t index UNUSED, const struct placement_host *last,
                 struct placement_ask *ask)
 {
-    struct arena *arena = ((struct finding *)ctx)->call->arena;
+    struct arena *arena = ((struct finding *)ctx)->arena;
     if (last && !placement_words_have(ask->prefer, last->id)) {
         placement_words_add(arena, &ask->prefer, arena_strdup(arena, last->id));
         ask->segment = str_empty(last->segment) ? ask->segment
@@ -153,7 +153,7 @@ next_in_partition(void *ctx, size_t index, const struct placement_host *last,
                   struct placement_ask *ask)
 {
     struct finding *f = ctx;
-    struct arena *arena = f->call->arena;
+    struct arena *arena = f->arena;
     const struct place_terms *terms = f->want->terms;
     if (last) {
         const char *domain = domain_of(terms->group, last->id, last->rack);
@@ -164,7 +164,10 @@ next_in_partition(void *ctx, size_t index, const struct placement_host *last,
     f->parts[own].count++;
     f->partitions[index] = own;
     ask->prefer = f->parts[own].nodes;
-    ask->avoid.count = 0;
+    ask->avoid = (struct placement_words){0};
+    if (f->want->not_node) {
+        placement_words_add(arena, &ask->avoid, f->want->not_node);
+    }
     for (int64_t p = 1; p <= PARTITIONS_MAX; p++) {
         for (size_t i = 0; p != own && i < f->parts[p].domains.count; i++) {
             placement_words_add(arena, &ask->avoid, f->parts[p].domains.items[i]);
@@ -225,14 +228,15 @@ host_serves(const struct row_dedicated_host *host, const struct place_want *want
 static bool
 use_hosts(struct finding *f, struct placement_ask *ask, struct err *err)
 {
-    struct call *call = f->call;
     const struct place_terms *terms = f->want->terms;
-    const struct row_dedicated_host prefix = {.account = call->account,
-                                              .region = call->region};
+    const struct row_dedicated_host prefix = {.account = f->want->account,
+                                              .region = f->want->region};
+    const struct row_query query = {
+        .index = "by_region", .prefix = &prefix, .prefix_fields = 2};
     struct row_list list;
     ask->tenancy = PLACEMENT_HOST;
     ask->host_id = terms->host_id;
-    if (!rows_by(call, &row_dedicated_host_type, "by_region", 2, &prefix, &list, err)) {
+    if (!row_list(f->txn, &row_dedicated_host_type, &query, &list, err)) {
         return false;
     }
     for (size_t i = 0; i < list.count; i++) {
@@ -248,12 +252,12 @@ use_hosts(struct finding *f, struct placement_ask *ask, struct err *err)
         bool open = str_eq(host->auto_placement, "on") ||
                     str_eq(host->node_id, f->want->node_id);
         if (named || (!terms->host_id && open && host_serves(host, f->want))) {
-            placement_words_add(call->arena, &ask->among, host->node_id);
+            placement_words_add(f->arena, &ask->among, host->node_id);
         }
     }
     /* No host at all is not the same as any host. */
     if (ask->among.count == 0) {
-        placement_words_add(call->arena, &ask->among, "none");
+        placement_words_add(f->arena, &ask->among, "none");
     }
     return true;
 }
@@ -267,50 +271,94 @@ use_node(struct placement_ask *ask, struct arena *arena, const char *node_id)
     placement_words_add(arena, &ask->among, allowed ? node_id : "none");
 }
 
-bool
-places_find(struct call *call, const struct place_want *want, struct places_found *out,
-            struct err *err)
+void
+places_ask_type(const struct cloud_config *config, const struct instance_type *type,
+                struct placement_ask *ask)
 {
-    struct finding f = {.call = call, .want = want};
+    int64_t percent = config->speed_percent ? config->speed_percent : 100;
+    ask->speed = type->promised_speed * percent / 100;
+    ask->features =
+        (struct placement_words){type->features.items, type->features.count};
+}
+
+static struct placement_ask
+ask_of(const struct cloud_config *config, const struct place_want *want)
+{
     struct placement_ask ask = {
-        .region = call->region,
+        .region = want->region,
         .zone = want->zone,
-        .account = call->account,
-        .claim = {.disk_bytes = want->disk_bytes},
+        .account = want->account,
+        .tenancy = str_eq(want->terms->tenancy, "dedicated") ? PLACEMENT_DEDICATED
+                                                             : PLACEMENT_DEFAULT,
+        .claim = {.vcpus = want->vcpus,
+                  .memory_bytes = want->memory_bytes,
+                  .disk_bytes = want->disk_bytes,
+                  .machines = 1},
     };
+    memcpy(ask.overhead_bytes, want->overhead_bytes, sizeof ask.overhead_bytes);
+    if (want->type) {
+        places_ask_type(config, want->type, &ask);
+    }
+    return ask;
+}
+
+bool
+places_find(struct pool *pool, struct txn *txn, const struct cloud_config *config,
+            const struct place_want *want, struct places_found *out, struct err *err)
+{
+    struct arena *arena = txn_arena(txn);
+    struct finding f = {.txn = txn, .arena = arena, .want = want};
+    struct placement_ask ask = ask_of(config, want);
     pool_next_fn *next = NULL;
     size_t most = want->count;
-    placement_ask_machine(call, want->vcpus, want->memory_bytes, &ask);
-    if (want->type) {
-        placement_ask_type(call, want->type, &ask);
-    }
-    if (str_eq(want->terms->tenancy, "dedicated")) {
-        ask.tenancy = PLACEMENT_DEDICATED;
-    }
-    f.partitions = ARENA_ARRAY(call->arena, want->count, int64_t);
-    out->picks = ARENA_ARRAY(call->arena, want->count, struct pool_pick);
+    f.partitions = ARENA_ARRAY(arena, want->count, int64_t);
+    out->picks = ARENA_ARRAY(arena, want->count, struct pool_pick);
     out->partitions = f.partitions;
     if ((str_eq(want->terms->tenancy, "host") && !use_hosts(&f, &ask, err)) ||
         (want->terms->group && !use_group(&f, &ask, &next, &most, err))) {
         return false;
     }
     if (want->node_id) {
-        use_node(&ask, call->arena, want->node_id);
+        use_node(&ask, arena, want->node_id);
+    }
+    if (want->not_node) {
+        placement_words_add(arena, &ask.avoid, want->not_node);
     }
     out->ask = ask;
-    return pool_place_each(call->pool, call->txn, call->config, &ask, next, &f,
-                           MIN(most, want->count), out->picks, &out->count, err);
+    return pool_place_each(pool, txn, config, &ask, next, &f, MIN(most, want->count),
+                           out->picks, &out->count, err);
 }
 
 bool
-host_of_node(struct call *call, struct row_instance *inst, struct err *err)
+place_terms_of(struct txn *txn, const struct row_instance *inst,
+               struct place_terms *out, struct err *err)
+{
+    const struct row_placement_group key = {.account = inst->account,
+                                            .id = inst->placement_group_id};
+    const void *group = NULL;
+    if (!str_empty(key.id) &&
+        !row_get(txn, &row_placement_group_type, &key, &group, err)) {
+        return false;
+    }
+    *out = (struct place_terms){
+        .group = group,
+        .partition = inst->partition,
+        .tenancy = str_empty(inst->tenancy) ? "default" : inst->tenancy,
+        .host_id = str_eq(inst->affinity, "host") ? inst->host_id : NULL,
+        .affinity = str_empty(inst->affinity) ? NULL : inst->affinity,
+    };
+    return true;
+}
+
+bool
+host_of_node(struct txn *txn, struct row_instance *inst, struct err *err)
 {
     const struct row_node_claim key = {.id = inst->node_id};
     const void *row;
     if (!str_eq(inst->tenancy, "host")) {
         return true;
     }
-    if (!row_get(call->txn, &row_node_claim_type, &key, &row, err)) {
+    if (!row_get(txn, &row_node_claim_type, &key, &row, err)) {
         return false;
     }
     inst->host_id = row ? ((const struct row_node_claim *)row)->host_id : NULL;
