@@ -1,9 +1,11 @@
-/* store.c - the store's reads and writes beside bare SQLite's.
+/* store.c - the store's reads and writes beside bare SQLite's and bare libpq's.
  *
  * Usage: bench-store DIR [ROWS]. Times are per call, of a warm process, one thread but
- * where said otherwise; the database's file lies in DIR. */
+ * where said otherwise; SQLite's file lies in DIR. With MOLN_TEST_POSTGRES, the URL of a
+ * server, the same on PostgreSQL after it: test/postgres.py --durable bench-store DIR. */
 #include "base/file.h"
 #include "store/rows.h"
+#include <libpq-fe.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <sqlite3.h>
@@ -13,6 +15,7 @@
 #define LISTS 2000
 #define WRITES 2000
 #define WRITERS 32
+#define READERS 8
 
 static int rows = 1000;
 
@@ -131,6 +134,45 @@ put_one(struct txn *txn, void *ctx, struct err *err)
     return row_put(txn, &row_instance_type, &r, err);
 }
 
+struct reader {
+    struct store *store;
+    int count;
+};
+
+static void *
+reader_main(void *ctx)
+{
+    const struct reader *r = ctx;
+    struct err err;
+    char id[24];
+    struct row_instance key = instance(1, id);
+    for (int i = 0; i < r->count; i++) {
+        AUTO(arena) struct arena *own = arena_create();
+        if (!store_read(r->store, own, get_one, &key, &err)) {
+            die(&err);
+        }
+    }
+    return NULL;
+}
+
+/* Readers that wait at the same time share one question to a shared database. */
+static void
+bench_readers(struct store *store, int count)
+{
+    pthread_t threads[READERS];
+    struct reader reader = {store, count};
+    int64_t t = now();
+    for (int i = 0; i < READERS; i++) {
+        if (pthread_create(&threads[i], NULL, reader_main, &reader) != 0) {
+            exit(1);
+        }
+    }
+    for (int i = 0; i < READERS; i++) {
+        (void)pthread_join(threads[i], NULL);
+    }
+    report("the same, 8 threads", now() - t, (int64_t)READERS * count);
+}
+
 static void
 bench_reads(struct store *store)
 {
@@ -144,14 +186,16 @@ bench_reads(struct store *store)
 
     char id[24];
     struct row_instance key = instance(1, id);
+    const int reads = store_shared(store) ? GETS / 20 : GETS;
     t = now();
-    for (int i = 0; i < GETS; i++) {
+    for (int i = 0; i < reads; i++) {
         AUTO(arena) struct arena *own = arena_create();
         if (!store_read(store, own, get_one, &key, &err)) {
             die(&err);
         }
     }
-    report("store_read with one row_get and an arena of its own", now() - t, GETS);
+    report("store_read with one row_get and an arena of its own", now() - t, reads);
+    bench_readers(store, reads / 4);
 
     t = now();
     if (!store_read(store, arena, list_many, NULL, &err)) {
@@ -280,22 +324,48 @@ bench_sqlite(const char *path)
     sqlite3_close(db);
 }
 
-int
-main(int argc, char **argv)
+static PGresult *
+pg_run(PGconn *pg, const char *name, int count, const char *const *values)
 {
-    if (argc < 2) {
-        (void)fprintf(stderr, "usage: bench-store DIR [ROWS]\n");
-        return 2;
+    PGresult *result = PQexecPrepared(pg, name, count, values, NULL, NULL, 0);
+    if (PQresultStatus(result) != PGRES_COMMAND_OK &&
+        PQresultStatus(result) != PGRES_TUPLES_OK) {
+        (void)fprintf(stderr, "%s\n", PQerrorMessage(pg));
+        exit(1);
     }
-    rows = argc > 2 ? atoi(argv[2]) : rows;
+    return result;
+}
+
+static void
+bench_libpq(const char *url)
+{
+    PGconn *pg = PQconnectdb(url);
+    PQclear(PQprepare(
+        pg, "get", "SELECT * FROM instance WHERE account = $1 AND id = $2", 0, NULL));
+    PQclear(PQprepare(pg, "put",
+                      "UPDATE instance SET generation = generation + 1 WHERE "
+                      "account = $1 AND id = $2",
+                      0, NULL));
+    static const char *const what[] = {"get", "put"};
+    static const char *const said[] = {"libpq: prepared get, columns as text",
+                                       "libpq: prepared update of one row, durable"};
+    for (int w = 0; w < 2; w++) {
+        int64_t t = now();
+        for (int i = 0; i < WRITES; i++) {
+            char id[24];
+            (void)instance(i % rows, id);
+            PQclear(pg_run(pg, what[w], 2, (const char *const[]){ACCOUNT, id}));
+        }
+        report(said[w], now() - t, WRITES);
+    }
+    PQfinish(pg);
+}
+
+/* Fills a database, and measures what a process that opens it finds. */
+static void
+bench_store(const char *url)
+{
     struct err err;
-    AUTO(free) char *path = xasprintf("%s/bench.db", argv[1]);
-    AUTO(free) char *url = xasprintf("sqlite:%s", path);
-    static const char *const ends[] = {"", "-wal", "-shm", ".lock"};
-    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
-        AUTO(free) char *old = xasprintf("%s%s", path, ends[i]);
-        (void)unlink(old);
-    }
     const uint8_t key[32] = {1};
     struct store_config config = {.url = url,
                                   .types = row_types,
@@ -324,6 +394,46 @@ main(int argc, char **argv)
     bench_reads(store);
     bench_writes(store);
     store_close(store);
+}
+
+/* A database of its own on the server at 'url'. */
+static void
+bench_postgres(const char *url)
+{
+    PGconn *pg = PQconnectdb(url);
+    PQclear(PQexec(pg, "CREATE DATABASE bench"));
+    PQfinish(pg);
+    const char *name = strstr(url, "/postgres?");
+    if (!name) {
+        (void)fprintf(stderr, "not a URL of test/postgres.py: %s\n", url);
+        exit(1);
+    }
+    AUTO(free)
+    char *own = xasprintf("%.*s/bench%s", (int)(name - url), url, strchr(name, '?'));
+    printf("PostgreSQL:\n");
+    bench_store(own);
+    bench_libpq(own);
+}
+
+int
+main(int argc, char **argv)
+{
+    if (argc < 2) {
+        (void)fprintf(stderr, "usage: bench-store DIR [ROWS]\n");
+        return 2;
+    }
+    rows = argc > 2 ? atoi(argv[2]) : rows;
+    AUTO(free) char *path = xasprintf("%s/bench.db", argv[1]);
+    AUTO(free) char *url = xasprintf("sqlite:%s", path);
+    static const char *const ends[] = {"", "-wal", "-shm", ".lock"};
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        AUTO(free) char *old = xasprintf("%s%s", path, ends[i]);
+        (void)unlink(old);
+    }
+    bench_store(url);
     bench_sqlite(path);
+    if (getenv("MOLN_TEST_POSTGRES")) {
+        bench_postgres(getenv("MOLN_TEST_POSTGRES"));
+    }
     return 0;
 }

@@ -5,7 +5,8 @@ unprivileged user, and gone when the test is.
     test/postgres.py COMMAND [AND COMMAND ...]
 
 runs each command with MOLN_TEST_POSTGRES set to the server's URL, and ends with the first
-status that is not 0. As a module: with Postgres() as server: server.database("name").
+status that is not 0. With --durable first, the server syncs the disk as an operator's
+would. As a module: with Postgres() as server: server.database("name").
 """
 import glob
 import os
@@ -78,13 +79,16 @@ class Postgres:
 
 
 def main(words):
+    settings = {}
+    if words[:1] == ["--durable"]:
+        settings, words = {"fsync": "on", "full_page_writes": "on"}, words[1:]
     commands = [[]]
     for word in words:
         if word == "AND":
             commands.append([])
         else:
             commands[-1].append(word)
-    with Postgres() as server:
+    with Postgres(settings) as server:
         env = dict(os.environ, MOLN_TEST_POSTGRES=server.url())
         for command in commands:
             status = subprocess.run(command, env=env).returncode

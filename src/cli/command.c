@@ -11,6 +11,7 @@ const struct command_group command_groups[] = {
     {"Hosts and placement (operators)", host_commands},
     {"Moving instances (operators)", migrate_commands},
     {"The cloud", cloud_commands},
+    {"Its rows", store_commands},
     {NULL, NULL},
 };
 

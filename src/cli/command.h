@@ -92,3 +92,4 @@ extern const struct command node_commands[], host_commands[];
 extern const struct command uplink_commands[];
 extern const struct command migrate_commands[];
 extern const struct command cloud_commands[];
+extern const struct command store_commands[];

@@ -60,15 +60,28 @@ changelog_lock(struct session *session, int64_t *out, struct err *err)
            ask(session, HEAD " FOR UPDATE", out, err);
 }
 
+static bool
+move_head(struct session *session, int64_t head, struct err *err)
+{
+    return tell(session,
+                "UPDATE \"store_meta\" SET \"value\" = $1 WHERE \"name\" = 'log'", head,
+                err);
+}
+
+bool
+changelog_skip(struct session *session, int64_t head, struct err *err)
+{
+    return move_head(session, head + 1, err) &&
+           session_post(session, "NOTIFY " CHANGELOG_CHANNEL, err);
+}
+
 bool
 changelog_append(struct session *session, const struct table *log,
                  const struct own_store_log *row, struct arena *scratch,
                  struct err *err)
 {
     if (!session_change(session, log, TABLE_PUT, row, scratch, err) ||
-        !tell(session,
-              "UPDATE \"store_meta\" SET \"value\" = $1 WHERE \"name\" = 'log'",
-              row->seq, err)) {
+        !move_head(session, row->seq, err)) {
         return false;
     }
     if (row->seq % TRIM_EVERY == 0 &&

@@ -21,6 +21,9 @@ MUST_CHECK bool changelog_prepare(struct session *session, struct err *err);
 MUST_CHECK bool changelog_head(struct session *session, int64_t *out, struct err *err);
 /* Begins a writing transaction, waits until it is the only one, and gives the head. */
 MUST_CHECK bool changelog_lock(struct session *session, int64_t *out, struct err *err);
+/* Moves the locked head on without a word of what changed: who follows reads everything
+ * anew. Posted. */
+MUST_CHECK bool changelog_skip(struct session *session, int64_t head, struct err *err);
 /* Notes the locked transaction's changes as commit 'row->seq', moves the head, and wakes
  * the others when it commits. Posted (sql.h). */
 MUST_CHECK bool changelog_append(struct session *session, const struct table *log,

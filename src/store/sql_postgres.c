@@ -20,6 +20,7 @@
 #define PATIENCE_MS 20000
 #define OLDEST_SERVER 130000
 #define PARAMS_MAX 512
+#define QUEUE_MAX 2000 /* Statements whose results libpq keeps for us. */
 
 /* Types of columns (catalog/pg_type.dat); everything travels in its binary form. */
 enum { OID_BYTEA = 17, OID_INT8 = 20, OID_FLOAT8 = 701 };
@@ -504,7 +505,7 @@ pg_send(struct sql_stmt *stmt, const struct sql_value *params, size_t count,
         return false;
     }
     s->conn->queued++;
-    return true;
+    return s->conn->queued < QUEUE_MAX || settle(s->conn, NULL, err);
 }
 
 /* The first of its kind: prepared at the cost of a round trip. */

@@ -174,6 +174,13 @@ put_columns(const struct desc *desc, struct buf *out)
     }
 }
 
+void
+table_ordered_sql(const struct table *table, struct buf *out)
+{
+    buf_printf(out, "%s ORDER BY ", table->select);
+    put_order_names(table, &table->orders[0], table->orders[0].count, out);
+}
+
 static bool
 in_key(const struct table *table, uint32_t position)
 {

@@ -53,6 +53,8 @@ void table_list_sql(const struct table *table, const struct order *order,
                     unsigned prefix, bool after, struct buf *out);
 /* "SELECT ... WHERE (key = ...) OR (key = ...) ...", of 'count' keys. */
 void table_many_sql(const struct table *table, unsigned count, struct buf *out);
+/* "SELECT ... ORDER BY key": every row. */
+void table_ordered_sql(const struct table *table, struct buf *out);
 /* The table's name and the row's key, for errors. */
 void table_describe(const struct table *table, const void *row, struct buf *out);
 /* Sets ERR_EXISTS for the row. */

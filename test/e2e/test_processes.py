@@ -1,5 +1,6 @@
 """Several control processes on one PostgreSQL: each serves every call, they share the work, and
 a node goes to another when its own dies. Nothing is sold twice between them."""
+import re
 import shutil
 import signal
 import subprocess
@@ -259,3 +260,46 @@ def test_the_database_may_go_away_and_come_back(two):
     two.server.start()
     wait_for("calls to be served", lambda: code() == "served", 30)
     wait_for("the node to be connected", two.connected, 60)
+
+
+def test_a_cloud_moves_from_sqlite_to_postgresql_whole(two):
+    url = two.server.database("moved")
+    cloud = Cloud(node=False)
+    try:
+        ec2, keys = cloud.client(), cloud.keys
+        pair = ec2.create_key_pair(KeyName="kept", KeyType="ed25519")
+        ec2.create_launch_template(LaunchTemplateName="kept",
+                                   LaunchTemplateData={"UserData": "c2VjcmV0"})
+
+        def seen(client):
+            return [client.describe_vpcs()["Vpcs"],
+                    client.describe_security_groups()["SecurityGroups"],
+                    client.describe_route_tables()["RouteTables"]]
+        before = seen(ec2)
+        source = f"sqlite:{cloud.state}/control/moln.db"
+
+        def copy(*words):
+            return cloud.moln("store", "copy", source, url, *words, check=False)
+        running = copy()
+        assert running.returncode and "in use" in running.stderr
+        cloud.stop(cloud.molnd)
+        (cloud.dir / "other.key").write_text("0" * 64)
+        (cloud.dir / "other.key").chmod(0o644)
+        wrong = copy("--master-key", cloud.dir / "other.key")
+        assert wrong.returncode and "master key" in wrong.stderr
+        done = copy()
+        assert done.returncode == 0, done.stderr
+        assert re.search(r"^access_key +2 ", done.stdout, re.M), done.stdout
+        again = copy()
+        assert again.returncode and "has rows already" in again.stderr
+        assert two.server.sql("SELECT count(*) FROM access_key", "moved") == "2"
+
+        cloud.daemon_args += ["--store", url]
+        cloud.start_molnd()
+        ec2 = cloud.client(keys=keys)
+        assert seen(ec2) == before
+        assert ec2.describe_key_pairs()["KeyPairs"][0]["KeyFingerprint"] == pair["KeyFingerprint"]
+        data = ec2.describe_launch_template_versions(LaunchTemplateName="kept")
+        assert data["LaunchTemplateVersions"][0]["LaunchTemplateData"]["UserData"] == "c2VjcmV0"
+    finally:
+        cloud.close()

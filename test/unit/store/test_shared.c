@@ -3,6 +3,7 @@
  * "process" here is a store of its own: they share nothing but the database. */
 #include "fixture.h"
 #include "store/inside.h"
+#include "store/transfer.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -593,4 +594,120 @@ TEST(shared_store_is_whole_when_any_call_breaks_the_connection)
 TEST(shared_store_is_whole_when_the_answer_to_any_call_is_lost)
 {
     fault_loop(true);
+}
+
+/* ---- from one kind to the other -------------------------------------------------- */
+
+static bool
+next_two(struct txn *txn, void *ctx, struct err *err)
+{
+    int64_t *out = ctx;
+    return txn_next(txn, "c", &out[0], err) && txn_next(txn, "c", &out[1], err);
+}
+
+static bool
+put_varied(struct txn *txn, void *ctx UNUSED, struct err *err)
+{
+    static const char *const notes[] = {"", "plain", "\xc3\xa5", "broken \xff\xc3 here",
+                                        NULL};
+    for (int i = 0; i < 300; i++) {
+        char id[16];
+        int64_t n;
+        (void)snprintf(id, sizeof id, "i-%d", i);
+        struct test_thing t = {.account = i % 2 ? "a" : "b",
+                               .id = id,
+                               .note = notes[i % 5],
+                               .secret = i % 3 ? "secret" : NULL,
+                               .ratio = i / 7.0,
+                               .raw = {(const uint8_t *)"\0\1", (size_t)(i % 3)},
+                               .size = i % 2 ? INT64_MIN : i};
+        struct test_entry e = {.day = id, .id = -i, .text = notes[(i + 1) % 5]};
+        if (!row_put(txn, &test_thing_type, &t, err) ||
+            !row_put(txn, &test_entry_type, &e, err) || !txn_next(txn, "c", &n, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void
+count_rows(void *ctx, const char *table UNUSED, int64_t rows, const char *sha256)
+{
+    *(int64_t *)ctx += rows;
+    CHECK_EQ(strlen(sha256), 64);
+}
+
+static void
+open_lite(struct fixture *f, const struct fixture *beside, const char *name)
+{
+    struct err err;
+    *f = *beside;
+    (void)snprintf(f->url, sizeof f->url, "sqlite:%s/%s", beside->dir, name);
+    CHECK_OK(fixture_open(f, &err), &err);
+}
+
+TEST(store_transfer_brings_every_row_there_and_back)
+{
+    struct fixture pg, lite, back;
+    struct err err;
+    int64_t rows = 0, n[2];
+    fixture_init(&pg);
+    open_lite(&lite, &pg, "from.db");
+    open_lite(&back, &pg, "back.db");
+    CHECK_OK(store_write(lite.store, lite.arena, put_varied, NULL, &err), &err);
+    CHECK_OK(store_transfer(lite.store, pg.store, count_rows, &rows, &err), &err);
+    CHECK_EQ(rows, 601);
+    /* Also who had the target open sees it. */
+    struct row_list list = fixture_list(&pg, &test_thing_type, &(struct row_query){0});
+    CHECK_EQ(list.count, 300);
+    CHECK_OK(store_transfer(pg.store, back.store, count_rows, &rows, &err), &err);
+    CHECK(!store_transfer(lite.store, pg.store, count_rows, &rows, &err));
+    CHECK_EQ(err.code, ERR_EXISTS);
+    fixture_reopen(&back);
+    struct row_list was = fixture_list(&lite, &test_thing_type, &(struct row_query){0});
+    list = fixture_list(&back, &test_thing_type, &(struct row_query){0});
+    CHECK_EQ(list.count, was.count);
+    for (size_t i = 0; i < list.count; i++) {
+        struct test_thing t = *(const struct test_thing *)was.rows[i];
+        if (t.note && strstr(t.note, "broken")) {
+            t.note =
+                "broken \xef\xbf\xbd\xef\xbf\xbd here"; /* PostgreSQL takes UTF-8. */
+        }
+        CHECK(desc_equal(&test_thing_desc, &t, list.rows[i]));
+    }
+    CHECK_OK(store_write(back.store, back.arena, next_two, n, &err), &err);
+    CHECK_EQ(n[0], 301);
+    store_close(lite.store);
+    store_close(back.store);
+    fixture_fini(&pg);
+}
+
+TEST(store_transfer_that_breaks_leaves_nothing)
+{
+    struct fixture pg, lite;
+    struct err err;
+    int64_t rows = 0;
+    fixture_init(&pg);
+    store_close(pg.store);
+    open_lite(&lite, &pg, "from.db");
+    CHECK_OK(store_write(lite.store, lite.arena, put_varied, NULL, &err), &err);
+    for (int at = 0; at < 1200; at += 97) {
+        atomic_store(&fault.left, -1);
+        CHECK_OK(open_faulty(&pg, &err), &err);
+        fault.after = false;
+        atomic_store(&fault.left, at);
+        bool ok = store_transfer(lite.store, pg.store, count_rows, &rows, &err);
+        bool struck = atomic_exchange(&fault.left, -1) < 0;
+        CHECK(struck || ok);
+        struct row_list list =
+            fixture_list(&pg, &test_thing_type, &(struct row_query){0});
+        CHECK_EQ(list.count, ok ? 300 : 0);
+        store_close(pg.store);
+        if (ok) {
+            break;
+        }
+    }
+    store_close(lite.store);
+    CHECK_OK(fixture_open(&pg, &err), &err);
+    fixture_fini(&pg);
 }
