@@ -14,7 +14,7 @@ from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from cloud import Cloud, Keys
+from cloud import Cloud, Keys, wait_for
 from signed import FORM, Signed, basic_time
 
 ASK = "Action=DescribeRegions&Version=2016-11-15"
