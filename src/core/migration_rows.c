@@ -133,23 +133,49 @@ alike(struct txn *txn, const struct row_instance *inst, const char *to_node,
     return true;
 }
 
+/* The best of 'among', as its placement group, tenancy and type allow; '*out' NULL: none.
+ * What its group has against a move now is a reason not to. */
+static bool
+choose_among(struct txn *txn, struct pool *pool, const struct cloud_config *config,
+             const struct row_instance *inst, struct placement_words among,
+             const char **out, struct err *err)
+{
+    struct place_terms terms;
+    struct places_found found;
+    const struct place_want want = {
+        .account = inst->account,
+        .region = inst->region,
+        .zone = inst->zone,
+        .terms = &terms,
+        .type = config_type(config, inst->type),
+        .vcpus = inst->vcpus,
+        /* With its emulator: it runs elsewhere as it does here. */
+        .memory_bytes =
+            inst->claim_memory_bytes ? inst->claim_memory_bytes : inst->memory_bytes,
+        .instance_id = inst->id,
+        .among = among,
+        .not_node = inst->node_id,
+        .count = 1,
+    };
+    *out = NULL;
+    if (among.count == 0) {
+        return true;
+    }
+    if (!place_terms_of(txn, inst, &terms, err) ||
+        !places_find(pool, txn, config, &want, &found, err)) {
+        return false;
+    }
+    *out = found.count > 0 ? found.picks[0].node_id : NULL;
+    return true;
+}
+
 bool
 migration_choose(struct txn *txn, struct pool *pool, const struct cloud_config *config,
                  const struct row_instance *inst, const char *to_node, const char **out,
                  struct err *err)
 {
     struct placement_rows from, to;
-    struct placement_ask ask = {
-        .region = inst->region,
-        .zone = inst->zone,
-        .account = inst->account,
-        .claim = {.vcpus = inst->vcpus,
-                  .memory_bytes = inst->claim_memory_bytes ? inst->claim_memory_bytes
-                                                           : inst->memory_bytes,
-                  .machines = 1},
-    };
-    struct pool_pick pick;
-    size_t found = 0;
+    struct placement_words among;
     if (str_eq(inst->node_id, to_node)) {
         return err_set(err, ERR_RESOURCE_IN_USE, "%s is on %s already", inst->id,
                        to_node);
@@ -162,21 +188,17 @@ migration_choose(struct txn *txn, struct pool *pool, const struct cloud_config *
         return err_set(err, ERR_RESOURCE_IN_USE, "%s is on %s, which is away", inst->id,
                        inst->node_id);
     }
-    if (!alike(txn, inst, to_node, &from, &ask.among, err) ||
-        (ask.among.count > 0 &&
-         !pool_place(pool, txn, config, &ask, false, 1, &pick, &found, err))) {
+    if (!alike(txn, inst, to_node, &from, &among, err) ||
+        !choose_among(txn, pool, config, inst, among, out, err)) {
         return false;
     }
-    if (found == 0) {
-        return err_set(
-            err, ERR_RESOURCE_IN_USE,
-            "%s does not take %s: it must be in %s, run guests by %s, have "
-            "an underlay address, be connected and not cordoned, and have room",
-            to_node ? to_node : "No other node", inst->id, inst->zone,
-            from.seen->accel);
-    }
-    *out = pick.node_id;
-    return true;
+    return *out ||
+           err_set(err, ERR_RESOURCE_IN_USE,
+                   "%s does not take %s: it must be in %s, run guests by %s, have an "
+                   "underlay address, be connected and not cordoned, have room, and be "
+                   "allowed by its placement group and tenancy",
+                   to_node ? to_node : "No other node", inst->id, inst->zone,
+                   from.seen->accel);
 }
 
 bool
@@ -222,7 +244,9 @@ migration_begin(struct txn *txn, const struct row_instance *inst,
     m.eni_ids.count = inst->eni_ids.count;
     struct row_instance next = *inst;
     next.migration_id = m.id;
+    bool alone = str_eq(inst->tenancy, "dedicated");
     if (!row_insert(txn, &row_migration_type, &m, err) || !hold(txn, &m, 1, err) ||
+        (alone && !node_claim_own(txn, m.to_node, inst->account, NULL, err)) ||
         !row_put(txn, &row_instance_type, &next, err)) {
         return false;
     }
@@ -258,7 +282,8 @@ migration_own(struct txn *txn, struct row_migration *m, const char *node_id,
     struct row_instance next = *inst;
     next.node_id = node_id;
     m->held_node = other;
-    return row_put(txn, &row_instance_type, &next, err) &&
+    return host_of_node(txn, &next, err) &&
+           row_put(txn, &row_instance_type, &next, err) &&
            row_put(txn, &row_migration_type, m, err);
 }
 

@@ -10,7 +10,7 @@
 #pragma once
 #include "base/world.h"
 #include "core/instance_rows.h"
-#include "core/pool.h"
+#include "core/places.h"
 
 /* Whether it has not ended. */
 bool migration_is_open(const struct row_migration *m);

@@ -250,7 +250,7 @@ use_hosts(struct finding *f, struct placement_ask *ask, struct err *err)
                            f->want->type ? f->want->type->name : "", f->want->zone);
         }
         bool open = str_eq(host->auto_placement, "on") ||
-                    str_eq(host->node_id, f->want->node_id);
+                    placement_words_have(f->want->among, host->node_id);
         if (named || (!terms->host_id && open && host_serves(host, f->want))) {
             placement_words_add(f->arena, &ask->among, host->node_id);
         }
@@ -262,13 +262,20 @@ use_hosts(struct finding *f, struct placement_ask *ask, struct err *err)
     return true;
 }
 
-/* Where its disk lies, if that is among what was allowed. */
+/* Only those of 'nodes' that were allowed so far. */
 static void
-use_node(struct placement_ask *ask, struct arena *arena, const char *node_id)
+use_nodes(struct placement_ask *ask, struct arena *arena, struct placement_words nodes)
 {
-    bool allowed = ask->among.count == 0 || placement_words_have(ask->among, node_id);
-    ask->among = (struct placement_words){0};
-    placement_words_add(arena, &ask->among, allowed ? node_id : "none");
+    struct placement_words allowed = {0};
+    for (size_t i = 0; i < nodes.count; i++) {
+        if (ask->among.count == 0 || placement_words_have(ask->among, nodes.items[i])) {
+            placement_words_add(arena, &allowed, nodes.items[i]);
+        }
+    }
+    if (allowed.count == 0) {
+        placement_words_add(arena, &allowed, "none");
+    }
+    ask->among = allowed;
 }
 
 void
@@ -318,8 +325,8 @@ places_find(struct pool *pool, struct txn *txn, const struct cloud_config *confi
         (want->terms->group && !use_group(&f, &ask, &next, &most, err))) {
         return false;
     }
-    if (want->node_id) {
-        use_node(&ask, arena, want->node_id);
+    if (want->among.count > 0) {
+        use_nodes(&ask, arena, want->among);
     }
     if (want->not_node) {
         placement_words_add(arena, &ask.avoid, want->not_node);

@@ -28,9 +28,9 @@ struct place_want {
     int64_t vcpus, memory_bytes, disk_bytes;
     /* What its emulator takes beside that, by class: link/overhead.h. */
     int64_t overhead_bytes[PLACEMENT_CLASSES];
-    const char *instance_id; /* Of one that is there already; NULL: new ones. */
-    const char *node_id;     /* Nowhere but there: its disk is; NULL: anywhere. */
-    const char *not_node;    /* Anywhere but there; NULL: anywhere. */
+    const char *instance_id;      /* Of one that is there already; NULL: new ones. */
+    struct placement_words among; /* Node ids: nowhere but on these; none: anywhere. */
+    const char *not_node;         /* Anywhere but there; NULL: anywhere. */
     size_t count;
 };
 

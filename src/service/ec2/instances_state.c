@@ -93,7 +93,7 @@ start_one(struct call *call, const struct row_instance *inst, struct err *err)
         .vcpus = inst->vcpus,
         .memory_bytes = inst->memory_bytes,
         .instance_id = inst->id,
-        .node_id = str_empty(inst->node_id) ? NULL : inst->node_id,
+        .among = {&inst->node_id, str_empty(inst->node_id) ? 0 : 1},
         .count = 1,
     };
     place_want_fill(call, &ask);

@@ -1,5 +1,6 @@
 /* test_placement_groups.c - placement groups, dedicated hosts and tenancy, through the
  * handlers. */
+#include "core/migration_rows.h"
 #include "ec2_fixture.h"
 
 /* ---- steps ---- */
@@ -17,6 +18,7 @@ put_hosts(struct call *call, const void *in, void *out UNUSED, struct err *err)
                                       .region = "us-east-1",
                                       .zone = "us-east-1a",
                                       .state = "active",
+                                      .underlay = spec->id,
                                       .rack = spec->rack,
                                       .segment = spec->segment};
         const struct row_node_seen seen = {.id = spec->id,
@@ -451,5 +453,48 @@ TEST(modify_instance_placement_moves_a_stopped_instance_between_groups)
                                                         .group_name = ""};
     CHECK_OK(CALL(&e, modify_instance_placement, &in, &done, &err), &err);
     CHECK_OK(ec2_step(&e, "delete", delete_group, "far", NULL, 0, &err), &err);
+    ec2_fini(&e);
+}
+
+/* ---- moves ---- */
+
+static bool
+choose_move(struct call *call, const void *in, void *out, struct err *err)
+{
+    const struct row_instance key = {.account = ACCOUNT, .id = in};
+    const void *row;
+    return row_get(call->txn, &row_instance_type, &key, &row, err) &&
+           migration_choose(call->txn, NULL, call->config, row, NULL, out, err);
+}
+
+TEST(moved_instance_keeps_to_its_group_and_tenancy)
+{
+    struct ec2 e;
+    struct err err;
+    struct ec2_reservation spread, alone, other;
+    const char *to;
+    ec2_init(&e);
+    hosts(&e, (struct host_spec[]){{"node-a", NULL, NULL},
+                                   {"node-b", NULL, NULL},
+                                   {"node-c", NULL, NULL},
+                                   {NULL, NULL, NULL}});
+    (void)make_group(&e, "far", "spread", 0);
+    CHECK_OK(launch(&e, &(struct ec2_placement){.group_name = "far"}, 2, &spread, &err),
+             &err);
+    const char *first = spread.instances.items[0].instance_id;
+    CHECK_OK(ec2_step(&e, "move", choose_move, first, &to, sizeof to, &err), &err);
+    CHECK(!str_eq(to, found(&e, first).node_id));
+    CHECK(!str_eq(to, found(&e, spread.instances.items[1].instance_id).node_id));
+    /* The third host goes to somebody who is alone there: no way out is left to anyone. */
+    CHECK_OK(
+        launch(&e, &(struct ec2_placement){.tenancy = "dedicated"}, 1, &alone, &err),
+        &err);
+    CHECK(!ec2_step(&e, "move", choose_move, first, &to, sizeof to, &err));
+    CHECK(!ec2_step(&e, "move", choose_move, alone.instances.items[0].instance_id, &to,
+                    sizeof to, &err));
+    CHECK_OK(launch(&e, &(struct ec2_placement){0}, 1, &other, &err), &err);
+    CHECK_OK(ec2_step(&e, "move", choose_move, other.instances.items[0].instance_id,
+                      &to, sizeof to, &err),
+             &err);
     ec2_fini(&e);
 }
