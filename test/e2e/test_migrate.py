@@ -1,7 +1,9 @@
 """Guests move between two hosts while they run: with their memory, disk, console, address and
 open connections, and whatever is killed on the way there is one of each in the end."""
 import os
-import re
+import pathlib
+import random
+import signal
 import time
 
 import pytest
@@ -131,3 +133,77 @@ def test_guest_moves_there_and_back(pool, vpc):
     # What it said on the console before is still there, once.
     output = vpc.ec2.get_console_output(InstanceId=mover.id, Latest=True)["Output"]
     assert output.count("BEGIN SSH HOST KEY KEYS") == 1
+
+
+# ---- kills
+
+def emulators(instance_id):
+    """Pids of the machine's QEMUs, on whichever host."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if "qemu-system" in words[0] and f"-name\0{instance_id}\0" in "\0".join(words):
+            found.append(int(entry.name))
+    return found
+
+
+class Victims:
+    """The programs that take part, each to be killed and started again."""
+
+    def __init__(self, pool):
+        self.pool = pool
+
+    def names(self):
+        return ["giver", "receiver", "control"]
+
+    def kill(self, name, giver):
+        pool = self.pool
+        if name == "control":
+            pool.cloud.stop(pool.cloud.molnd, signal.SIGKILL)
+            return pool.cloud.start_molnd
+        node = pool.nodes[giver if name == "giver" else 1 - giver]
+        node.stop(signal.SIGKILL)
+        return node.start
+
+
+def ended(pool, guest):
+    """The instance's newest migration, once it has ended; None before."""
+    try:
+        known = pool.cloud.moln("migrate", "ls", guest.id, "--all", "--json")["Migrations"]
+    except AssertionError:
+        return None  # The control plane is not back yet.
+    newest = max(known, key=lambda m: m["CreatedAt"])
+    return newest if newest["State"] in ("done", "failed") else None
+
+
+SEED = int(os.environ.get("MOLN_CHAOS_SEED", random.randrange(10**9)))
+KILLS = int(os.environ.get("MOLN_CHAOS_KILLS", 40 if os.environ.get("MOLN_LONG") else 4))
+
+
+def test_one_guest_whatever_is_killed_on_the_way(pool, vpc):
+    print(f"MOLN_CHAOS_SEED={SEED} MOLN_CHAOS_KILLS={KILLS}")
+    chance, victims, mover = random.Random(SEED), Victims(pool), vpc.mover
+    boot_id = mover.text("cat /proc/sys/kernel/random/boot_id")
+    here, outcomes = 0, []
+    for turn in range(KILLS):
+        pool.cloud.moln("migrate", mover.id, "--to", pool.ids[1 - here], "--no-wait")
+        victim = victims.names()[turn % 3] if turn < 3 else chance.choice(victims.names())
+        time.sleep(chance.uniform(0, 1.2))
+        again = victims.kill(victim, here)
+        time.sleep(chance.uniform(0, 0.8))
+        again()
+        end = wait_for(f"the end of migration {turn}, {victim} killed", lambda: ended(pool, mover))
+        outcomes.append((victim, end["State"], end.get("Message", "")))
+        print(*outcomes[-1])
+        here = 1 - here if end["State"] == "done" else here
+        wait_for("one emulator", lambda: len(emulators(mover.id)) == 1, 30)
+        wait_for("both nodes", lambda: all(pool.is_connected(n) for n in pool.ids), 60)
+        mover.close()
+        mover.open()
+        assert mover.text("cat /proc/sys/kernel/random/boot_id") == boot_id, outcomes
+        assert holdings(pool, here)["machines"].count(mover.id) == 1, outcomes
+        wait_for("nothing to be left on the other host", lambda: mover.id not in
+                 holdings(pool, 1 - here)["machines"], 30)
