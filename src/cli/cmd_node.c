@@ -18,6 +18,7 @@ put_node(struct cli *cli, struct grid *grid, json_t *n)
                    : !json_bool(n, "Connected")       ? "away"
                    : json_object_get(n, "Quarantine") ? "quarantined"
                    : json_object_get(n, "Unfit")      ? "unfit"
+                   : json_bool(n, "Draining")         ? "draining"
                    : json_bool(n, "Cordoned")         ? "cordoned"
                                                       : "ready");
     grid_printf(grid, "%" PRId64, json_int(n, "Machines"));
@@ -90,6 +91,35 @@ static bool
 run_cordon(struct cli *cli, const struct args *args, struct err *err)
 {
     return on_node(cli, args, "CordonNode", err);
+}
+
+/* Until nothing runs there, and nothing is on its way. */
+static bool
+wait_empty(struct cli *cli, const char *node_id, struct err *err)
+{
+    for (;;) {
+        AUTO(json) json_t *in = json_pack("{ss}", "NodeId", node_id);
+        AUTO(json) json_t *answer = NULL;
+        if (!api_operator(cli, "DescribeNode", in, &answer, err)) {
+            return false;
+        }
+        json_t *node = json_object_get(answer, "Node");
+        if (json_int(node, "Machines") == 0) {
+            return true;
+        }
+        if (!json_bool(node, "Draining")) {
+            return err_set(err, ERR_UNAVAILABLE, "the drain of %s was called off",
+                           node_id);
+        }
+        (void)usleep(500000);
+    }
+}
+
+static bool
+run_drain(struct cli *cli, const struct args *args, struct err *err)
+{
+    return on_node(cli, args, "DrainNode", err) &&
+           (!args_has(args, "wait") || wait_empty(cli, args->words[0], err));
 }
 
 static bool
@@ -187,6 +217,11 @@ static const struct option token_options[] = {
     {NULL, 0, NULL, NULL},
 };
 
+static const struct option drain_options[] = {
+    {"wait", 0, NULL, "until nothing runs there any more"},
+    {NULL, 0, NULL, NULL},
+};
+
 const struct command node_commands[] = {
     {"node ls", "[--zone NAME]", "list hosts: what they have, and what is promised",
      NULL, ls_options, 0, 0, WORD_NONE, false, run_ls},
@@ -199,6 +234,15 @@ const struct command node_commands[] = {
      token_options, 1, 1, WORD_NONE, false, run_token},
     {"node cordon", "NODE", "give it no new machines; those it has go on", NULL, NULL,
      1, 1, WORD_NODE, false, run_cordon},
+    {"node drain", "NODE [--wait]",
+     "cordon it, and move what runs there to other hosts",
+     "Each running instance is moved while it runs (moln migrate), two at a time, to "
+     "the\n"
+     "best host of its zone; its owner sees a scheduled event. What no host takes "
+     "stays,\n"
+     "is told by 'moln node events', and is tried again. Stopped instances stay with\n"
+     "their disks. 'moln node uncordon' calls it off.\n",
+     drain_options, 1, 1, WORD_NODE, false, run_drain},
     {"node uncordon", "NODE", "let it take machines again", NULL, NULL, 1, 1, WORD_NODE,
      false, run_uncordon},
     {"node revoke", "NODE", "close its stream and refuse its certificate for ever",

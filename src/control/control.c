@@ -2,6 +2,7 @@
 #include "control/control.h"
 
 #include "base/log.h"
+#include "control/drains.h"
 #include "control/janitor.h"
 #include "control/jobs.h"
 #include "control/leases.h"
@@ -67,6 +68,8 @@ static const struct {
     {"uplinks", uplinks_pass},
     {"volume", volume_pass},
     {"job", job_pass},
+    {"drain", drain_pass},
+    {"drains", drains_look},
     {"migration", migration_pass},
     {"migrations", migrations_look},
     {"waiting-jobs", waiting_jobs_pass},
@@ -164,6 +167,7 @@ on_change(void *ctx, const struct row_type *type, const void *key)
         const struct row_node *row = key;
         nodes_changed(control->nodes, row->id);
         wake(control, "node", "", row->id);
+        wake(control, "drain", "", row->id);
         wake(control, "uplinks", "", row->id);
     } else if (type == &row_uplink_type) {
         wake(control, "uplinks", "", "");
@@ -177,6 +181,7 @@ on_change(void *ctx, const struct row_type *type, const void *key)
     } else if (type == &row_node_seen_type) {
         wake(control, "waiting-jobs", "", "");
         wake(control, "migrations", "", "");
+        wake(control, "drains", "", "");
     } else if (type == &row_tag_type) {
         const struct row_tag *row = key;
         if (str_starts(row->resource_id, "i-")) {
@@ -184,6 +189,7 @@ on_change(void *ctx, const struct row_type *type, const void *key)
         }
     } else if (type == &row_migration_type) {
         wake(control, "migration", "", ((const struct row_migration *)key)->id);
+        wake(control, "drains", "", "");
     } else if (type == &row_image_type) {
         wake(control, "job", "", ((const struct row_image *)key)->id);
     }

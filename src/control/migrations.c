@@ -6,6 +6,7 @@
 #include "control/network_interface.h"
 #include "control/network_places.h"
 #include "control/wants.h"
+#include "core/instance_events.h"
 #include "core/migration_rows.h"
 
 #define PREPARE_NS (900 * NS_PER_S) /* To fetch an image and start an emulator. */
@@ -212,7 +213,11 @@ end(struct look *l, const char *state, const char *lost_node, struct err *err)
          !GET(l, vpc, &vpc, err, .account = m->account, .id = l->instance->vpc_id))) {
         return false;
     }
-    return (!vpc || network_release(l->pass, lost_node, vpc, err)) &&
+    /* What was scheduled for the instance's old host has been done. */
+    return (!done || instance_event_end(l->pass->txn, m->account, m->instance_id,
+                                        INSTANCE_EVENT_MAINTENANCE, false,
+                                        l->pass->now_ns, err)) &&
+           (!vpc || network_release(l->pass, lost_node, vpc, err)) &&
            instance_sides(l->pass, m->account, m->instance_id, err);
 }
 

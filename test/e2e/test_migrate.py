@@ -135,6 +135,37 @@ def test_guest_moves_there_and_back(pool, vpc):
     assert output.count("BEGIN SSH HOST KEY KEYS") == 1
 
 
+def test_drained_host_is_empty_and_its_tenants_are_told(pool, vpc):
+    """What runs there moves on; a scheduled event stands until it has."""
+    mover, source = vpc.mover, pool.ids[0]
+    boot_id = mover.text("cat /proc/sys/kernel/random/boot_id")
+
+    def status():
+        return vpc.ec2.describe_instance_status(InstanceIds=[mover.id])["InstanceStatuses"][0]
+    # Nobody takes it: it stays, and its owner knows.
+    pool.cloud.moln("node", "cordon", pool.ids[1])
+    pool.cloud.moln("node", "drain", source)
+    assert [e["Code"] for e in status()["Events"]] == ["system-maintenance"]
+    wait_for("the reason to be told", lambda: [
+        e for e in pool.cloud.moln("node", "events", source, "--json")["Events"]
+        if e["Kind"] == "drain" and e["Object"] == mover.id], 30)
+    assert pool.listed()[source]["Draining"] and pool.listed()[source]["Machines"] == 1
+    # Now one takes it.
+    pool.cloud.moln("node", "uncordon", pool.ids[1])
+    pool.cloud.moln("node", "drain", source, "--wait")
+    assert pool.listed()[source]["Machines"] == 0
+    last = pool.cloud.moln("migrate", "ls", mover.id, "--all", "--json")["Migrations"]
+    assert max(last, key=lambda m: m["CreatedAt"])["Reason"] == "drain"
+    assert all(e["Description"].startswith("[Completed]") for e in status().get("Events", []))
+    pool.cloud.moln("node", "uncordon", source)
+    mover.close()
+    mover.open()
+    assert mover.text("cat /proc/sys/kernel/random/boot_id") == boot_id
+    migrate(pool, mover, 0)
+    mover.close()
+    mover.open()
+
+
 # ---- kills
 
 def emulators(instance_id):

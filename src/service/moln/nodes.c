@@ -1,5 +1,6 @@
 /* nodes.c - tickets to join, and the nodes that did. */
 #include "base/crypto.h"
+#include "core/instance_events.h"
 #include "link/pki.h"
 #include "service/moln/operators.h"
 
@@ -22,6 +23,7 @@ node_out(const struct node_view *view)
         .underlay_address = node->underlay,
         HAS(connected, seen && seen->connected),
         HAS(cordoned, node->cordoned),
+        HAS(draining, node->draining),
         HAS(local, node->local),
         HAS_TIME(joined_at, node->joined_at),
         HAS(capacity_vcpus, ceiling->vcpus),
@@ -192,9 +194,38 @@ node_put(struct call *call, const struct row_node *node, struct moln_node **out,
            node_out_one(call, node, out, err);
 }
 
+/* Tells the owners of what runs there, or that it was called off. */
 static bool
-cordon_set(struct call *call, const char *id, bool cordoned, struct moln_node **out,
-           struct err *err)
+drain_announce(struct call *call, const char *node_id, bool draining, struct err *err)
+{
+    static const char text[] = "The instance is moved to another host while it runs.";
+    const struct row_instance prefix = {.node_id = node_id};
+    const struct row_query query = {
+        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
+    const struct instance_event event = {.code = INSTANCE_EVENT_MAINTENANCE,
+                                         .description = text,
+                                         .not_before = call->now_ns};
+    struct row_list list;
+    if (!row_list(call->txn, &row_instance_type, &query, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        const struct row_instance *inst = list.rows[i];
+        bool runs = !inst->terminated_at && str_eq(inst->want_state, "running");
+        bool ok = draining && runs
+                      ? instance_event_put(call->txn, call->rng, inst, &event, err)
+                      : instance_event_end(call->txn, inst->account, inst->id,
+                                           event.code, true, call->now_ns, err);
+        if (!ok) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+cordon_set(struct call *call, const char *id, bool cordoned, bool draining,
+           struct moln_node **out, struct err *err)
 {
     const struct row_node *node;
     if (!node_find(call, id, &node, err)) {
@@ -202,21 +233,33 @@ cordon_set(struct call *call, const char *id, bool cordoned, struct moln_node **
     }
     struct row_node changed = *node;
     changed.cordoned = cordoned;
-    return node_put(call, &changed, out, err);
+    changed.draining = draining;
+    bool told = draining || node->draining;
+    return (!told || drain_announce(call, id, draining, err)) &&
+           node_put(call, &changed, out, err);
 }
 
 bool
 moln_cordon_node(struct call *call, const struct moln_cordon_node_request *in,
                  struct moln_cordon_node_response *out, struct err *err)
 {
-    return cordon_set(call, in->node_id, true, &out->node, err);
+    const struct row_node *node; /* One that drains goes on doing so. */
+    return node_find(call, in->node_id, &node, err) &&
+           cordon_set(call, in->node_id, true, node->draining, &out->node, err);
+}
+
+bool
+moln_drain_node(struct call *call, const struct moln_drain_node_request *in,
+                struct moln_drain_node_response *out, struct err *err)
+{
+    return cordon_set(call, in->node_id, true, true, &out->node, err);
 }
 
 bool
 moln_uncordon_node(struct call *call, const struct moln_uncordon_node_request *in,
                    struct moln_uncordon_node_response *out, struct err *err)
 {
-    return cordon_set(call, in->node_id, false, &out->node, err);
+    return cordon_set(call, in->node_id, false, false, &out->node, err);
 }
 
 bool

@@ -1,0 +1,123 @@
+/* drains.c - see drains.h. */
+#include "control/drains.h"
+
+#include "base/log.h"
+#include "control/reports.h"
+#include "core/migration_rows.h"
+
+#define AT_ONCE 2 /* Under way from one node: each takes what the network gives. */
+#define PAUSE_NS (60 * NS_PER_S)
+
+/* The machines of a node, and what of them is on its way. */
+struct drain {
+    const struct pass *pass;
+    const struct row_node *node;
+    struct row_list machines;
+    size_t under_way;
+};
+
+static bool
+load(struct drain *d, const char *id, struct err *err)
+{
+    const struct row_node key = {.id = id};
+    const struct row_instance prefix = {.node_id = id};
+    const struct row_query query = {
+        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
+    if (!row_get(d->pass->txn, &row_node_type, &key, (const void **)&d->node, err) ||
+        !row_list(d->pass->txn, &row_instance_type, &query, &d->machines, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < d->machines.count; i++) {
+        const struct row_instance *inst = d->machines.rows[i];
+        d->under_way += !str_empty(inst->migration_id);
+    }
+    return true;
+}
+
+/* Whether its last migration failed just now. */
+static bool
+rests(const struct drain *d, const struct row_instance *inst, bool *out,
+      struct err *err)
+{
+    const struct row_migration prefix = {.account = inst->account,
+                                         .instance_id = inst->id};
+    const struct row_query query = {
+        .index = "by_instance", .prefix = &prefix, .prefix_fields = 2};
+    struct row_list list;
+    if (!row_list(d->pass->txn, &row_migration_type, &query, &list, err)) {
+        return false;
+    }
+    *out = false;
+    for (size_t i = 0; i < list.count; i++) {
+        const struct row_migration *m = list.rows[i];
+        *out = *out ||
+               (str_eq(m->state, "failed") && d->pass->now_ns < m->ended_at + PAUSE_NS);
+    }
+    return true;
+}
+
+/* Nowhere to go, or not now, is told and tried again; any other failure ends the pass. */
+static bool
+move(struct drain *d, const struct row_instance *inst, struct err *err)
+{
+    const struct pass *pass = d->pass;
+    const struct row_migration *m;
+    struct migration_ask ask = {.reason = "drain"};
+    struct err why = {0};
+    bool resting;
+    if (!rests(d, inst, &resting, err)) {
+        return false;
+    }
+    if (resting || !migration_may_begin(pass->txn, inst, &why)) {
+        return true;
+    }
+    if (!migration_choose(pass->txn, pass->pool, pass->config, inst, NULL, &ask.to_node,
+                          &why)) {
+        const struct link_event event = {
+            .kind = "drain", .object = inst->id, .level = "warn", .message = why.msg};
+        return why.code == ERR_RESOURCE_IN_USE
+                   ? event_hourly(pass, d->node->id, &event, inst->id, err)
+                   : (*err = why, false);
+    }
+    d->under_way++;
+    return migration_begin(pass->txn, inst, &ask, pass->rng, pass->now_ns, &m, err);
+}
+
+bool
+drain_pass(const struct pass *pass, const char *account UNUSED, const char *id,
+           struct err *err)
+{
+    struct drain d = {.pass = pass};
+    if (!load(&d, id, err)) {
+        return false;
+    }
+    bool drains = d.node && d.node->draining && str_eq(d.node->state, "active");
+    for (size_t i = 0; drains && i < d.machines.count && d.under_way < AT_ONCE; i++) {
+        const struct row_instance *inst = d.machines.rows[i];
+        if (!inst->terminated_at && str_eq(inst->want_state, "running") &&
+            str_empty(inst->migration_id) && !move(&d, inst, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool
+drains_look(const struct pass *pass, const char *account, const char *id UNUSED,
+            struct err *err)
+{
+    const struct row_node prefix = {.draining = true};
+    const struct row_query query = {
+        .index = "by_draining", .prefix = &prefix, .prefix_fields = 1};
+    struct row_list list;
+    if (!row_list(pass->txn, &row_node_type, &query, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        const struct row_node *node = list.rows[i];
+        if (!drain_pass(pass, account, node->id, err)) {
+            return false;
+        }
+    }
+    return true;
+}
