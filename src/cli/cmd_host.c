@@ -368,5 +368,11 @@ const struct command host_commands[] = {
      "\n"
      "  moln place explain m5.large --count 10\n",
      explain_options, 1, 1, WORD_NONE, false, run_explain},
+    {"node use", "NODE", "what its machines used in the last minute",
+     "Busy vCPUs, how long they waited for a processor (95th percentile of a minute), "
+     "memory,\n"
+     "CPU credits of burstable types; and the host's memory pressure, with what it does\n"
+     "about it: reclaim, balloon, move, refuse.\n",
+     NULL, 1, 1, WORD_NODE, false, run_node_use},
     {NULL},
 };

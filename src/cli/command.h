@@ -89,6 +89,7 @@ extern const struct command reach_commands[];
 extern const struct command image_commands[];
 extern const struct command account_commands[];
 extern const struct command node_commands[], host_commands[];
+command_fn run_node_use; /* cmd_use.c */
 extern const struct command uplink_commands[];
 extern const struct command migrate_commands[];
 extern const struct command cloud_commands[];

@@ -362,6 +362,25 @@ want_metadata(const struct scene *s, struct err *err)
     return put_metadata(s, &record, &source, err);
 }
 
+/* Shares under contention follow what the type promises: 100 for each whole processor.
+ * AWS gives t2 alone credits at its launch, and takes what is left at a stop. */
+static void
+promise_of(const struct scene *s, struct link_machine *record)
+{
+    const struct row_instance *i = s->instance;
+    const struct instance_type *type = config_type(s->pass->config, i->type);
+    record->cpu_weight = i->vcpus * 100;
+    if (!type || !type->burstable) {
+        return;
+    }
+    bool t2 = str_eq(type->family, "t2");
+    record->baseline_permille = (int64_t)(type->baseline_percent * 10 + 0.5);
+    record->unlimited = str_eq(i->credit_mode, "unlimited");
+    record->launch_credits = t2 && !record->unlimited ? 30 * i->vcpus : 0;
+    record->credits_end = t2;
+    record->cpu_weight = MAX(1, i->vcpus * record->baseline_permille / 10);
+}
+
 static bool
 want_machine(const struct scene *s, struct err *err)
 {
@@ -390,6 +409,7 @@ want_machine(const struct scene *s, struct err *err)
         .asset_tag = i->id,
         .leased = i->leased,
     };
+    promise_of(s, &record);
     if (s->migration && str_eq(s->node_id, s->migration->from_node)) {
         record.outgoing = s->migration->id;
     } else if (s->migration) {

@@ -6,6 +6,7 @@
 #include "control/migrations.h"
 #include "control/node_report.h"
 #include "control/uplinks.h"
+#include "control/use_report.h"
 #include "control/wants.h"
 
 bool
@@ -314,6 +315,9 @@ report_apply(const struct pass *pass, const char *node_id, enum link_kind kind,
 {
     if (kind == LINK_NODE) {
         return node_report(pass, node_id, record, err);
+    }
+    if (kind == LINK_METER) {
+        return use_report(pass, node_id, record, err);
     }
     if (kind == LINK_EVENT) {
         return report_event(pass, node_id, record, event_id, err);

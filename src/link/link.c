@@ -28,6 +28,7 @@ static const struct {
     [LINK_NODE] = {NULL, &link_node_seen_desc},
     [LINK_EVENT] = {NULL, &link_event_desc},
     [LINK_FLOWS] = {NULL, &link_flow_batch_desc},
+    [LINK_METER] = {NULL, &link_meter_desc},
 };
 
 const struct desc *

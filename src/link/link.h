@@ -48,7 +48,8 @@ enum link_kind {
     LINK_NODE = 32, /* Seen only. */
     LINK_EVENT = 33,
     LINK_FLOWS = 34,
-    LINK_KINDS = 35,
+    LINK_METER = 35,
+    LINK_KINDS = 36,
 };
 
 enum link_frame {

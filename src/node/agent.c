@@ -262,6 +262,21 @@ open_machines(struct agent *a, const char *jail_dir, struct err *err)
     return true;
 }
 
+static void
+open_meter(struct agent *a)
+{
+    AUTO(free) char *path = sub(a, "meter.json");
+    a->meter = meter_open(&(struct meter_config){.loop = a->config.loop,
+                                                 .machines = a->machines,
+                                                 .path = path,
+                                                 .boot_id = a->boot_id,
+                                                 .clock = a->config.clock,
+                                                 .real_processors = a->accel.kvm,
+                                                 .report = agent_report_meter,
+                                                 .event = agent_event,
+                                                 .ctx = a});
+}
+
 bool
 agent_open_modules(struct agent *a, struct err *err)
 {
@@ -273,6 +288,7 @@ agent_open_modules(struct agent *a, struct err *err)
         !open_net(a, err)) {
         return false;
     }
+    open_meter(a);
     a->modules_open = true;
     for (int kind = 1; kind < LINK_KINDS; kind++) {
         wants_each(a->wants, (enum link_kind)kind, apply_one, a);
@@ -389,6 +405,7 @@ agent_destroy(struct agent *a)
     }
     a->closing = true;
     link_client_destroy(a->link);
+    meter_close(a->meter);
     jobs_close(a->jobs);
     migrations_stop(a->migrations);
     machines_close(a->machines);

@@ -12,6 +12,7 @@
 #include "node/machine/machine.h"
 #include "node/measure.h"
 #include "node/metadata/metadata.h"
+#include "node/meter/meter.h"
 #include "node/migrate/migration.h"
 #include "node/net/net.h"
 #include "node/wants.h"
@@ -66,6 +67,7 @@ struct agent {
     struct net *net;
     struct lease lease;
     struct metadata *metadata;
+    struct meter *meter;
     struct map *net_items[LINK_KINDS]; /* By id; LINK_NETWORK.. LINK_METADATA. */
     int64_t net_check_ns;              /* When the kernel's rules are read back next. */
     struct map *net_gone[LINK_KINDS];  /* Ids no longer named by a snapshot. */
@@ -133,5 +135,6 @@ void agent_report(struct agent *a, enum link_kind kind, const char *id, bool abs
                   const void *record);
 void agent_report_all(struct agent *a);
 void agent_report_node(struct agent *a);
+void agent_report_meter(void *agent, const struct link_meter *meter);
 void agent_event(void *agent, const char *kind, const char *object, const char *level,
                  const char *message);

@@ -216,6 +216,15 @@ agent_report_node(struct agent *a)
 }
 
 void
+agent_report_meter(void *agent, const struct link_meter *meter)
+{
+    struct agent *a = agent;
+    if (a->link) {
+        (void)link_client_report(a->link, LINK_METER, 0, meter);
+    }
+}
+
+void
 agent_event(void *agent, const char *kind, const char *object, const char *level,
             const char *message)
 {

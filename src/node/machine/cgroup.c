@@ -185,6 +185,83 @@ cgroup_pids(const struct cgroup_host *host, const char *id, pid_t *out, size_t m
     return count;
 }
 
+/* The folder of the group in the hierarchy of a controller; false: there is none. */
+static bool
+path_of(const struct cgroup_host *host, const char *controller, const char *id,
+        char out[PATH_LEN])
+{
+    for (size_t i = 0; i < host->count; i++) {
+        if (host->v2 || strcmp(host->controllers[i], controller) == 0) {
+            group_path(host, i, id, out);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool
+cgroup_limit_cpu(const struct cgroup_host *host, const char *id, int64_t percent,
+                 struct err *err)
+{
+    const int64_t period_us = 100000;
+    char dir[PATH_LEN], path[PATH_LEN + 32], text[48];
+    if (!path_of(host, "cpu", id, dir)) {
+        return err_set(err, ERR_UNSUPPORTED, "this host has no cpu controller");
+    }
+    if (!host->v2) {
+        return write_number(dir, "cpu.cfs_quota_us",
+                            percent > 0 ? percent * period_us / 100 : -1, err);
+    }
+    snprintf(path, sizeof path, "%s/cpu.max", dir);
+    if (percent > 0) {
+        snprintf(text, sizeof text, "%" PRId64 " %" PRId64, percent * period_us / 100,
+                 period_us);
+    }
+    return write_text(path, percent > 0 ? text : "max", err);
+}
+
+/* The number after 'word' (or, NULL, the first) in a file of the group; 0: none. */
+static int64_t
+read_number(const struct cgroup_host *host, const char *controller, const char *id,
+            const char *file, const char *word)
+{
+    struct err err = {0};
+    char dir[PATH_LEN], path[PATH_LEN + 64];
+    AUTO(free) char *text = NULL;
+    if (!path_of(host, controller, id, dir)) {
+        return 0;
+    }
+    snprintf(path, sizeof path, "%s/%s", dir, file);
+    if (!file_read(path, 8192, &text, NULL, &err)) {
+        return 0;
+    }
+    const char *at = word ? strstr(text, word) : text;
+    return at ? strtoll(at + (word ? strlen(word) : 0), NULL, 10) : 0;
+}
+
+int64_t
+cgroup_throttled_ns(const struct cgroup_host *host, const char *id)
+{
+    return host->v2 ? read_number(host, "cpu", id, "cpu.stat", "throttled_usec ") * 1000
+                    : read_number(host, "cpu", id, "cpu.stat", "throttled_time ");
+}
+
+int64_t
+cgroup_memory_bytes(const struct cgroup_host *host, const char *id)
+{
+    return read_number(host, "memory", id,
+                       host->v2 ? "memory.current" : "memory.usage_in_bytes", NULL);
+}
+
+bool
+cgroup_reclaim(const struct cgroup_host *host, const char *id, int64_t bytes)
+{
+    struct err err = {0};
+    char dir[PATH_LEN];
+    return host->v2 && path_of(host, "memory", id, dir) &&
+           write_number(dir, "memory.reclaim", bytes, &err);
+}
+
 void
 cgroup_kill(const struct cgroup_host *host, const char *id)
 {

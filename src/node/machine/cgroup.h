@@ -38,6 +38,15 @@ MUST_CHECK bool cgroup_join_fds(const struct cgroup_host *host, const char *id,
 /* Processes in the group; at most 'max'. 0 when the group is not there. */
 size_t cgroup_pids(const struct cgroup_host *host, const char *id, pid_t *out,
                    size_t max);
+/* Processors that the group may use, in percent of one; 0: as many as it can get. */
+MUST_CHECK bool cgroup_limit_cpu(const struct cgroup_host *host, const char *id,
+                                 int64_t percent, struct err *err);
+/* Since it was made, how long such a limit held its threads back; 0 when unknown. */
+int64_t cgroup_throttled_ns(const struct cgroup_host *host, const char *id);
+int64_t cgroup_memory_bytes(const struct cgroup_host *host, const char *id);
+/* Lets the kernel take back up to 'bytes' of what is cold in the group. False: this host's
+ * kernel cannot, or found none. May take a while: not on a loop's thread. */
+bool cgroup_reclaim(const struct cgroup_host *host, const char *id, int64_t bytes);
 void cgroup_kill(const struct cgroup_host *host, const char *id);
 /* ERR_BUSY while a process is in it. */
 MUST_CHECK bool cgroup_remove(const struct cgroup_host *host, const char *id,

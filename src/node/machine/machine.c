@@ -473,6 +473,25 @@ machines_processes(const struct machines *set)
     return count_processes(set, false);
 }
 
+void
+machines_metered(const struct machines *set, machine_metered_fn *fn, void *ctx)
+{
+    const char *key;
+    void *value;
+    for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
+        const struct machine *m = value;
+        if (m->process == PROCESS_UP && m->qmp_up && m->want) {
+            const struct machine_metered metered = {
+                .id = m->id,
+                .pid = m->pid,
+                .want = m->want,
+                .started_at_ns = m->record.started_at_ns,
+            };
+            fn(ctx, &metered);
+        }
+    }
+}
+
 size_t
 machines_leased(const struct machines *set)
 {

@@ -91,6 +91,18 @@ size_t machines_running(const struct machines *set);
 size_t machines_processes(const struct machines *set); /* Up, or on the way. */
 /* Wanted to run, or running, while the node's lease lives. */
 size_t machines_leased(const struct machines *set);
+/* For each machine that runs: what the meter needs. */
+struct machine_metered {
+    const char *id;
+    pid_t pid;
+    const struct link_machine *want;
+    int64_t started_at_ns;
+};
+typedef void machine_metered_fn(void *ctx, const struct machine_metered *machine);
+void machines_metered(const struct machines *set, machine_metered_fn *fn, void *ctx);
+/* Asks the guest to give memory back, down to 'bytes'; at least half of what it has, and
+ * at most all. The answer is a matter of time. */
+void machines_balloon(struct machines *set, const char *id, int64_t bytes);
 /* Forgets a machine that is absent and was reported so. */
 void machines_drop_absent(struct machines *set, const char *id);
 

@@ -413,6 +413,22 @@ machine_kill(struct machine *m)
     }
 }
 
+void
+machines_balloon(struct machines *set, const char *id, int64_t bytes)
+{
+    struct machine *m = map_get(set->map, id);
+    struct err err = {0};
+    if (!m || !m->qmp_up || !m->want) {
+        return;
+    }
+    int64_t most = m->want->memory_bytes;
+    json_t *args =
+        json_pack("{s:I}", "value", (json_int_t)MAX(most / 2, MIN(bytes, most)));
+    if (!qmp_send(m->qmp, "balloon", args, -1, COMMAND_NS, on_done, m, &err)) {
+        log_warn("machine %s: %s", m->id, err.msg);
+    }
+}
+
 static void
 on_resumed(void *ctx, json_t *result UNUSED, const struct err *err)
 {

@@ -132,7 +132,8 @@ static void
 add_host(struct words *w, const struct qemu_spec *s, const struct accel *accel)
 {
     add(w, QEMU_PATH);
-    add_option(w, "-name", "%s", s->id);
+    /* Threads have names: the meter knows the vCPUs by them, and so do people. */
+    add_option(w, "-name", "%s,debug-threads=on", s->id);
     add(w, "-nodefaults");
     add(w, "-no-user-config");
     add_option(w, "-display", "none");
@@ -228,7 +229,7 @@ add_devices(struct words *w, const struct qemu_spec *s)
     add_option(w, "-object", "rng-builtin,id=rng");
     add_option(w, "-device", "virtio-rng-pci,rng=rng,addr=0x%x", SLOT_RNG);
     add_option(w, "-device",
-               "virtio-balloon-pci,id=balloon,free-page-reporting=on,addr=0x%x",
+               "virtio-balloon-pci,id=balloon,free-page-reporting=on,deflate-on-oom=on,addr=0x%x",
                SLOT_BALLOON);
     for (int i = 0; i < QEMU_SPARE_SLOTS; i++) {
         add_option(w, "-device",

@@ -1,0 +1,64 @@
+"""What guests use: CPU credits of burstable types, and the limit of those who have none."""
+import pathlib
+import signal
+
+from cloud import wait_for
+
+
+def quota_percent(cloud, instance_id):
+    """Of one processor, as the kernel holds the guest to it; None: not at all."""
+    group = f"moln-{cloud.cloud_id()}/{instance_id}"
+    for path in pathlib.Path("/sys/fs/cgroup").glob(f"cpu*/{group}/cpu.cfs_quota_us"):
+        quota = int(path.read_text())
+        return quota // 1000 if quota > 0 else None
+    for path in pathlib.Path("/sys/fs/cgroup").glob(f"{group}/cpu.max"):
+        quota = path.read_text().split()[0]
+        return None if quota == "max" else int(quota) // 1000
+    raise AssertionError(f"no cgroup {group}")
+
+
+def resident(cloud, instance_id):
+    """Bytes, by the guest's cgroup."""
+    group = f"moln-{cloud.cloud_id()}/{instance_id}"
+    for pattern in (f"memory/{group}/memory.usage_in_bytes", f"{group}/memory.current"):
+        for path in pathlib.Path("/sys/fs/cgroup").glob(pattern):
+            return int(path.read_text())
+    raise AssertionError(f"no cgroup {group}")
+
+
+def use(cloud):
+    node = next(n["NodeId"] for n in cloud.moln("node", "ls", "--json")["Nodes"] if n["Local"])
+    answer = cloud.moln("node", "use", node, "--json")
+    return {m["InstanceId"]: m for m in answer.get("Machines", [])}
+
+
+def test_credits_are_counted_and_who_has_none_is_held_to_its_baseline(cloud, ec2, launch):
+    standard = {"CreditSpecification": {"CpuCredits": "standard"}}
+    poor = launch(InstanceType="t3.nano", **standard)      # Begins with none.
+    rich = launch(InstanceType="t2.nano", **standard)      # Begins with 30 a vCPU.
+    free = launch(InstanceType="t3.nano")                  # May owe.
+    for instance_id in (poor, rich, free):
+        cloud.wait_state(instance_id, "running")
+    wait_for("the kernel to hold it", lambda: quota_percent(cloud, poor) == 10, 30)
+    assert quota_percent(cloud, rich) is None and quota_percent(cloud, free) is None
+
+    # An agent that was away reckons with what ran meanwhile.
+    cloud.stop(cloud.node, signal.SIGKILL)
+    cloud.start_node()
+    seen = wait_for("a minute's word of all three", lambda: (
+        lambda told: told if {poor, rich, free} <= told.keys() else None)(use(cloud)), 150, 1)
+    assert seen[poor]["Held"] and not seen[rich]["Held"]
+    assert seen[poor]["CreditBalanceMilli"] < 1000
+    assert 20_000 < seen[rich]["CreditBalanceMilli"] <= 31_000
+    assert seen[free]["BusyMilli"] > 0 and seen[free]["MemoryBytes"] > 64 << 20
+
+
+def test_memory_that_a_guest_frees_goes_back_to_the_host(cloud, launch):
+    instance_id = launch(InstanceType="t3.nano")
+    cloud.wait_state(instance_id, "running")
+    cloud.ssh(instance_id, "mount -t tmpfs -o size=300m none /mnt && "
+                           "dd if=/dev/zero of=/mnt/x bs=1M count=220 2>/dev/null")
+    full = resident(cloud, instance_id)
+    cloud.ssh(instance_id, "rm /mnt/x")
+    wait_for("half of it to come back",
+             lambda: full - resident(cloud, instance_id) > 110 << 20, 60)

@@ -1,0 +1,159 @@
+/* test_meter.c - the rules of the meter: credits, ready time, relief. */
+#include "test.h"
+
+#include "node/meter/credit.h"
+#include "node/meter/ready.h"
+#include "node/meter/relief.h"
+
+/* t3.nano: 6 credits an hour, 144 at most. */
+static const struct credit_plan nano = {.vcpus = 2, .baseline_permille = 50};
+
+static int64_t
+credits(int64_t ns)
+{
+    return ns / CREDIT_NS;
+}
+
+TEST(credit_is_earned_at_the_baseline_and_kept_for_a_day)
+{
+    struct credit c = {0};
+    credit_step(&nano, &c, 0, 3600 * NS_PER_S);
+    CHECK_EQ(credits(c.balance_ns), 6);
+    for (int hour = 0; hour < 48; hour++) {
+        credit_step(&nano, &c, 0, 3600 * NS_PER_S);
+    }
+    CHECK_EQ(credits(c.balance_ns), 144);
+    CHECK_EQ(credit_limit_percent(&nano, &c), 0);
+}
+
+TEST(credit_is_spent_by_use_beyond_the_baseline)
+{
+    struct credit c = {.balance_ns = 10 * CREDIT_NS};
+    /* Both vCPUs, a minute long: two credits, less what was earned. */
+    credit_step(&nano, &c, 2 * CREDIT_NS, 60 * NS_PER_S);
+    CHECK_EQ(c.balance_ns, 8 * CREDIT_NS + CREDIT_NS / 10);
+}
+
+TEST(credit_holds_a_standard_machine_to_its_baseline_when_it_has_none)
+{
+    struct credit c = {.balance_ns = CREDIT_NS};
+    credit_step(&nano, &c, 2 * CREDIT_NS, 60 * NS_PER_S);
+    CHECK_EQ(c.balance_ns, 0);
+    CHECK_EQ(c.surplus_ns, 0);
+    CHECK_EQ(credit_limit_percent(&nano, &c), 10); /* 5 % of each of two. */
+    credit_step(&nano, &c, 0, NS_PER_S);           /* Not let go at once... */
+    CHECK_EQ(credit_limit_percent(&nano, &c), 10);
+    credit_step(&nano, &c, 0, 10 * NS_PER_S);
+    CHECK_EQ(credit_limit_percent(&nano, &c), 0);
+}
+
+TEST(credit_lets_an_unlimited_machine_owe_and_charges_beyond_a_day)
+{
+    struct credit_plan plan = nano;
+    struct credit c = {0};
+    plan.unlimited = true;
+    credit_step(&plan, &c, 100 * CREDIT_NS, 0);
+    CHECK_EQ(credits(c.surplus_ns), 100);
+    CHECK_EQ(credit_limit_percent(&plan, &c), 0);
+    credit_step(&plan, &c, 0, 10 * 3600 * NS_PER_S); /* Earns 60: it pays with them. */
+    CHECK_EQ(credits(c.surplus_ns), 40);
+    CHECK_EQ(c.balance_ns, 0);
+    credit_step(&plan, &c, 200 * CREDIT_NS, 0);
+    CHECK_EQ(credits(c.surplus_ns), 144);
+    CHECK_EQ(credits(c.charged_ns), 96);
+}
+
+TEST(credit_is_nothing_to_machines_that_do_not_burst)
+{
+    const struct credit_plan plan = {.vcpus = 4};
+    struct credit c = {0};
+    credit_step(&plan, &c, 100 * CREDIT_NS, 60 * NS_PER_S);
+    CHECK_EQ(credit_limit_percent(&plan, &c), 0);
+    CHECK_EQ(c.balance_ns, 0);
+}
+
+TEST(credit_survives_clocks_and_counters_that_jump)
+{
+    struct credit c = {.balance_ns = CREDIT_NS};
+    credit_step(&nano, &c, -5, -NS_PER_S);
+    CHECK_EQ(c.balance_ns, CREDIT_NS);
+    credit_step(&nano, &c, 0, INT64_MAX);
+    CHECK_EQ(credits(c.balance_ns), 144);
+}
+
+TEST(ready_takes_the_95th_percentile_of_a_minute)
+{
+    struct ready_window w = {0};
+    for (int i = 0; i < 19; i++) {
+        ready_add(&w, 2, 200 * NS_PER_MS, 0, NS_PER_S);
+    }
+    CHECK_EQ(ready_p95(&w), 0);    /* Too few to say. */
+    for (int i = 0; i < 60; i++) { /* The minute before is forgotten. */
+        bool spike = i % 20 == 0;
+        ready_add(&w, 2, spike ? NS_PER_S : 20 * NS_PER_MS, 0, NS_PER_S);
+    }
+    CHECK_EQ(ready_p95(&w),
+             10); /* 1 %; three spikes in sixty are the last twentieth. */
+    for (int i = 0; i < 2; i++) { /* In place of one of them, and of a quiet second. */
+        ready_add(&w, 2, NS_PER_S, 0, NS_PER_S);
+    }
+    CHECK_EQ(ready_p95(&w), 500);
+}
+
+TEST(ready_does_not_count_what_the_machines_own_limit_makes_it_wait)
+{
+    struct ready_window w = {0};
+    for (int i = 0; i < 60; i++) {
+        ready_add(&w, 1, 900 * NS_PER_MS, 880 * NS_PER_MS, NS_PER_S);
+    }
+    CHECK_EQ(ready_p95(&w), 20);
+}
+
+TEST(ready_is_bad_only_on_a_host_that_has_little_to_do)
+{
+    CHECK(!ready_is_bad(40, 0, 16));     /* 4 % is not above 4 %. */
+    CHECK(ready_is_bad(41, 4000, 16));   /* A quarter of what was promised. */
+    CHECK(!ready_is_bad(500, 4001, 16)); /* More: it does what it sold. */
+}
+
+TEST(psi_parse_reads_the_kernels_lines_and_no_others)
+{
+    struct psi psi = {7, 7};
+    CHECK(!psi_parse("", &psi) && !psi_parse("some avg=1", &psi));
+    CHECK_EQ(psi.some, 7);
+    CHECK(psi_parse("some avg10=12.34 avg60=0.00 avg300=0.00 total=1\n"
+                    "full avg10=0.05 avg60=0.00 avg300=0.00 total=1\n",
+                    &psi));
+    CHECK_EQ(psi.some, 1234);
+    CHECK_EQ(psi.full, 5);
+}
+
+TEST(relief_goes_step_by_step_and_comes_back_slowly)
+{
+    const struct relief_facts loud = {
+        .memory = {.some = 2000}, .available_bytes = 50, .total_bytes = 100};
+    const struct relief_facts quiet = {.available_bytes = 50, .total_bytes = 100};
+    struct relief r = {0};
+    int64_t now = NS_PER_S;
+    CHECK_EQ(relief_step(&r, &loud, now), RELIEF_RECLAIM);
+    CHECK_EQ(relief_step(&r, &loud, now += 5 * NS_PER_S), RELIEF_RECLAIM);
+    CHECK_EQ(relief_step(&r, &loud, now += 5 * NS_PER_S), RELIEF_BALLOON);
+    CHECK_EQ(relief_step(&r, &loud, now += 10 * NS_PER_S), RELIEF_MOVE);
+    CHECK_EQ(relief_step(&r, &loud, now += 10 * NS_PER_S), RELIEF_REFUSE);
+    CHECK_EQ(relief_step(&r, &loud, now += 90 * NS_PER_S), RELIEF_REFUSE);
+    CHECK_EQ(relief_step(&r, &quiet, now += 59 * NS_PER_S), RELIEF_REFUSE);
+    CHECK_EQ(relief_step(&r, &quiet, now += NS_PER_S), RELIEF_MOVE);
+    CHECK_EQ(relief_step(&r, &quiet, now += 59 * NS_PER_S), RELIEF_MOVE);
+    for (int i = 0; i < 3; i++) {
+        now += 60 * NS_PER_S;
+        (void)relief_step(&r, &quiet, now);
+    }
+    CHECK_EQ(r.stage, RELIEF_NONE);
+}
+
+TEST(relief_hears_little_memory_before_anything_waits)
+{
+    const struct relief_facts low = {.available_bytes = 4, .total_bytes = 100};
+    struct relief r = {0};
+    CHECK_EQ(relief_step(&r, &low, NS_PER_S), RELIEF_RECLAIM);
+}
