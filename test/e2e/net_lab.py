@@ -61,6 +61,8 @@ def layer4(proto, sport, dport, pseudo, body):
     elif proto == 17:
         head = struct.pack("!HHHH", sport, dport, 8 + len(body), 0)
         at = 6
+    elif proto not in (1, 58):
+        return struct.pack("!II", sport, 1) + body  # ESP's index and number, or like it.
     else:
         kind = {1: 8, 58: 128}[proto] if dport is None else dport
         head = struct.pack("!BBHHH", kind, 0, 0, sport, 1)
@@ -209,9 +211,19 @@ class Lab:
         self.cloud = f"{name}{os.getpid()}"
         self.guests = {}
         self.kernel_guests = []
-        enter = ["nsenter", f"--net=/run/netns/{host}"] if host else []
-        self.drive = subprocess.Popen([*enter, find_driver(), self.cloud], stdin=subprocess.PIPE,
-                                      stdout=subprocess.PIPE, text=True)
+        self.enter = ["nsenter", f"--net=/run/netns/{host}"] if host else []
+        self.drive = None
+        self.restart()
+
+    def restart(self):
+        """The driver, anew: what it left in the kernel is found again, as by an agent."""
+        if self.drive:
+            self.drive.kill()
+            self.drive.wait()
+            self.drive.stdin.close()
+            self.drive.stdout.close()
+        self.drive = subprocess.Popen([*self.enter, find_driver(), self.cloud],
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def do(self, **command):
         self.drive.stdin.write(json.dumps(command) + "\n")

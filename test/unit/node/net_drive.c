@@ -197,23 +197,42 @@ obey(struct net *net, const json_t *in, struct buf *answer, struct err *err)
                                : err_set(err, ERR_INVALID, "what is '%s'?", op);
 }
 
-/* Goes on with what the network does by itself until there is a line. One at a time: who
- * asks waits for the answer. */
-static void
-await_line(uv_loop_t *loop)
+/* The next line, malloc'ed; NULL: there is no more. Until it comes, what the network does by
+ * itself goes on. */
+static char *
+next_line(uv_loop_t *loop, struct buf *in)
 {
-    struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
-    while (poll(&in, 1, 5) == 0) {
-        (void)uv_run(loop, UV_RUN_NOWAIT);
+    char data[16 * KIB];
+    for (;;) {
+        char *end = in->len ? memchr(in->data, '\n', in->len) : NULL;
+        if (end) {
+            size_t len = (size_t)(end - (char *)in->data);
+            char *line = xasprintf("%.*s", (int)len, (char *)in->data);
+            buf_drop_front(in, len + 1);
+            return line;
+        }
+        struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
+        if (poll(&p, 1, 5) == 0) {
+            (void)uv_run(loop, UV_RUN_NOWAIT);
+            continue;
+        }
+        ssize_t n = read(STDIN_FILENO, data, sizeof data);
+        if (n <= 0) {
+            return NULL;
+        }
+        buf_put(in, data, (size_t)n);
     }
 }
 
 static void
 serve(struct net *net, uv_loop_t *loop)
 {
-    AUTO(free) char *line = NULL;
-    size_t room = 0;
-    for (await_line(loop); getline(&line, &room, stdin) > 0; await_line(loop)) {
+    AUTO(buf) struct buf input = {0};
+    for (;;) {
+        AUTO(free) char *line = next_line(loop, &input);
+        if (!line) {
+            return;
+        }
         AUTO(json) json_t *in = json_loads(line, 0, NULL);
         struct err err = {0};
         AUTO(buf) struct buf out = {0}, answer = {0};
