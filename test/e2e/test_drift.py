@@ -1,5 +1,6 @@
 """What somebody else changed in the kernel is found, put right, and counted."""
 import os
+import resource
 import subprocess
 
 import pytest
@@ -11,11 +12,26 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0,
                                 reason="needs root")
 
 
+def tell_again(lab):
+    """What a new agent hears of two ports in one group, all at once."""
+    lab.do(op="hold")
+    lab.want("network", id="vpc-1")
+    lab.want("group", id="sg-any", network_id="vpc-1", rules=[
+        {"protocol": -1, "cidr": "0.0.0.0/0", "egress": egress} for egress in (True, False)])
+    lab.want("subnet", id="subnet-1", network_id="vpc-1", cidr="10.0.1.0/24",
+             cidr6="2001:db8::/64", acl_off=True)
+    for n in (2, 3):
+        lab.want("port", id=f"eni-{n}", subnet_id="subnet-1", mac=f"02:00:00:00:00:0{n}",
+                 ipv4=f"10.0.1.{n + 10}", check_source=True, group_ids=["sg-any"])
+    lab.do(op="release")
+
+
 @pytest.fixture
 def lab():
     made = Lab("dr")
     made.want("network", id="vpc-1")
-    made.want("subnet", id="subnet-1", network_id="vpc-1", cidr="10.0.1.0/24", acl_off=True)
+    made.want("subnet", id="subnet-1", network_id="vpc-1", cidr="10.0.1.0/24",
+              cidr6="2001:db8::/64", acl_off=True)
     made.want("group", id="sg-1", network_id="vpc-1",
               rules=[{"protocol": 6, "from_port": 22, "to_port": 22, "cidr": "10.0.0.0/8"}])
     made.want("group_member", id="sg-1.eni-1", network_id="vpc-1", group_id="sg-1",
@@ -96,6 +112,75 @@ def test_settings_that_filtering_stands_on_are_set_back(lab):
     inside(ns, write)
     assert lab.do(op="check")["drift"] == 1
     assert inside(ns, read) == "1"
+
+
+SETTINGS = [("ipv4/ip_forward", "0"), ("ipv4/conf/all/rp_filter", "1"),
+            ("ipv4/conf/all/accept_redirects", "1"), ("ipv4/conf/all/send_redirects", "1"),
+            ("ipv6/conf/all/forwarding", "0"), ("ipv6/conf/default/accept_ra", "1"),
+            ("ipv6/conf/all/accept_redirects", "1"),
+            ("bridge/bridge-nf-call-ip6tables", "0"),
+            ("ipv4/conf/{}/rp_filter", "1"), ("ipv4/conf/{}/send_redirects", "1"),
+            ("ipv4/conf/{}/forwarding", "0"), ("ipv6/conf/{}/accept_ra", "2"),
+            ("ipv6/conf/{}/forwarding", "0"), ("ipv6/conf/{}/proxy_ndp", "1")]
+
+
+def test_each_setting_is_watched_for_all_and_for_each_link_that_routes(lab):
+    ns = lab.namespaces()[0]
+    bridge = next(line.split(": ")[1] for line in subprocess.run(
+        ["ip", "-n", ns, "-o", "link"], capture_output=True, text=True,
+        check=True).stdout.splitlines() if ": mb" in line)
+
+    def put(path, value):
+        with open(f"/proc/sys/net/{path.format(bridge)}", "w") as f:
+            f.write(value)
+        return True
+
+    def read(path):
+        with open(f"/proc/sys/net/{path.format(bridge)}") as f:
+            return f.read().strip()
+    for path, value in SETTINGS:
+        before = inside(ns, lambda: read(path))
+        inside(ns, lambda: put(path, value))
+        assert lab.do(op="check")["drift"] >= 1, path
+        assert inside(ns, lambda: read(path)) == before != value, path
+        assert lab.do(op="check")["drift"] == 0, path
+
+
+def test_interfaces_are_cut_off_while_their_rules_cannot_be_kept(lab):
+    """The fault: no descriptor is left to the agent, so that it can neither read a setting nor
+    speak to netfilter."""
+    tell_again(lab)
+    a, b = (lab.plug(f"eni-{n}", f"02:00:00:00:00:0{n}") for n in (2, 3))
+
+    def reaches():
+        lab.settle()
+        b.received()
+        a.send(frame(a.mac, b.mac, "10.0.1.12", "10.0.1.13", 17, 4000, 22, b"through"))
+        lab.settle()
+        return any(b"through" in data for data in b.received())
+    assert wait_for("the bridge", reaches, 5) and lab.do(op="check")["drift"] == 0
+    limits = resource.prlimit(lab.drive.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(lab.drive.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    with pytest.raises(RuntimeError):
+        lab.do(op="check")
+    assert not reaches()
+    with pytest.raises(RuntimeError):
+        lab.do(op="check")
+    resource.prlimit(lab.drive.pid, resource.RLIMIT_NOFILE, limits)
+    with pytest.raises(RuntimeError, match="not in place"):  # Nor does another join them.
+        lab.plug("eni-1", "02:00:00:00:00:0a")
+    subprocess.run(["ip", "netns", "delete", f"{lab.cloud}-eni-1"], check=True)
+    lab.do(op="check")
+    assert wait_for("the interfaces to come back", reaches, 5)
+    # Cut off, and then the agent dies: the next one brings them back.
+    resource.prlimit(lab.drive.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    with pytest.raises(RuntimeError):
+        lab.do(op="check")
+    lab.restart()
+    assert not reaches()
+    tell_again(lab)
+    lab.do(op="check")
+    assert wait_for("the interfaces to come back", reaches, 5)
 
 
 def test_a_change_that_the_kernel_refuses_leaves_the_old_rules(lab):

@@ -157,15 +157,29 @@ is_tap(void *ctx, const char *name)
     return str_starts(name, RULES_TAP);
 }
 
-/* Fail closed: no tap, no traffic. */
+/* Fail closed: no tap, no traffic, until a check finds all in order again. */
 static void
 cut_off(struct network *network, const struct err *why)
 {
     struct err err = {0};
+    network->cut_off = true;
     log_error("network %s: %s; its interfaces are cut off", network->id, why->msg);
     if (!links_down_where(network->links, is_tap, NULL, &err)) {
         log_error("network %s: %s", network->id, err.msg);
     }
+}
+
+/* Also the taps that an agent before this one has cut off. */
+static bool
+reconnect(struct network *network, struct err *err)
+{
+    if ((network->cut_off || !network->checked) &&
+        !links_up_where(network->links, is_tap, NULL, err)) {
+        return false;
+    }
+    network->cut_off = false;
+    network->checked = true;
+    return true;
 }
 
 static bool
@@ -175,12 +189,13 @@ check_network(struct net *net, struct network *network, size_t *drift, struct er
         return true; /* In the middle of a change. */
     }
     if (!setup_check(network->ns_fd, drift, err) ||
-        !check_rules(net, network, drift, err)) {
+        !check_rules(net, network, drift, err) ||
+        !links_bind_where(network->links, is_tap, NULL, drift, err) ||
+        !check_elems(net, network, drift, err)) {
         cut_off(network, err);
         return false;
     }
-    return links_bind_where(network->links, is_tap, NULL, drift, err) &&
-           check_elems(net, network, drift, err);
+    return reconnect(network, err);
 }
 
 bool

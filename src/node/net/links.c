@@ -455,6 +455,12 @@ down_index(struct links *links, int index, const char *name, struct err *err)
     return link_change(links, index, change, name, err);
 }
 
+static bool
+up_index(struct links *links, int index, const char *name UNUSED, struct err *err)
+{
+    return links_up(links, index, err);
+}
+
 typedef bool each_link_fn(struct links *links, int index, const char *name,
                           struct err *err);
 
@@ -492,4 +498,10 @@ links_down_where(struct links *links, links_pick_fn *unwanted, void *ctx,
                  struct err *err)
 {
     return each_where(links, unwanted, ctx, down_index, err);
+}
+
+bool
+links_up_where(struct links *links, links_pick_fn *pick, void *ctx, struct err *err)
+{
+    return each_where(links, pick, ctx, up_index, err);
 }

@@ -82,3 +82,5 @@ MUST_CHECK bool links_bind_where(struct links *links, links_pick_fn *pick, void 
 /* Sets each such link down, in place of removing it. */
 MUST_CHECK bool links_down_where(struct links *links, links_pick_fn *unwanted,
                                  void *ctx, struct err *err);
+MUST_CHECK bool links_up_where(struct links *links, links_pick_fn *pick, void *ctx,
+                               struct err *err);

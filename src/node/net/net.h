@@ -134,8 +134,9 @@ typedef void net_flows_fn(void *ctx, const struct link_flow_batch *batch);
 int64_t net_flows(struct net *net, int64_t now_ns, net_flows_fn *fn, void *ctx);
 
 /* Compares the kernel with what is wanted: the settings that filtering depends on, rules and
- * elements. What differs is put right and counted in '*out_drift'; where settings or rules
- * cannot be, the network's interfaces are set down. For a timer. */
+ * elements. What differs is put right and counted in '*out_drift'; where something cannot be,
+ * the network's interfaces are set down until a later check finds all in order. For a
+ * timer. */
 MUST_CHECK bool net_check(struct net *net, size_t *out_drift, struct err *err);
 
 /* Removes what lies on this host for the cloud but is not wanted in 'net': call it once

@@ -29,6 +29,8 @@ struct network {
     struct links *links;
     struct elems *elems;
     bool elems_held; /* Until net_release. */
+    bool checked;    /* Once, and found in order. */
+    bool cut_off;    /* The last check could not put it in order. */
     struct dnsmasq *dns;
     struct policy *policy;
     uint8_t listed[SHA256_LEN]; /* How its rules read, when... */
@@ -36,8 +38,8 @@ struct network {
     struct addr_block cidrs[NETWORK_CIDRS_MAX];
     size_t cidr_count;
     struct flowlog *flowlog; /* NULL: nothing is logged. */
-    bool routes_dirty;   /* gateway_flush has something to do. */
-    struct map *numbers; /* Of ports, as text: whose marks are taken. */
+    bool routes_dirty;       /* gateway_flush has something to do. */
+    struct map *numbers;     /* Of ports, as text: whose marks are taken. */
 };
 
 struct subnet {

@@ -734,20 +734,33 @@ note_plugged(const struct port *port)
     }
 }
 
-bool
-net_tap_open(struct net *net, const char *port_id, int *out_fd, struct err *err)
+/* The port, if a link of it may be made now; else NULL. */
+static struct port *
+pluggable(struct net *net, const char *port_id, struct err *err)
 {
     struct port *port = port_id ? map_get(net->ports, port_id) : NULL;
     if (!port) {
-        return err_set(err, ERR_NOT_FOUND, "port %s is not here",
-                       port_id ? port_id : "");
+        (void)err_set(err, ERR_NOT_FOUND, "port %s is not here",
+                      port_id ? port_id : "");
+        return NULL;
+    }
+    if (port->subnet->network->elems_held || port->subnet->network->cut_off) {
+        (void)err_set(err, ERR_BUSY, "port %s: its rules are not in place", port_id);
+        return NULL;
+    }
+    return port;
+}
+
+bool
+net_tap_open(struct net *net, const char *port_id, int *out_fd, struct err *err)
+{
+    struct port *port = pluggable(net, port_id, err);
+    if (!port) {
+        return false;
     }
     struct network *network = port->subnet->network;
     AUTO(fd) int fd = -1;
     int index;
-    if (network->elems_held) {
-        return err_set(err, ERR_BUSY, "port %s: its rules are held back", port_id);
-    }
     if (!tap_open(network->ns_fd, port->tap, &fd, err) ||
         !links_find(network->links, port->tap, &index, err) ||
         !port_join(net, port, index, err)) {
@@ -762,10 +775,9 @@ bool
 net_veth_open(struct net *net, const char *port_id, int guest_ns_fd,
               const char *guest_name, struct err *err)
 {
-    struct port *port = port_id ? map_get(net->ports, port_id) : NULL;
-    if (!port || port->subnet->network->elems_held) {
-        return err_set(err, port ? ERR_BUSY : ERR_NOT_FOUND, "port %s is not here",
-                       port_id ? port_id : "");
+    struct port *port = pluggable(net, port_id, err);
+    if (!port) {
+        return false;
     }
     struct network *network = port->subnet->network;
     int index;

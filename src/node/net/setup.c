@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "node/net/netns.h"
 #include "node/net/rules.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 
@@ -23,8 +24,13 @@ static const struct setting {
     {"/proc/sys/net/ipv4/conf/all/rp_filter", "0", false, true},
     {"/proc/sys/net/ipv4/conf/default/rp_filter", "0", false, true},
     {"/proc/sys/net/ipv6/conf/all/disable_ipv6", "1", true, false},
-    {"/proc/sys/net/ipv6/conf/default/disable_ipv6", "1", true, false},
+    {"/proc/sys/net/ipv6/conf/default/disable_ipv6", "1", true, true},
     {"/proc/sys/net/ipv6/conf/all/forwarding", "1", true, true},
+    {"/proc/sys/net/ipv6/conf/all/accept_redirects", "0", true, true},
+    {"/proc/sys/net/ipv6/conf/default/accept_redirects", "0", true, true},
+    {"/proc/sys/net/ipv6/conf/all/accept_source_route", "0", true, true},
+    {"/proc/sys/net/ipv6/conf/default/accept_source_route", "0", true, true},
+    {"/proc/sys/net/ipv6/conf/all/accept_ra", "0", true, true},
     {"/proc/sys/net/ipv6/conf/default/accept_dad", "0", true, true},
     {"/proc/sys/net/ipv6/conf/default/accept_ra", "0", true, true},
     /* Frames inside a subnet pass inet's rules too: groups bind there. */
@@ -32,6 +38,23 @@ static const struct setting {
     {"/proc/sys/net/bridge/bridge-nf-call-ip6tables", "1", false, true},
     {"/proc/sys/net/bridge/bridge-nf-call-arptables", "0", true, true},
     {"/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal", "0", true, true},
+};
+
+/* Of each link that routes: most take the stricter or the laxer of their own and of all's. */
+static const struct link_setting {
+    const char *folder, *name, *value;
+} link_settings[] = {
+    {"/proc/sys/net/ipv4/conf", "forwarding", "1"},
+    {"/proc/sys/net/ipv4/conf", "accept_redirects", "0"},
+    {"/proc/sys/net/ipv4/conf", "send_redirects", "0"},
+    {"/proc/sys/net/ipv4/conf", "accept_source_route", "0"},
+    {"/proc/sys/net/ipv4/conf", "rp_filter", "0"},
+    {"/proc/sys/net/ipv4/conf", "proxy_arp", "0"},
+    {"/proc/sys/net/ipv6/conf", "forwarding", "1"},
+    {"/proc/sys/net/ipv6/conf", "accept_redirects", "0"},
+    {"/proc/sys/net/ipv6/conf", "accept_source_route", "0"},
+    {"/proc/sys/net/ipv6/conf", "accept_ra", "0"},
+    {"/proc/sys/net/ipv6/conf", "proxy_ndp", "0"},
 };
 
 struct setup {
@@ -149,15 +172,60 @@ setup_ipv6(int ns_fd, const char *link, struct err *err)
 
 /* Whether the setting reads as it should. */
 static bool
-stands(const struct setting *s)
+stands(const char *path, const char *value, bool optional)
 {
     char text[32] = {0};
-    AUTO(fd) int fd = open(s->path, O_RDONLY | O_CLOEXEC);
+    AUTO(fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        return s->optional && errno == ENOENT;
+        return optional && errno == ENOENT;
     }
     ssize_t n = read(fd, text, sizeof text - 1);
-    return n > 0 && strtol(text, NULL, 10) == strtol(s->value, NULL, 10);
+    return n > 0 && strtol(text, NULL, 10) == strtol(value, NULL, 10);
+}
+
+static bool
+put_link_setting(const char *path, const char *value, struct err *err)
+{
+    AUTO(fd) int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) {
+        return true; /* The link has gone meanwhile. */
+    }
+    return (fd >= 0 && write(fd, value, strlen(value)) > 0) ||
+           err_sys(err, errno, "set %s", path);
+}
+
+/* Taps and what shapes them route nothing, and there are many. */
+static bool
+routes(const char *link)
+{
+    return link[0] != '.' && !str_eq(link, "all") && !str_eq(link, "default") &&
+           !str_eq(link, "lo") && !str_starts(link, RULES_TAP) &&
+           !str_starts(link, RULES_IFB) && !str_starts(link, RULES_VXLAN);
+}
+
+static bool
+check_links(const char *folder, size_t *wrong, struct err *err)
+{
+    DIR *dir = opendir(folder);
+    bool ok = dir || errno == ENOENT || err_sys(err, errno, "list %s", folder);
+    for (struct dirent *e; ok && dir && (e = readdir(dir)) != NULL;) {
+        for (size_t i = 0; ok && routes(e->d_name) && i < ARRAY_LEN(link_settings);
+             i++) {
+            const struct link_setting *s = &link_settings[i];
+            char path[128];
+            (void)snprintf(path, sizeof path, "%s/%.20s/%s", s->folder, e->d_name,
+                           s->name);
+            if (str_eq(s->folder, folder) && !stands(path, s->value, true)) {
+                log_warn("%s was changed; set back", path);
+                (*wrong)++;
+                ok = put_link_setting(path, s->value, err);
+            }
+        }
+    }
+    if (dir) {
+        (void)closedir(dir);
+    }
+    return ok;
 }
 
 static bool
@@ -165,13 +233,17 @@ check_here(void *ctx, struct err *err)
 {
     size_t *drift = ctx, wrong = 0;
     for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
-        if (settings[i].keep && !stands(&settings[i])) {
-            log_warn("%s was changed; set back", settings[i].path);
+        const struct setting *s = &settings[i];
+        if (s->keep && !stands(s->path, s->value, s->optional)) {
+            log_warn("%s was changed; set back", s->path);
             wrong++;
         }
     }
+    bool ok = (wrong == 0 || put_settings(true, err)) &&
+              check_links("/proc/sys/net/ipv4/conf", &wrong, err) &&
+              check_links("/proc/sys/net/ipv6/conf", &wrong, err);
     *drift += wrong;
-    return wrong == 0 || put_settings(true, err);
+    return ok;
 }
 
 bool
