@@ -38,5 +38,8 @@ MUST_CHECK bool follow_append(struct store *store, struct session *session, int6
 /* Whether commit 'seq' is this process's own; in an entered transaction. */
 MUST_CHECK bool follow_is_ours(struct store *store, struct session *session,
                                int64_t seq, bool *out, struct err *err);
+/* The commit that memory has, while it may not change; and moving it, for catch_up.c. */
+int64_t follow_applied(const struct store *store);
+void follow_set_applied(struct store *store, int64_t head);
 /* A new session, for reading; see above for when it cannot be had. */
 MUST_CHECK struct session *follow_session(struct store *store, struct err *err);

@@ -8,7 +8,6 @@ MOLN_CHAOS_SEED replays one: the same kills after the same pauses, and the same 
 import os
 import random
 import signal
-import sqlite3
 import sys
 import threading
 import time
@@ -123,12 +122,6 @@ def check_instances(cloud, client):
     return {i for i, state in states.items() if state == "running"}
 
 
-def rows(cloud, query):
-    path = cloud.state / "control" / "moln.db"
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
-        return db.execute(query).fetchall()
-
-
 def disagreements(cloud, running):
     """What the rows, the kernel and the disk hold that 'running' does not explain."""
     held = cloud.holdings()
@@ -140,9 +133,9 @@ def disagreements(cloud, running):
     dnsmasqs = held.dnsmasqs()
     metadata = held.metadata_children()
     others = set(held.children()) - set(metadata) - set().union(*emulators.values(), set())
-    claims = rows(cloud, "SELECT coalesce(sum(machines), 0), coalesce(sum(vcpus), 0) "
-                         "FROM node_claim")[0]
-    wanted = {id for (id,) in rows(cloud, "SELECT id FROM node_want WHERE kind = 1")}
+    claims = cloud.rows("SELECT coalesce(sum(machines), 0) AS m, "
+                        "coalesce(sum(vcpus), 0) AS v FROM node_claim")[0]
+    wanted = {id for (id,) in cloud.rows("SELECT id FROM node_want WHERE kind = 1")}
     checks = [
         ("emulators", {i: len(p) for i, p in emulators.items()}, {i: 1 for i in running}),
         ("cgroups", held.cgroups(), running),
@@ -157,11 +150,11 @@ def disagreements(cloud, running):
         ("other children", {p: held.children().get(p) for p in others}, {}),
         ("machines wanted of the node", wanted, running),
         ("records being taken down",
-         rows(cloud, "SELECT kind, id FROM node_want WHERE deleted"), []),
-        ("machines seen", {i for (i,) in rows(cloud, "SELECT id FROM machine_seen")}, running),
-        ("disks seen", {i for (i,) in rows(cloud, "SELECT id FROM disk_seen")}, volumes),
-        ("interfaces", {i for (i,) in rows(cloud, "SELECT id FROM eni")}, enis),
-        ("addresses in use", {i for (i,) in rows(cloud, "SELECT eni_id FROM address_use")},
+         cloud.rows("SELECT kind, id FROM node_want WHERE deleted <> 0"), []),
+        ("machines seen", {i for (i,) in cloud.rows("SELECT id FROM machine_seen")}, running),
+        ("disks seen", {i for (i,) in cloud.rows("SELECT id FROM disk_seen")}, volumes),
+        ("interfaces", {i for (i,) in cloud.rows("SELECT id FROM eni")}, enis),
+        ("addresses in use", {i for (i,) in cloud.rows("SELECT eni_id FROM address_use")},
          enis),
         ("claims: machines, vCPUs", claims, (len(running), 2 * len(running))),
     ]

@@ -8,6 +8,7 @@ import os
 import pathlib
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -80,12 +81,25 @@ class Cloud:
     def store_args(self):
         """With MOLN_TEST_POSTGRES, every cloud has a database of that server."""
         server = os.environ.get("MOLN_TEST_POSTGRES")
+        self.postgres = None
         if not server:
             return []
         name = self.dir.name.replace("-", "_")
         subprocess.run(["psql", "-XAtq", "-c", f'CREATE DATABASE "{name}"', server],
                        check=True)
-        return ["--store", server.replace("/postgres?", f"/{name}?")]
+        self.postgres = server.replace("/postgres?", f"/{name}?")
+        return ["--store", self.postgres]
+
+    def rows(self, query):
+        """What the rows are, behind the control plane's back: SQL for both databases."""
+        if not self.postgres:
+            path = self.state / "control" / "moln.db"
+            with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+                return db.execute(query).fetchall()
+        text = f"SELECT coalesce(json_agg(r), '[]') FROM ({query}) AS r"
+        done = subprocess.run(["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", text,
+                               self.postgres], check=True, capture_output=True, text=True)
+        return [tuple(row.values()) for row in json.loads(done.stdout)]
 
     # ---- processes
 

@@ -246,6 +246,29 @@ def test_clients_and_nodes_go_on_when_a_process_is_killed(two, image):
     wait_for("the guests' kernel objects to go", lambda: not held.emulators(), 30)
 
 
+def test_a_process_that_was_stopped_comes_back_without_a_say_in_what_went_on(two, image):
+    stopped, other = two.holder()
+    client = other.client(keys=two.a.keys)
+    stopped.molnd.send_signal(signal.SIGSTOP)
+    try:
+        wait_for("the node to go to the other process",
+                 lambda: two.connected(other) and two.holder()[0] is other, 90)
+        wait_for("the lease to run out", lambda: two.server.sql(
+            "SELECT count(*) FROM control", "cloud") == "1", 30)
+        guest = client.run_instances(ImageId=image, InstanceType="t3.nano", MinCount=1,
+                                     MaxCount=1)["Instances"][0]["InstanceId"]
+        other.wait_state(guest, "running", client=client)
+    finally:
+        stopped.molnd.send_signal(signal.SIGCONT)
+    again = stopped.client(keys=two.a.keys)
+    assert again.describe_instances(InstanceIds=[guest])
+    wait_for("both to be members", lambda: two.server.sql(
+        "SELECT count(*) FROM control", "cloud") == "2", 30)
+    assert two.holder()[0] is other  # What it had of the node is no stream any more.
+    again.terminate_instances(InstanceIds=[guest])
+    stopped.wait_state(guest, "terminated", client=again)
+
+
 def test_the_database_may_go_away_and_come_back(two):
     client = two.a.client()
     two.server.stop("immediate")
