@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/timefmt.h"
 #include "control/blob_sweep.h"
+#include "control/flow_files.h"
 #include "control/members.h"
 #include "core/instance_rows.h"
 #include "core/lifecycle.h"
@@ -178,6 +179,9 @@ static void
 on_work(uv_work_t *work)
 {
     struct janitor *j = work->data;
+    if (j->config.cloud->flow_logs_dir) {
+        flow_files_prune(j->config.cloud->flow_logs_dir, clock_real(j->config.clock));
+    }
     if (!members_owns(j->config.members, "janitor")) {
         return; /* Another process does it. */
     }

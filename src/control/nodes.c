@@ -1,4 +1,5 @@
 /* nodes.c - see nodes.h: the server's life, pushing wants, taking reports. */
+#include "control/flow_files.h"
 #include "control/nodes_impl.h"
 
 #include "base/log.h"
@@ -166,8 +167,25 @@ report_txn(struct errand *e, struct txn *txn, struct err *err)
         return err_set(err, ERR_GONE,
                        "the node has a stream to another control process");
     }
+    if (in->kind == LINK_FLOWS) {
+        const struct flow_lines *lines;
+        bool ok = flow_text(&e->pass, e->node_id, in->record, e->arena, &lines, err);
+        e->out = ok ? (void *)(uintptr_t)lines : NULL;
+        return ok;
+    }
     return report_apply(&e->pass, e->node_id, in->kind, in->record, in->revision,
                         in->event_id, err);
+}
+
+/* A full disk loses records, and stops nothing else. */
+static void
+keep_flows(const struct errand *e)
+{
+    struct err err = {0};
+    if (e->pass.config->flow_logs_dir &&
+        !flow_files_append(e->pass.config->flow_logs_dir, e->out, &err)) {
+        log_warn("control: flow logs: %s", err.msg);
+    }
 }
 
 static void
@@ -176,6 +194,9 @@ report_done(struct errand *e, struct link_peer *peer, const struct err *err)
     const struct report_in *in = e->in;
     if (err->code != ERR_NONE) {
         log_warn("control: a report of node %s: %s", e->node_id, err->msg);
+    }
+    if (in->kind == LINK_FLOWS && err->code == ERR_NONE && e->out) {
+        keep_flows(e);
     }
     if (!peer) {
         return;

@@ -72,6 +72,7 @@ struct cloud_config {
     /* How long a node may run leased machines without a renewal; how long it may take to
      * end them; and what two clocks since boot may differ by in the meantime. */
     int64_t lease_ns, lease_stop_ns, lease_margin_ns;
+    const char *flow_logs_dir; /* Where flow logs' files lie; NULL: none are kept. */
     const char *cloud_id;
     const char *endpoint_url; /* "http://127.0.0.1:6656" */
     const char *ca_sha256;    /* Hex, of the control CA: what node tokens carry. */

@@ -165,6 +165,10 @@ start_control(struct molnd *m, struct err *err)
     struct cloud_config *cloud = &m->settings.cloud;
     cloud->cloud_id = m->boot.cloud_id;
     cloud->ca_sha256 = m->boot.ca_sha256;
+    cloud->flow_logs_dir =
+        m->settings.flow_logs
+            ? m->settings.flow_logs
+            : arena_printf(m->arena, "%s/flow-logs", m->state.control);
     struct nodes_config config = {
         .loop = &m->loop,
         .store = m->store,

@@ -34,6 +34,7 @@ static const char usage[] =
     "  --store URL          sqlite:FILE (STATE/control/moln.db), or\n"
     "                       postgresql://USER@HOST/DATABASE\n"
     "  --blobs DIR          images and uploads (STATE/control/blobs)\n"
+    "  --flow-logs DIR      what flow logs record (STATE/control/flow-logs)\n"
     "  --master-key FILE    key that seals secrets (STATE/control/master.key)\n"
     "  --config FILE        settings in JSON: quotas, overcommit, instance types\n"
     "  --debug              log more\n"
@@ -47,6 +48,7 @@ enum option_id {
     OPT_LINK,
     OPT_LINK_ADDRESS,
     OPT_BLOBS,
+    OPT_FLOW_LOGS,
     OPT_CERT,
     OPT_KEY,
     OPT_USER,
@@ -66,6 +68,7 @@ static const struct option options[] = {
     {"link", required_argument, NULL, OPT_LINK},
     {"link-address", required_argument, NULL, OPT_LINK_ADDRESS},
     {"blobs", required_argument, NULL, OPT_BLOBS},
+    {"flow-logs", required_argument, NULL, OPT_FLOW_LOGS},
     {"tls-cert", required_argument, NULL, OPT_CERT},
     {"tls-key", required_argument, NULL, OPT_KEY},
     {"user", required_argument, NULL, OPT_USER},
@@ -97,6 +100,7 @@ read_options(int argc, char **argv, struct settings *s, struct words *words,
         [OPT_REGION] = &words->region, [OPT_ZONES] = &words->zones,
         [OPT_CONFIG] = &words->config, [OPT_LINK_ADDRESS] = &s->link_address,
         [OPT_BLOBS] = &s->blobs,
+        [OPT_FLOW_LOGS] = &s->flow_logs,
     };
     int c;
     while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {

@@ -16,6 +16,7 @@ struct settings {
     const char *store;              /* --store; NULL: SQLite in STATE/control. */
     const char *link_address;       /* --link-address; NULL: as --link. */
     const char *blobs;              /* --blobs; NULL: STATE/control/blobs. */
+    const char *flow_logs;          /* --flow-logs; NULL: STATE/control/flow-logs. */
     const char *master_key;         /* --master-key */
     const char *zone;               /* Of the local node... */
     const char *region;             /* ...and its region. */

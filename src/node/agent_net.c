@@ -171,6 +171,36 @@ check(struct agent *a, int64_t now_ns, int64_t *wake_ns)
     *wake_ns = MIN(*wake_ns, a->net_check_ns);
 }
 
+/* Behind so many unread reports a batch is lost, and that is logged: a control plane that is
+ * away for long shall not fill the host's memory. */
+#define FLOWS_WAITING_MAX 512
+
+static void
+tell_flows(void *ctx, const struct link_flow_batch *batch)
+{
+    struct agent *a = ctx;
+    char id[96];
+    struct link_flow_batch told = *batch;
+    (void)snprintf(id, sizeof id, "%s/%" PRId64 "/%" PRId64, batch->log_id,
+                   batch->end / NS_PER_S, batch->part);
+    told.id = id;
+    if (!a->link || link_client_reports_waiting(a->link) > FLOWS_WAITING_MAX ||
+        !link_client_report(a->link, LINK_FLOWS, 0, &told)) {
+        log_warn("%s: %zu records are lost: too much waits to be told", batch->log_id,
+                 batch->flows.count);
+    }
+}
+
+/* Once a minute of the real time. */
+static void
+flows(struct agent *a, int64_t now_ns, int64_t *wake_ns)
+{
+    int64_t next_ns = net_flows(a->net, clock_real(a->config.clock), tell_flows, a);
+    if (next_ns < INT64_MAX) {
+        *wake_ns = MIN(*wake_ns, now_ns + next_ns);
+    }
+}
+
 void
 agent_net_pass(struct agent *a, int64_t now_ns, int64_t *wake_ns)
 {
@@ -181,6 +211,7 @@ agent_net_pass(struct agent *a, int64_t now_ns, int64_t *wake_ns)
     }
     release(&p);
     check(a, now_ns, wake_ns);
+    flows(a, now_ns, wake_ns);
     for (size_t i = ARRAY_LEN(order); i-- > 0;) {
         wants_each(a->wants, order[i], drop_item, &p);
         drop_gone(&p, order[i]);

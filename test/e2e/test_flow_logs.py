@@ -6,7 +6,9 @@ import os
 import time
 
 import pytest
+from botocore.exceptions import ClientError
 
+from cloud import wait_for
 from net_lab import Lab, frame
 from test_gateways import ANY, Net, heard, outside_socket
 
@@ -210,3 +212,36 @@ def test_what_no_control_plane_writes_is_refused(lab):
         with pytest.raises(RuntimeError):
             lab.want("flow_log", **{**good, **bad})
     assert "flow_" not in lab.nft("list", "ruleset")
+
+
+def test_a_tenants_log_is_read_in_the_end(cloud, ec2, launch):
+    for bad, why in (({"LogFormat": "${version} ${colour}"}, "Unknown fields provided: .*colour"),
+                     ({"MaxAggregationInterval": 61}, "aggregation")):
+        with pytest.raises(ClientError, match=why):
+            ec2.create_flow_logs(ResourceType="VPC", ResourceIds=["vpc-0"],
+                                 TrafficType="ALL", LogGroupName="flows", **bad)
+    guest = launch()
+    cloud.ssh(guest, "true")
+    card = cloud.instance(guest)["NetworkInterfaces"][0]
+    eni, ip = card["NetworkInterfaceId"], card["PrivateIpAddress"]
+    made = ec2.create_flow_logs(
+        ResourceType="NetworkInterface", ResourceIds=[eni], TrafficType="ALL",
+        LogGroupName="flows", MaxAggregationInterval=60,
+        LogFormat="${instance-id} ${interface-id} ${srcaddr} ${dstaddr} ${protocol} "
+                  "${packets} ${bytes} ${flow-direction} ${action} ${log-status}")
+    name = made["FlowLogIds"][0]
+    began = time.time()
+    cloud.ssh(guest, "ping -c 3 -W 1 192.0.2.55", check=False)
+
+    def lines():
+        return cloud.moln("logs", "flow", name).stdout.splitlines()
+    wait_for("the minute's records", lambda: len(lines()) > 1, 75)
+    said = lines()
+    assert said[0] == ("instance-id interface-id srcaddr dstaddr protocol packets bytes "
+                       "flow-direction action log-status")
+    assert f"{guest} {eni} {ip} 192.0.2.55 1 3 252 egress ACCEPT OK" in said
+    files = list((cloud.state / "control" / "flow-logs").glob(f"*/{name}/*.log"))
+    assert files and files[0].read_text().splitlines() == said
+    assert time.time() - began < 130
+    ec2.delete_flow_logs(FlowLogIds=[name])
+    assert lines() == said  # What was recorded stays.

@@ -1,10 +1,7 @@
 /* flow_logs.c - flow logs of VPCs, subnets and interfaces. */
+#include "core/flow_format.h"
 #include "service/ec2/network.h"
 
-#define DEFAULT_FORMAT \
-    "${version} ${account-id} ${interface-id} ${srcaddr} ${dstaddr} ${srcport} " \
-    "${dstport} ${protocol} ${packets} ${bytes} ${start} ${end} ${action} " \
-    "${log-status}"
 #define DEFAULT_INTERVAL_S 600
 
 /* ---- shown ---- */
@@ -101,12 +98,17 @@ log_read(struct call *call, const struct ec2_create_flow_logs_request *in,
         .destination_type = type,
         .destination = in->log_destination,
         .log_group = in->log_group_name,
-        .format = in->log_format ? in->log_format : DEFAULT_FORMAT,
+        .format = in->log_format ? in->log_format : FLOW_FORMAT_DEFAULT,
         .interval_s = in->has_max_aggregation_interval ? in->max_aggregation_interval
                                                        : DEFAULT_INTERVAL_S,
         .role = in->deliver_logs_permission_arn,
         .created_at = call->now_ns,
     };
+    char bad[64];
+    if (strlen(out->format) > FLOW_FORMAT_MAX || !flow_format_ok(out->format, bad)) {
+        return err_set(err, ERR_INVALID_PARAMETER, "Unknown fields provided: %.63s",
+                       bad);
+    }
     if (str_eq(type, "kinesis-data-firehose")) {
         return err_set(err, ERR_UNSUPPORTED_OPERATION,
                        "Flow logs go to log groups and to buckets only.");
