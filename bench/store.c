@@ -227,20 +227,16 @@ lane_main(void *ctx)
     return NULL;
 }
 
+/* Many threads; with two stores, half of them each. */
 static void
-bench_writes(struct store *store)
+bench_writers(const char *what, struct store *one, struct store *other)
 {
-    struct lane one = {.store = store, .count = WRITES};
-    int64_t t = now();
-    (void)lane_main(&one);
-    report("store_write of one row, durable, one thread", now() - t, WRITES);
-
     pthread_t threads[WRITERS];
     struct lane lanes[WRITERS];
-    t = now();
+    int64_t t = now();
     for (int i = 0; i < WRITERS; i++) {
-        lanes[i] =
-            (struct lane){.store = store, .first = i * WRITES, .count = WRITES / 4};
+        lanes[i] = (struct lane){
+            .store = i % 2 ? other : one, .first = i * WRITES, .count = WRITES / 4};
         if (pthread_create(&threads[i], NULL, lane_main, &lanes[i]) != 0) {
             exit(1);
         }
@@ -250,9 +246,18 @@ bench_writes(struct store *store)
         (void)pthread_join(threads[i], NULL);
         slowest = MAX(slowest, lanes[i].slowest_ns);
     }
-    report("store_write of one row, durable, 32 threads", now() - t,
-           WRITERS * (WRITES / 4));
+    report(what, now() - t, WRITERS * (WRITES / 4));
     printf("  its slowest took %.1f ms\n", (double)slowest / 1e6);
+}
+
+static void
+bench_writes(struct store *store)
+{
+    struct lane one = {.store = store, .count = WRITES};
+    int64_t t = now();
+    (void)lane_main(&one);
+    report("store_write of one row, durable, one thread", now() - t, WRITES);
+    bench_writers("store_write of one row, durable, 32 threads", store, store);
 }
 
 /* ---- the peer -------------------------------------------------------------------- */
@@ -393,6 +398,14 @@ bench_store(const char *url)
            (double)(mallinfo2().uordblks - before) / rows);
     bench_reads(store);
     bench_writes(store);
+    if (store_shared(store)) {
+        struct store *other = store_open(&config, &err);
+        if (!other) {
+            die(&err);
+        }
+        bench_writers("the same, two processes' stores, 16 threads each", store, other);
+        store_close(other);
+    }
     store_close(store);
 }
 

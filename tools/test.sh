@@ -70,6 +70,11 @@ run units env ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 timeout "$units_limit
 run clients env MOLN_BUILD="$TEST_BUILD" ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
     timeout --kill-after=120 "$clients_limit" /usr/bin/python3 -m pytest test/e2e test/chaos
 
+# What a cloud does, and what survives kills, on PostgreSQL as on SQLite.
+[ "$kind" != long ] || run postgres env MOLN_BUILD="$TEST_BUILD" \
+    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 timeout --kill-after=120 "$clients_limit" \
+    test/postgres.py /usr/bin/python3 -m pytest test/e2e/test_life.py \
+    test/e2e/test_accounts.py test/chaos
 [ "$kind" != long ] || run simulation "$TEST_BUILD/test/sim/sim" --seeds 10001:20000
 [ "$kind" != long ] || run fuzzers tools/fuzz.sh 300
 
@@ -79,6 +84,8 @@ sed -n '/^Ok: /,/^Timeout: /p' "$said/units"
 echo "==> end to end"
 tail -n 1 "$said/clients"
 if [ "$kind" = long ]; then
+    echo "==> end to end, on PostgreSQL"
+    tail -n 1 "$said/postgres"
     echo "==> simulation"
     grep 'seeds from' "$said/simulation" || true
     echo "==> fuzzers"

@@ -93,6 +93,52 @@ on_sharing(void *ctx, size_t processes)
 /* ---- starting -------------------------------------------------------------------- */
 
 static bool
+first_blob(struct txn *txn, void *ctx, struct err *err)
+{
+    const char **out = ctx;
+    struct row_query query = {0};
+    struct row_list blobs;
+    *out = NULL;
+    if (!row_list(txn, &row_blob_type, &query, &blobs, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < blobs.count && !*out; i++) {
+        const struct row_blob *blob = blobs.rows[i];
+        *out = str_eq(blob->state, "ready") ? blob->id : NULL;
+    }
+    return true;
+}
+
+/* Processes that share rows must share blobs: one that has a folder of its own would serve
+ * images that it has not got. */
+static bool
+check_blobs(struct molnd *m, const char *dir, struct err *err)
+{
+    const char *id;
+    AUTO(fd) int fd = -1;
+    uint64_t size;
+    struct err missing = {0};
+    if (!store_shared(m->store)) {
+        return true;
+    }
+    if (!m->settings.blobs) {
+        log_warn("images lie in %s, where no other control process sees them: see "
+                 "--blobs",
+                 dir);
+    }
+    if (!store_read(m->store, m->arena, first_blob, &id, err)) {
+        return false;
+    }
+    if (id && !blob_open(m->blobs, id, &fd, &size, &missing)) {
+        log_error(
+            "%s lacks this cloud's images (%s): --blobs must name the folder that "
+            "all control processes share",
+            dir, id);
+    }
+    return true;
+}
+
+static bool
 open_store(struct molnd *m, struct err *err)
 {
     uint8_t key[32];
@@ -119,7 +165,7 @@ open_store(struct molnd *m, struct err *err)
                             ? m->settings.blobs
                             : arena_printf(m->arena, "%s/blobs", m->state.control);
     m->blobs = blob_store_open(blobs, err);
-    return m->blobs &&
+    return m->blobs && check_blobs(m, blobs, err) &&
            bootstrap_run(m->store, &clock_system, &rng_system, &m->boot, err);
 }
 
