@@ -236,14 +236,48 @@ tell_routes(const struct pass *pass, const char *account, const char *eni_id,
     return true;
 }
 
+/* Whether the interface's own node has been told of it as it is now, as it is after a launch:
+ * its instance's pass came first. */
+static bool
+port_is_current(const struct pass *pass, const struct row_eni *eni, bool *out,
+                struct err *err)
+{
+    const struct row_instance *machine;
+    const struct row_node_want *want = NULL;
+    struct link_port port = {0};
+    *out = false;
+    if (!GET(pass, instance, &machine, err, .account = eni->account,
+             .id = eni->instance_id)) {
+        return false;
+    }
+    if (!machine || str_empty(machine->node_id)) {
+        return true;
+    }
+    if (!want_get(pass->txn, machine->node_id, LINK_PORT, eni->id, &want, err) ||
+        (want && !tlv_decode(&link_port_desc, want->body.data, want->body.len,
+                             txn_arena(pass->txn), &port, err))) {
+        return false;
+    }
+    *out = want && !want->deleted && port.generation == MAX(eni->generation, 1);
+    return true;
+}
+
+static bool
+visit_instance(const struct pass *pass, const struct row_eni *eni, struct err *err)
+{
+    bool current;
+    return str_empty(eni->instance_id) ||
+           (port_is_current(pass, eni, &current, err) &&
+            (current || instance_pass(pass, eni->account, eni->instance_id, err)));
+}
+
 bool
 interface_pass(const struct pass *pass, const char *account, const char *id,
                struct err *err)
 {
     const struct row_eni *eni;
     return GET(pass, eni, &eni, err, .account = account, .id = id) &&
-           (!eni || str_empty(eni->instance_id) ||
-            instance_pass(pass, account, eni->instance_id, err)) &&
+           (!eni || visit_instance(pass, eni, err)) &&
            interface_tell(pass, account, id, err) &&
            tell_routes(pass, account, id, err);
 }

@@ -110,7 +110,7 @@ change_source_check(struct change *c, struct err *err)
     }
     eni.source_dest_check = c->in->source_dest_check->value;
     c->next.source_dest_check = eni.source_dest_check;
-    return row_put(c->call->txn, &row_eni_type, &eni, err);
+    return eni_put(c->call->txn, &eni, err);
 }
 
 static bool
@@ -132,7 +132,7 @@ change_groups(struct change *c, struct err *err)
     eni.group_ids.count = count;
     c->next.groups.items = groups;
     c->next.groups.count = count;
-    return row_put(c->call->txn, &row_eni_type, &eni, err);
+    return eni_put(c->call->txn, &eni, err);
 }
 
 static bool
