@@ -92,6 +92,8 @@ want_disk(const struct scene *s, struct err *err)
         .generation = v->generation,
         .size_bytes = v->size_gib * (int64_t)GIB,
         .base_blob = v->base_blob,
+        .tier = v->pool,
+        .made = v->made,
     };
     return want_blob(s, v->base_blob, err) &&
            want_blob(s, s->instance->kernel_blob, err) &&
@@ -614,6 +616,30 @@ instance_pass(const struct pass *pass, const char *account, const char *id,
             migration_pass(pass, account, inst->migration_id, err));
 }
 
+/* In a shared pool only a word of its own ends the file itself: whoever merely loses its
+ * part in a disk leaves it to the others. */
+static bool
+erase_shared(const struct pass *pass, const struct row_volume *v, struct err *err)
+{
+    const struct row_node_want *old;
+    struct link_disk record;
+    if (str_empty(v->pool)) {
+        return true;
+    }
+    if (!want_get(pass->txn, v->node_id, LINK_DISK, v->id, &old, err)) {
+        return false;
+    }
+    if (!old || old->deleted) {
+        return true;
+    }
+    if (!tlv_decode(&link_disk_desc, old->body.data, old->body.len, txn_arena(pass->txn),
+                    &record, err)) {
+        return false;
+    }
+    record.erase = true;
+    return want_put(pass->txn, v->node_id, LINK_DISK, v->id, v->account, &record, err);
+}
+
 bool
 volume_pass(const struct pass *pass, const char *account, const char *id,
             struct err *err)
@@ -628,7 +654,8 @@ volume_pass(const struct pass *pass, const char *account, const char *id,
     }
     if (!str_empty(v->node_id)) {
         const struct row_node_want *disk;
-        if (!want_take_down(pass->txn, v->node_id, LINK_DISK, v->id, err) ||
+        if (!erase_shared(pass, v, err) ||
+            !want_take_down(pass->txn, v->node_id, LINK_DISK, v->id, err) ||
             !want_get(pass->txn, v->node_id, LINK_DISK, v->id, &disk, err)) {
             return false;
         }

@@ -224,6 +224,10 @@ take_seen(const struct pass *pass, const struct link_node_seen *r,
         .swap_bytes = bounded(r->swap_bytes, BYTES_MAX),
         .speed = bounded(r->speed, SPEED_MAX),
         .unfit = old ? old->unfit : NULL,
+        .shared_pool = !str_empty(r->shared_pool) && strlen(r->shared_pool) < 48 &&
+                               plain_name(r->shared_pool)
+                           ? r->shared_pool
+                           : NULL,
         .watts = bounded(r->watts, VCPUS_MAX),
     };
     if (r->hardware) {

@@ -33,17 +33,32 @@ may_rebuild(const struct pass *pass, const struct row_instance *i, bool *out,
     return true;
 }
 
+/* Its root volume lies where other nodes see it too. */
+static bool
+is_shared(const struct pass *pass, const struct row_instance *i, bool *out,
+          struct err *err)
+{
+    const struct row_volume *root;
+    if (!GET(pass, volume, &root, err, .account = i->account,
+             .id = i->root_volume_id)) {
+        return false;
+    }
+    *out = root && !str_empty(root->pool);
+    return true;
+}
+
 bool
 recovery_settle(const struct pass *pass, const struct row_instance **inst,
                 struct err *err)
 {
     const struct row_instance *i = *inst;
     const struct row_node_want *machine;
-    bool rebuild = false;
-    if (i->recover && !may_rebuild(pass, i, &rebuild, err)) {
+    bool rebuild = false, shared = false;
+    if (i->recover &&
+        (!may_rebuild(pass, i, &rebuild, err) || !is_shared(pass, i, &shared, err))) {
         return false;
     }
-    bool leased = i->recover && rebuild;
+    bool leased = i->recover && (rebuild || shared);
     if (i->leased == leased || str_empty(i->node_id)) {
         return true;
     }
@@ -103,10 +118,36 @@ is_lost(const struct pass *pass, const struct row_instance *i, bool *out,
 
 /* ---- where to -------------------------------------------------------------------- */
 
+/* The nodes that see the pool; not one of them: a word that no node has. */
+static bool
+nodes_of_pool(const struct pass *pass, const char *pool, struct placement_words *out,
+              struct err *err)
+{
+    const struct row_query query = {0};
+    struct row_list list;
+    if (!row_list(pass->txn, &row_node_seen_type, &query, &list, err)) {
+        return false;
+    }
+    const char **ids = ARENA_ARRAY(txn_arena(pass->txn), list.count + 1, const char *);
+    size_t count = 0;
+    for (size_t n = 0; n < list.count; n++) {
+        const struct row_node_seen *seen = list.rows[n];
+        if (str_eq(seen->shared_pool, pool)) {
+            ids[count++] = seen->id;
+        }
+    }
+    if (count == 0) {
+        ids[count++] = "none";
+    }
+    *out = (struct placement_words){ids, count};
+    return true;
+}
+
 /* As its placement group, tenancy and type allow; '*out_found' false: nowhere, for now. */
 static bool
-choose_node(const struct pass *pass, const struct row_instance *i, int64_t disk_bytes,
-            struct pool_pick *out, bool *out_found, struct err *err)
+choose_node(const struct pass *pass, const struct row_instance *i,
+            const struct row_volume *root, struct pool_pick *out, bool *out_found,
+            struct err *err)
 {
     struct place_terms terms;
     struct places_found found;
@@ -118,14 +159,16 @@ choose_node(const struct pass *pass, const struct row_instance *i, int64_t disk_
         .type = config_type(pass->config, i->type),
         .vcpus = i->vcpus,
         .memory_bytes = i->memory_bytes,
-        .disk_bytes = disk_bytes,
+        .disk_bytes = root->size_gib * (int64_t)GIB,
         .instance_id = i->id,
         .not_node = i->node_id,
         .count = 1,
     };
     overhead_by_kind(pass->config->emulator_overhead_bytes, i->memory_bytes, i->vcpus,
                      want.overhead_bytes);
-    if (!place_terms_of(pass->txn, i, &terms, err)) {
+    if (!place_terms_of(pass->txn, i, &terms, err) ||
+        (!str_empty(root->pool) &&
+         !nodes_of_pool(pass, root->pool, &want.among, err))) {
         return false;
     }
     if (!places_find(pass->pool, pass->txn, pass->config, &want, &found, err)) {
@@ -190,9 +233,28 @@ rebuild_root(const struct pass *pass, const struct row_volume *old, const char *
     return root_volume_replace(pass->txn, old, &change, pass->now_ns, err);
 }
 
+/* The same volume, on another node: its file stays where both see it. */
+static bool
+carry_root(const struct pass *pass, const struct row_volume *root, const char *node_id,
+           struct err *err)
+{
+    struct row_volume next = *root;
+    const int64_t bytes = root->size_gib * (int64_t)GIB;
+    const struct claim less = {.disk_bytes = -bytes}, more = {.disk_bytes = bytes};
+    const struct row_disk_seen seen = {.id = root->id};
+    next.node_id = node_id;
+    next.generation++;
+    next.made = true;
+    return node_claim_add(pass->txn, root->node_id, &less, err) &&
+           node_claim_add(pass->txn, node_id, &more, err) &&
+           want_take_down(pass->txn, root->node_id, LINK_DISK, root->id, err) &&
+           row_delete(pass->txn, &row_disk_seen_type, &seen, err) &&
+           row_put(pass->txn, &row_volume_type, &next, err);
+}
+
 static bool
 tell(const struct pass *pass, const struct row_instance *i, const char *node_id,
-     struct err *err)
+     bool shared, struct err *err)
 {
     const struct link_event event = {
         .kind = "recovery",
@@ -200,8 +262,10 @@ tell(const struct pass *pass, const struct row_instance *i, const char *node_id,
         .level = "warn",
         .message = arena_printf(txn_arena(pass->txn),
                                 "%s was lost; the instance is started on %s, its root "
-                                "volume made anew from its image",
-                                i->node_id, node_id),
+                                "volume %s",
+                                i->node_id, node_id,
+                                shared ? "as it was, in the shared pool"
+                                       : "made anew from its image"),
     };
     return report_apply(pass, node_id, LINK_EVENT, &event, 0,
                         arena_printf(txn_arena(pass->txn), "%016" PRIx64 "%s",
@@ -214,9 +278,11 @@ move_to(const struct pass *pass, const struct row_instance **inst,
         const struct row_volume *root, const struct pool_pick *to, struct err *err)
 {
     const struct row_instance *i = *inst, *unclaimed;
-    const char *node_id = to->node_id, *root_id;
+    const char *node_id = to->node_id, *root_id = root->id;
+    bool shared = !str_empty(root->pool);
     if (!instance_unclaim(pass->txn, i, &unclaimed, err) ||
-        !rebuild_root(pass, root, node_id, &root_id, err)) {
+        !(shared ? carry_root(pass, root, node_id, err)
+                 : rebuild_root(pass, root, node_id, &root_id, err))) {
         return false;
     }
     struct row_instance next = *unclaimed;
@@ -228,7 +294,7 @@ move_to(const struct pass *pass, const struct row_instance **inst,
     next.observed_state = NULL;
     next.leased_generation = 0; /* As every want of it there will say. */
     if (!instance_claim(pass->txn, &next, inst, err) || !leave(pass, i, err) ||
-        !lease_expect(pass, node_id, err) || !tell(pass, i, node_id, err)) {
+        !lease_expect(pass, node_id, err) || !tell(pass, i, node_id, shared, err)) {
         return false;
     }
     log_warn("control: instance %s: from lost node %s to %s", i->id, i->node_id,
@@ -254,7 +320,7 @@ recovery_move(const struct pass *pass, const struct row_instance **inst,
     if (!root) {
         return err_set(err, ERR_CORRUPT, "instance %s has lost its root volume", i->id);
     }
-    if (!choose_node(pass, i, root->size_gib * (int64_t)GIB, &to, &found, err)) {
+    if (!choose_node(pass, i, root, &to, &found, err)) {
         return false;
     }
     if (!found) {

@@ -89,6 +89,20 @@ report_machine(const struct pass *pass, const struct row_node_want *want,
             job_pass(pass, want->account, instance->held_by, err));
 }
 
+/* In a shared pool, what has been there is never made anew: its file may only be out of
+ * sight. */
+static bool
+note_made(const struct pass *pass, const struct row_volume *volume, const char *state,
+          struct err *err)
+{
+    if (!volume || volume->made || str_empty(volume->pool) || !str_eq(state, "ready")) {
+        return true;
+    }
+    struct row_volume next = *volume;
+    next.made = true;
+    return row_put(pass->txn, &row_volume_type, &next, err);
+}
+
 static bool
 report_disk(const struct pass *pass, const struct row_node_want *want,
             const struct link_disk_seen *r, struct err *err)
@@ -115,7 +129,8 @@ report_disk(const struct pass *pass, const struct row_node_want *want,
                (!owner || (row_delete(pass->txn, &row_disk_seen_type, &row, err) &&
                            volume_pass(pass, want->account, want->id, err)));
     }
-    return !owner || row_put_new(pass->txn, &row_disk_seen_type, &row, err);
+    return !owner || (row_put_new(pass->txn, &row_disk_seen_type, &row, err) &&
+                      note_made(pass, volume, r->state, err));
 }
 
 static bool

@@ -235,6 +235,12 @@ migration_begin(struct txn *txn, const struct row_instance *inst,
     const char **disks = ARENA_ARRAY(txn_arena(txn), volumes.count, const char *);
     for (size_t i = 0; i < volumes.count; i++) {
         const struct row_volume *v = volumes.rows[i];
+        if (!str_empty(v->pool)) {
+            return err_set(err, ERR_UNSUPPORTED,
+                           "%s has a volume in a shared pool, %s: those are not moved "
+                           "while they run; stop it, or let recovery move it",
+                           inst->id, v->pool);
+        }
         m.held_disk_bytes += v->size_gib * (int64_t)GIB;
         disks[i] = v->id;
     }

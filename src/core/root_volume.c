@@ -33,6 +33,7 @@ root_volume_replace(struct txn *txn, const struct row_volume *old,
     made.image_id = change->image_id;
     made.snapshot_id = change->snapshot_id;
     made.generation = 1;
+    made.made = false;
     made.created_at = made.attached_at = now_ns;
     left.want_deleted = change->delete_old;
     left.generation++;

@@ -14,6 +14,7 @@
 static const char usage[] =
     "usage: moln-node [--state DIR] [--join HOST:PORT --token-file FILE] [--underlay "
     "ADDRESS]\n"
+    "                 [--shared-pool DIR]\n"
     "       moln-node [--state DIR] --power-off | --purge\n"
     "\n"
     "Runs this host's guests for a moln control plane: over STATE/link.sock, or at\n"
@@ -26,6 +27,8 @@ static const char usage[] =
     "  --underlay ADDRESS this host's IPv4 address on a private network between hosts, "
     "over\n"
     "                     which guests of one VPC meet; remembered; 'none' forgets it\n"
+    "  --shared-pool DIR  where other hosts see the same files: disks lie there, and\n"
+    "                     guests that asked for recovery keep them\n"
     "  --power-off        shut all guests down, remove namespaces and cgroups; keep "
     "disks\n"
     "  --purge            the same at once, and remove disks and all else\n"
@@ -33,7 +36,7 @@ static const char usage[] =
     "  --version, --help\n";
 
 struct options {
-    const char *state, *join, *token_file, *underlay;
+    const char *state, *join, *token_file, *underlay, *shared_pool;
     bool power_off, purge, debug;
 };
 
@@ -45,6 +48,7 @@ parse(int argc, char **argv, struct options *o)
         {"join", required_argument, NULL, 'j'},
         {"token-file", required_argument, NULL, 't'},
         {"underlay", required_argument, NULL, 'u'},
+        {"shared-pool", required_argument, NULL, 'S'},
         {"power-off", no_argument, NULL, 'o'},
         {"purge", no_argument, NULL, 'p'},
         {"debug", no_argument, NULL, 'd'},
@@ -67,6 +71,9 @@ parse(int argc, char **argv, struct options *o)
             break;
         case 'u':
             o->underlay = optarg;
+            break;
+        case 'S':
+            o->shared_pool = optarg;
             break;
         case 'o':
             o->power_off = true;
@@ -135,6 +142,7 @@ run(const struct options *o, struct err *err)
         .rng = &rng_system,
         .state_dir = o->state,
         .underlay = o->underlay,
+        .shared_pool = o->shared_pool,
         .version = MOLN_VERSION,
     };
     if (geteuid() != 0) {

@@ -220,6 +220,8 @@ open_storage(struct agent *a, const char *jail_dir, struct err *err)
     struct disks_config d = {.loop = a->config.loop,
                              .dir = pool,
                              .blobs_dir = "blobs",
+                             .shared_dir = a->config.shared_pool,
+                             .rng = a->config.rng,
                              .clock = a->config.clock,
                              .host = agent_disk_host(a)};
     struct jobs_config j = {.loop = a->config.loop,

@@ -23,6 +23,7 @@ struct agent_config {
     const char *state_dir; /* node/ and link.sock lie in it. */
     const char
         *join; /* "HOST:PORT,..."; NULL: STATE/link.sock, or where it was last. */
+    const char *shared_pool; /* A folder that other nodes see too; NULL: none. */
     const char *token; /* Text, for joining; NULL otherwise. */
     /* This host's IPv4 address on the network between hosts, remembered from then on;
      * "none" forgets it, NULL leaves it as it was. */

@@ -201,6 +201,7 @@ agent_report_node(struct agent *a)
         .machines = (int64_t)machines_running(a->machines),
         .memory_free_bytes = available_bytes(),
         .hostname = a->hostname,
+        .shared_pool = disks_shared_pool(a->disks),
         .underlay = a->identity.underlay,
     };
     struct measured *m = a->config.measured;

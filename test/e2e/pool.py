@@ -31,7 +31,7 @@ class RemoteNode:
         self.underlay = pool.underlay.addresses[host] if pool.underlay else None
         self.log = pool.cloud.dir / f"{name}.log"
         self.log.touch()
-        self.process = None
+        self.process, self.more = None, []  # Further options of the agent.
 
     @property
     def folder(self):
@@ -41,6 +41,7 @@ class RemoteNode:
         args = ["--join", self.forward.places]
         if self.underlay:
             args += ["--underlay", self.underlay]
+        args += self.more
         if token:
             path = self.pool.cloud.dir / f"{self.state.name}.token"
             path.touch(0o600)

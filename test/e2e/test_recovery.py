@@ -212,3 +212,34 @@ def test_guests_do_not_outlive_the_fence(pool, nodes, held, ec2, watcher):
              lambda: node_of(pool, nodes, held, leased) is home, 30)
     assert held.emulators()[plain] == pids[plain]
     end(pool, ec2, held, leased, plain)
+
+
+def test_disk_in_a_shared_pool_is_kept(pool, nodes, held, ec2, watcher):
+    cloud, shared = pool.cloud, pool.cloud.dir / "shared"
+    shared.mkdir()
+    for node in nodes:
+        node.more = ["--shared-pool", shared]
+        node.stop()
+        node.start()
+    wait_for("both to be back", lambda: all(pool.is_connected(n.id()) for n in nodes), 60)
+    key = pool.key(ec2)
+    # No tag: what lies where both see it need not be made anew.
+    leased = ec2.run_instances(
+        ImageId=cloud.image("micro"), InstanceType="t3.nano", MinCount=1, MaxCount=1, KeyName=key,
+        MaintenanceOptions={"AutoRecovery": "default"})["Instances"][0]["InstanceId"]
+    cloud.wait_state(leased, "running")
+    assert [p for p in shared.iterdir() if p.suffix == ".qcow2"]
+    cloud.ssh(leased, "echo kept > /root/mark && sync")
+    home = node_of(pool, nodes, held, leased)
+    home.forward.cut()
+    wait_for("it to be elsewhere",
+             lambda: node_of(pool, nodes, held, leased) not in (None, home), 60)
+    cloud.wait_state(leased, "running")
+    home.forward.heal()
+    assert cloud.ssh(leased, "cat /root/mark") == "kept\n"
+    wait_for("it to be back", lambda: pool.is_connected(home.id()), 60)
+    # The old node's part has ended, and the file is there; it goes with the instance.
+    assert [p for p in shared.iterdir() if p.suffix == ".qcow2"]
+    end(pool, ec2, held, leased)
+    wait_for("its file to go",
+             lambda: not [p for p in shared.iterdir() if p.suffix == ".qcow2"], 60)

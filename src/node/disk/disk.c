@@ -27,6 +27,7 @@ struct disk {
 struct disks {
     struct disks_config config;
     char *dir, *orphans;
+    char *shared_dir, shared_id[48]; /* NULL, "": none. */
     struct map *map;
     struct map *orphan_bases; /* Blob ids that quarantined disks stand on. */
     bool complete, closing;
@@ -144,6 +145,40 @@ each_file(struct disks *set, const char *path,
     }
 }
 
+/* The pool's id, made by the first node that comes. */
+static bool
+open_shared(struct disks *set, const char *dir, struct err *err)
+{
+    AUTO(free) char *path = xasprintf("%s/" POOL_ID_FILE, dir);
+    AUTO(free) char *text = NULL;
+    size_t len;
+    if (!file_exists(path)) {
+        char id[32];
+        int id_len =
+            snprintf(id, sizeof id, "pool-%016" PRIx64, rng_u64(set->config.rng));
+        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd < 0 && errno != EEXIST) {
+            return err_sys(err, errno, "mark the shared pool %s", dir);
+        }
+        int rc = fd >= 0 ? fd_write_all(fd, id, (size_t)id_len) : 0;
+        if (fd >= 0) {
+            close(fd);
+        }
+        if (rc < 0) {
+            return err_sys(err, -rc, "mark the shared pool %s", dir);
+        }
+    }
+    if (!file_read(path, sizeof set->shared_id - 1, &text, &len, err)) {
+        return false;
+    }
+    if (!good_id(text) || !str_starts(text, "pool-")) {
+        return err_set(err, ERR_CORRUPT, "%s holds no pool's id", path);
+    }
+    snprintf(set->shared_id, sizeof set->shared_id, "%s", text);
+    set->shared_dir = xstrdup(dir);
+    return true;
+}
+
 struct disks *
 disks_open(const struct disks_config *config, struct err *err)
 {
@@ -159,6 +194,10 @@ disks_open(const struct disks_config *config, struct err *err)
     set->orphan_bases = map_create(NULL);
     each_file(set, set->dir, find_file);
     each_file(set, set->orphans, note_orphan_base);
+    if (config->shared_dir && !open_shared(set, config->shared_dir, err)) {
+        disks_close(set);
+        return NULL;
+    }
     return set;
 }
 
@@ -180,10 +219,50 @@ disks_close(struct disks *set)
     map_destroy(set->orphan_bases);
     free(set->dir);
     free(set->orphans);
+    free(set->shared_dir);
     free(set);
 }
 
 /* ---- what is wanted -------------------------------------------------------------------- */
+
+static bool
+is_shared(const struct disk *d)
+{
+    return d->want && !str_empty(d->want->tier);
+}
+
+static char *
+path_for(const struct disk *d, const char *base)
+{
+    const char *dir = is_shared(d) ? d->set->shared_dir : d->set->dir;
+    return base ? xasprintf("%s/%s+%s.qcow2", dir, d->id, base)
+                : xasprintf("%s/%s.qcow2", dir, d->id);
+}
+
+/* A disk in the shared pool may be there since it was another node's. */
+static void
+find_shared(struct disk *d)
+{
+    if (!is_shared(d) || d->path || d->making) {
+        return;
+    }
+    if (!str_eq(d->want->tier, d->set->shared_id)) {
+        snprintf(d->message, sizeof d->message, "this node has no pool %.60s",
+                 d->want->tier);
+        return;
+    }
+    const char *base = str_empty(d->want->base_blob) ? NULL : d->want->base_blob;
+    AUTO(free) char *path = path_for(d, base);
+    if (file_exists(path)) {
+        d->path = take_ptr(&path);
+        snprintf(d->base, sizeof d->base, "%s", base ? base : "");
+        d->message[0] = '\0';
+        measure(d);
+    } else if (d->want->made) {
+        snprintf(d->message, sizeof d->message,
+                 "its file is not in the shared pool: is that mounted?");
+    }
+}
 
 void
 disks_want(struct disks *set, const struct link_disk *want, bool deleted)
@@ -199,6 +278,7 @@ disks_want(struct disks *set, const struct link_disk *want, bool deleted)
     d->want_arena = arena;
     d->deleted = deleted;
     d->retry_at_ns = 0;
+    find_shared(d);
 }
 
 void
@@ -293,9 +373,8 @@ start_making(struct disk *d)
     struct making *k = xcalloc(1, sizeof *k);
     k->disk = d;
     k->size_bytes = d->want->size_bytes;
-    k->path = base ? xasprintf("%s/%s+%s.qcow2", set->dir, d->id, base)
-                   : xasprintf("%s/%s.qcow2", set->dir, d->id);
-    k->part = xasprintf("%s/%s.part", set->dir, d->id);
+    k->path = path_for(d, base);
+    k->part = xasprintf("%s/%s.part", is_shared(d) ? set->shared_dir : set->dir, d->id);
     if (base) {
         k->base_name = base_name_of(set, base);
         k->base_format = host->blob_format(host->ctx, base);
@@ -318,6 +397,17 @@ delete_file(struct disk *d)
         return;
     }
     log_info("disk %s: deleted", d->id);
+    free(d->path);
+    d->path = NULL;
+    d->base[0] = '\0';
+    d->set->config.host.changed(d->set->config.host.ctx);
+}
+
+/* This node's part in it ends; the file is as it was. */
+static void
+let_go(struct disk *d)
+{
+    log_info("disk %s: left in the shared pool", d->id);
     free(d->path);
     d->path = NULL;
     d->base[0] = '\0';
@@ -358,9 +448,22 @@ disk_step(struct disk *d, int64_t now, int64_t *wake)
     }
     if (d->deleted || (!d->want && d->set->complete)) {
         if (d->path && !host->in_use(host->ctx, d->id)) {
-            (d->deleted ? delete_file : quarantine)(d);
+            bool ours = d->set->shared_dir == NULL ||
+                        !str_starts(d->path, d->set->shared_dir) ||
+                        (d->deleted && d->want && d->want->erase);
+            (!ours ? let_go : d->deleted ? delete_file : quarantine)(d);
         }
         return;
+    }
+    if (is_shared(d) && !d->path) {
+        find_shared(d);
+        if (d->want->made || !str_eq(d->want->tier, d->set->shared_id)) {
+            if (!d->path) {
+                d->retry_at_ns = now + RETRY_NS;
+                *wake = MIN(*wake, d->retry_at_ns);
+            }
+            return;
+        }
     }
     if (d->want && !d->path &&
         (str_empty(d->want->base_blob) ||
@@ -469,6 +572,12 @@ disks_stand_on(const struct disks *set, const char *blob_id)
         }
     }
     return map_get(set->orphan_bases, blob_id) != NULL;
+}
+
+const char *
+disks_shared_pool(const struct disks *set)
+{
+    return set->shared_id;
 }
 
 int64_t

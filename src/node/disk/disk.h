@@ -6,6 +6,9 @@
  * Place:    part of the node; above base/ and qcow2.h. Knows blobs by what 'host' hands in.
  * Owner:    the agent holds one set; files outlive it.
  * Threads:  the loop's; files are made by workers.
+ * Shared:   a folder that several nodes mount is a second pool, known by the id in its file
+ *           POOL_ID_FILE. It holds other nodes' disks too: it is never searched, and
+ *           nothing in it is deleted or moved but what a record says to erase.
  * Failure:  a file is whole or not there. What nobody wants is moved to pool/orphans and
  *           told of; only a record that says 'deleted' deletes. */
 #pragma once
@@ -15,6 +18,8 @@
 #include <uv.h>
 
 struct disks;
+
+#define POOL_ID_FILE "moln-pool"
 
 struct disk_host {
     bool (*blob_ready)(void *ctx, const char *blob_id);
@@ -30,8 +35,10 @@ struct disk_host {
 struct disks_config {
     uv_loop_t *loop;
     const char *dir;       /* The pool. */
+    const char *shared_dir; /* A folder that other nodes see too; NULL: there is none. */
     const char *blobs_dir; /* Beside it: bases are named relative to the pool. */
     const struct clock *clock;
+    const struct rng *rng; /* For 'shared_dir'. */
     struct disk_host host;
 };
 
@@ -57,5 +64,7 @@ MUST_CHECK bool disk_find(const struct disks *set, const char *id,
 MUST_CHECK bool disk_open(const struct disks *set, const char *id, bool *out_read_only,
                           int *out_fd, struct err *err);
 bool disks_stand_on(const struct disks *set, const char *blob_id); /* Orphans too. */
+/* "pool-...", or "". */
+const char *disks_shared_pool(const struct disks *set);
 int64_t disks_free_bytes(const struct disks *set);
 int64_t disks_total_bytes(const struct disks *set);

@@ -229,11 +229,28 @@ make_nics(struct call *call, const struct launch *l, const struct launch_places 
     return true;
 }
 
+/* A node that shares a pool with others has its volumes there. */
+static bool
+shared_pool(struct call *call, const char *node_id, const char **out, struct err *err)
+{
+    const struct row_node_seen key = {.id = node_id};
+    const struct row_node_seen *seen;
+    if (!row_get(call->txn, &row_node_seen_type, &key, (const void **)&seen, err)) {
+        return false;
+    }
+    *out = seen ? seen->shared_pool : NULL;
+    return true;
+}
+
 static bool
 make_volume(struct call *call, const struct launch *l, const struct launch_places *p,
             size_t index, const struct made *m, struct err *err)
 {
     const struct launch_disk *d = &l->disk;
+    const char *pool;
+    if (!shared_pool(call, p->picks[index].node_id, &pool, err)) {
+        return false;
+    }
     const struct row_volume volume = {
         .account = call->account,
         .id = m->volume_id,
@@ -253,6 +270,7 @@ make_volume(struct call *call, const struct launch *l, const struct launch_place
         .node_id = p->picks[index].node_id,
         .created_at = call->now_ns,
         .generation = 1,
+        .pool = pool,
     };
     return volume_add(call->txn, &volume, err) &&
            tag_specs_put(call, l->in->tag_specifications.items,
