@@ -269,6 +269,12 @@ run_ask(struct arena *arena, void *ctx UNUSED)
     in->instance_type = "t3.nano";
     in->min_count = in->max_count = scale.config.per_call;
     in->has_min_count = in->has_max_count = true;
+    /* A pool of public addresses is none of what is measured. */
+    struct ec2_instance_network_interface_specification *nic =
+        ARENA_NEW(arena, struct ec2_instance_network_interface_specification);
+    nic->has_device_index = nic->has_associate_public_ip_address = true;
+    in->network_interfaces.items = nic;
+    in->network_interfaces.count = 1;
     return in;
 }
 
