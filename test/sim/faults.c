@@ -282,6 +282,58 @@ revoke_one(void)
                h);
 }
 
+static bool
+find_running(struct txn *txn, void *ctx, struct err *err)
+{
+    struct look *look = ctx;
+    struct row_query query = {0};
+    struct row_list list;
+    if (!row_list(txn, &row_instance_type, &query, &list, err)) {
+        return false;
+    }
+    size_t first = list.count ? world_below(CHANCE_FAULTS, list.count) : 0;
+    for (size_t i = 0; i < list.count && !look->id[0]; i++) {
+        const struct row_instance *inst = list.rows[(first + i) % list.count];
+        if (str_eq(inst->want_state, "running") &&
+            str_eq(inst->observed_state, "running")) {
+            snprintf(look->id, sizeof look->id, "%s", inst->id);
+        }
+    }
+    return true;
+}
+
+static void *
+migrate_ask(struct arena *arena, void *ctx)
+{
+    struct moln_start_migration_request *in =
+        ARENA_NEW(arena, struct moln_start_migration_request);
+    in->instance_id = arena_strdup(arena, ctx);
+    return in;
+}
+
+static void
+migrate_done(void *ctx, const void *out UNUSED, const struct err *err)
+{
+    trace("migration of %s: %s", (const char *)ctx,
+          err->code == ERR_NONE ? "begins" : err->msg);
+    free(ctx);
+}
+
+static void
+migrate(void)
+{
+    struct look look = {0};
+    if (!cloud_is_up(&faults.run->cloud)) {
+        return;
+    }
+    cloud_read(&faults.run->cloud, find_running, &look);
+    if (look.id[0]) {
+        trace("%s is to be migrated", look.id);
+        cloud_call(&faults.run->cloud, &moln_service, "StartMigration", migrate_ask,
+                   migrate_done, xstrdup(look.id));
+    }
+}
+
 /* ---- the plan -------------------------------------------------------------------- */
 
 static const struct fault {
@@ -291,7 +343,7 @@ static const struct fault {
     {8, kill_control},   {8, kill_agent},   {4, kill_both},   {8, power_off},
     {10, crash_control}, {12, crash_agent}, {12, cut_off},    {10, reset},
     {6, slow_disks},     {6, slow_wires},   {6, wrong_clock}, {12, guest_does},
-    {5, bad_host},       {3, kill_fence},   {2, revoke_one},
+    {5, bad_host},       {3, kill_fence},   {2, revoke_one},  {25, migrate},
 };
 
 static void

@@ -62,7 +62,10 @@ write_host(const struct host *h)
 {
     for (size_t i = 0; i < h->guests.count; i++) {
         const struct guest *g = h->guests.items[i];
-        if (g->alive) {
+        if (g->alive && g->standing) { /* Wanted by nobody: not at rest. */
+            HISTORY(MOMENT_END_HERE, .host = h->number, .kind_of = "emulator",
+                    .id = g->id);
+        } else if (g->alive) {
             HISTORY(MOMENT_END_GUEST, .host = h->number, .id = g->id);
         }
     }

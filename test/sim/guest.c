@@ -6,7 +6,7 @@
  *           do), halts, panics, and its emulator ends, all in the world's time.
  * Place:    linked in place of cgroup.c, jail.c, qmp.c, sock.c and accel.c. */
 #include "base/jsonio.h"
-#include "host.h"
+#include "guest_move.h"
 #include "node/machine/accel.h"
 #include "node/machine/cgroup.h"
 #include "node/machine/jail.h"
@@ -38,7 +38,6 @@ host_guest(const struct host *h, const char *id)
 }
 
 static void qmp_lost(struct guest *g);
-static void qmp_event(struct guest *g, const char *name, const char *reason);
 
 void
 guest_end(struct guest *g, const char *why)
@@ -69,20 +68,21 @@ on_booted(void *ctx)
 void
 guest_halt(struct guest *g)
 {
-    if (g->alive && g->state <= GUEST_RUNNING) {
+    if (g->alive && !g->standing && g->state <= GUEST_RUNNING) {
         trace("%s: guest %s halts", g->host->name, g->id);
         g->state = GUEST_HALTED;
-        qmp_event(g, "SHUTDOWN", "guest-shutdown");
+        guest_tell(g, "SHUTDOWN",
+                   json_pack("{s:b, s:s}", "guest", 1, "reason", "guest-shutdown"));
     }
 }
 
 void
 guest_panic(struct guest *g)
 {
-    if (g->alive && g->state <= GUEST_RUNNING) {
+    if (g->alive && !g->standing && g->state <= GUEST_RUNNING) {
         trace("%s: guest %s panics", g->host->name, g->id);
         g->state = GUEST_PANICKED;
-        qmp_event(g, "GUEST_PANICKED", "pause");
+        guest_tell(g, "GUEST_PANICKED", json_pack("{s:s}", "action", "pause"));
     }
 }
 
@@ -107,7 +107,7 @@ on_quit(void *ctx)
 static void
 guest_powerdown(struct guest *g)
 {
-    if (g->state == GUEST_RUNNING && !g->deaf) {
+    if (g->state == GUEST_RUNNING && !g->standing && !g->deaf) {
         (void)world_after(
             NULL, world_between(CHANCE_ORDER, NS_PER_S / 10, 8 * NS_PER_S), on_halt, g);
     }
@@ -232,10 +232,17 @@ jail_start(const struct jail_spec *spec, struct jail_process *out,
     out->pid = g->pid;
     out->pidfd = uv_sim_fd_open(g);
     VEC_PUSH(&g->watched, out->pidfd);
-    trace("guest %s starts, %" PRId64 " vCPUs%s", g->id, g->vcpus,
+    for (const char *const *word = spec->argv; *word; word++) {
+        g->incoming = g->incoming || str_eq(*word, "-incoming");
+    }
+    g->standing = g->incoming;
+    trace("guest %s %s, %" PRId64 " vCPUs%s", g->id,
+          g->incoming ? "waits for its memory" : "starts", g->vcpus,
           g->leased ? ", leased" : "");
-    HISTORY(MOMENT_GUEST_START, .host = h->number, .id = g->id, .vcpus = g->vcpus,
-            .memory_bytes = g->memory_bytes);
+    if (!g->incoming) {
+        HISTORY(MOMENT_GUEST_START, .host = h->number, .id = g->id, .vcpus = g->vcpus,
+                .memory_bytes = g->memory_bytes);
+    }
     (void)world_after(NULL, world_between(CHANCE_ORDER, BOOT_MIN_NS, BOOT_MAX_NS),
                       on_booted, g);
     return true;
@@ -328,6 +335,7 @@ struct command {
     struct qmp *qmp;
     struct command *next;
     char name[32];
+    json_t *args;
     qmp_reply_fn *done;
     void *ctx;
     bool over;
@@ -344,7 +352,8 @@ struct qmp {
 
 struct telling {
     struct qmp *qmp;
-    const char *name, *reason;
+    const char *name;
+    json_t *data;
 };
 
 struct qmp *
@@ -417,43 +426,44 @@ static void
 on_event(void *ctx)
 {
     struct telling *t = ctx;
-    AUTO(json) json_t *data = json_pack("{s:b, s:s}", "guest", 1, "reason", t->reason);
     if (!t->qmp->closed && !t->qmp->gone) {
-        t->qmp->ops->event(t->qmp->ctx, t->name, data);
+        t->qmp->ops->event(t->qmp->ctx, t->name, t->data);
     }
+    json_decref(t->data);
     free(t);
 }
 
-static void
-qmp_event(struct guest *g, const char *name, const char *reason)
+void
+guest_tell(struct guest *g, const char *name, json_t *data)
 {
-    if (g->qmp) {
-        struct telling *t = xcalloc(1, sizeof *t);
-        *t = (struct telling){.qmp = g->qmp, .name = name, .reason = reason};
-        (void)world_after(g->qmp->process, world_between(CHANCE_ORDER, 1, NS_PER_MS),
-                          on_event, t);
+    if (!g->qmp) {
+        json_decref(data);
+        return;
     }
+    struct telling *t = xcalloc(1, sizeof *t);
+    *t = (struct telling){.qmp = g->qmp, .name = name, .data = data};
+    (void)world_after(g->qmp->process, world_between(CHANCE_ORDER, 1, NS_PER_MS),
+                      on_event, t);
 }
 
 static json_t *
-obey(struct guest *g, const char *name)
+obey(struct guest *g, const struct command *c, struct err *err)
 {
-    static const char *const words[] = {"running", "running", "shutdown",
-                                        "guest-panicked"};
-    if (str_eq(name, "query-status")) {
-        return json_pack("{s:s}", "status", words[g->state]);
+    if (str_eq(c->name, "query-status")) {
+        return json_pack("{s:s}", "status", guest_run_state(g));
     }
-    if (str_eq(name, "system_powerdown")) {
+    if (str_eq(c->name, "system_powerdown")) {
         guest_powerdown(g);
-    } else if (str_eq(name, "quit")) {
+        return json_object();
+    }
+    if (str_eq(c->name, "quit")) {
         if (!g->stuck) {
             (void)world_after(NULL, world_between(CHANCE_ORDER, 1, 50 * NS_PER_MS),
                               on_quit, g);
         }
-    } else if (!str_eq(name, "cont")) {
-        return NULL;
+        return json_object();
     }
-    return json_object();
+    return guest_move_obey(g, c->name, c->args, err);
 }
 
 static void
@@ -469,14 +479,12 @@ on_command(void *ctx)
             }
         }
         struct err err = {0};
-        AUTO(json) json_t *result = obey(q->guest, c->name);
-        if (!result) {
-            err_set(&err, ERR_UNSUPPORTED, "QMP: %s is not simulated", c->name);
-        }
+        AUTO(json) json_t *result = obey(q->guest, c, &err);
         if (c->done) {
             c->done(c->ctx, result, result ? NULL : &err);
         }
     }
+    json_decref(c->args);
     free(c);
 }
 
@@ -485,7 +493,7 @@ qmp_send(struct qmp *q, const char *cmd, json_t *args, int pass_fd UNUSED,
          uint64_t timeout_ns UNUSED, qmp_reply_fn *done, void *ctx, struct err *err)
 {
     process_calls();
-    json_decref(args);
+    AUTO(json) json_t *owned = args;
     if (q->closed || q->gone || !q->guest->alive) {
         return err_set(err, ERR_GONE, "QMP: the emulator is gone");
     }
@@ -494,6 +502,7 @@ qmp_send(struct qmp *q, const char *cmd, json_t *args, int pass_fd UNUSED,
     c->next = q->pending;
     c->done = done;
     c->ctx = ctx;
+    c->args = take_json(&owned);
     snprintf(c->name, sizeof c->name, "%s", cmd);
     q->pending = c;
     /* The greeting, and a monitor that answers when it gets to it. */

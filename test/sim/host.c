@@ -5,6 +5,7 @@
 #include "node/agent.h"
 #include "uv_sim.h"
 
+#include <fcntl.h>
 #include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 
@@ -70,6 +71,7 @@ on_agent_start(void *ctx)
         .state_dir = h->dir,
         .join = CONTROL_PLACE,
         .token = h->token,
+        .underlay = h->address,
         .version = MOLN_VERSION,
     };
     trace("agent starts");
@@ -238,6 +240,21 @@ __wrap_statvfs(const char *path UNUSED, struct statvfs *out)
     *out = (struct statvfs){
         .f_frsize = 4096, .f_blocks = blocks, .f_bavail = blocks, .f_bfree = blocks};
     return 0;
+}
+
+int __real_open64(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...);
+
+/* An emulator's own network is a name here. */
+int
+__wrap_open64(const char *path, int flags, ...)
+{
+    va_list args;
+    va_start(args, flags);
+    mode_t mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
+    va_end(args);
+    bool net = str_starts(path, "/proc/") && strstr(path, "/ns/net");
+    return net ? uv_sim_fd_open(host_now()) : __real_open64(path, flags, mode);
 }
 
 /* A write that a crash cuts short leaves its first half. */

@@ -17,6 +17,11 @@ struct qmp;
 
 enum guest_state { GUEST_BOOTING, GUEST_RUNNING, GUEST_HALTED, GUEST_PANICKED };
 
+struct guest_job {
+    char id[32]; /* Empty: none. */
+    const char *status, *error;
+};
+
 /* One emulator's process. It stays in the list when it has ended. */
 struct guest {
     struct host *host;
@@ -29,7 +34,12 @@ struct guest {
     enum guest_state state;
     int64_t vcpus, memory_bytes;
     VEC(int) watched; /* Descriptors that tell of its end. */
-    struct qmp *qmp;  /* Who speaks with it; NULL: nobody. */
+    bool standing;    /* Its processors do not run. */
+    bool incoming;    /* Its memory is still elsewhere. */
+    const char *move; /* Its last migration, as query-migrate says it; NULL: none. */
+    unsigned silent;
+    struct guest_job jobs[4];
+    struct qmp *qmp; /* Who speaks with it; NULL: nobody. */
 };
 
 /* moln-fence (fence_sim.c). */

@@ -193,7 +193,7 @@ run_many(const struct options *o)
         }
     }
     printf("%" PRIu64 " seeds from %" PRIu64 ": %" PRIu64 " failed; %" PRIu64
-           " instances, %" PRIu64 " recovered elsewhere, %" PRIu64 " faults, %" PRIu64
+           " instances, %" PRIu64 " moved to another host, %" PRIu64 " faults, %" PRIu64
            " events, %.1f hours of the world in %.1f s\n",
            totals.seeds, o->first, totals.failed, totals.launched, totals.moved,
            totals.faults, totals.events, totals.virtual_s / 3600, now_s() - began);

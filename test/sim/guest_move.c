@@ -1,0 +1,377 @@
+/* guest_move.c - what a simulated emulator does of a live migration.
+ *
+ * Purpose:  the commands that node/migrate/ gives over QMP, as QEMU takes them: a mirror
+ *           becomes ready, memory is copied until the guest stands still, and on
+ *           migrate-continue it is gone: sent, and perhaps not received, when the way is
+ *           cut at that moment; a copy that failed goes on by itself where it was; an
+ *           emulator whose incoming memory breaks off ends. A guest runs, for the history,
+ *           only while its processors do.
+ * Place:    beside guest.c, which asks here for what it does not know. */
+#include "guest_move.h"
+#include "courier_sim.h"
+#include "node/migrate/courier.h"
+
+#define LOOK_NS (300 * NS_PER_MS)
+#define PATIENCE_LOOKS 20
+
+/* ---- its processors -------------------------------------------------------------- */
+
+void
+guest_stand(struct guest *g)
+{
+    if (!g->standing) {
+        g->standing = true;
+        trace("%s: guest %s stands still", g->host->name, g->id);
+        HISTORY(MOMENT_GUEST_END, .host = g->host->number, .id = g->id);
+    }
+}
+
+static void
+go_on(struct guest *g)
+{
+    if (g->standing && g->alive) {
+        g->standing = false;
+        trace("%s: guest %s goes on", g->host->name, g->id);
+        HISTORY(MOMENT_GUEST_START, .host = g->host->number, .id = g->id,
+                .vcpus = g->vcpus, .memory_bytes = g->memory_bytes);
+    }
+}
+
+const char *
+guest_run_state(const struct guest *g)
+{
+    static const char *const words[] = {"running", "running", "shutdown",
+                                        "guest-panicked"};
+    if (!g->standing) {
+        return words[g->state];
+    }
+    if (g->incoming) {
+        return "inmigrate";
+    }
+    return str_eq(g->move, "completed") ? "postmigrate"
+           : str_eq(g->move, "pre-switchover") || str_eq(g->move, "device")
+               ? "finish-migrate"
+               : "paused";
+}
+
+static void
+set_move(struct guest *g, const char *status)
+{
+    g->move = status;
+    guest_tell(g, "MIGRATION", json_pack("{s:s}", "status", status));
+}
+
+/* ---- the giver's memory ---------------------------------------------------------- */
+
+static struct courier *
+memory_of(const struct guest *g)
+{
+    return courier_of(g->host, g->id, COURIER_MEMORY);
+}
+
+static void
+on_copied(void *ctx)
+{
+    struct guest *g = ctx;
+    if (!g->alive || !str_eq(g->move, "active")) {
+        return;
+    }
+    if (!courier_reaches(memory_of(g))) {
+        set_move(g, "failed");
+        return;
+    }
+    guest_stand(g);
+    set_move(g, "pre-switchover");
+}
+
+static void
+on_received(void *ctx)
+{
+    struct guest *g = ctx;
+    if (g->alive && g->incoming) {
+        g->incoming = false;
+        g->state = GUEST_RUNNING;
+        set_move(g, "completed");
+    }
+}
+
+/* The last of it leaves. Nobody knows, when the way breaks now, whether it arrives. */
+static void
+on_sent(void *ctx)
+{
+    struct guest *g = ctx;
+    if (!g->alive || !str_eq(g->move, "device")) {
+        return;
+    }
+    struct courier *c = memory_of(g);
+    const struct host *there = courier_reaches(c);
+    struct guest *far = there ? host_guest(there, g->id) : NULL;
+    bool arrives = far && far->incoming && far->move;
+    if (!arrives && world_percent(CHANCE_FAULTS, 50)) {
+        set_move(g, "failed");
+        go_on(g);
+        return;
+    }
+    set_move(g, "completed");
+    if (arrives) {
+        (void)world_after(NULL, world_between(CHANCE_ORDER, 1, 20 * NS_PER_MS),
+                          on_received, far);
+        courier_finish(c);
+    }
+}
+
+/* ---- the receiver's -------------------------------------------------------------- */
+
+static void
+on_incoming_look(void *ctx)
+{
+    struct guest *g = ctx;
+    if (!g->alive || !g->incoming) {
+        return;
+    }
+    g->silent = courier_reaches(memory_of(g)) ? 0 : g->silent + 1;
+    if (g->silent >= PATIENCE_LOOKS) {
+        guest_end(g, "its memory broke off on the way");
+        return;
+    }
+    (void)world_after(NULL, LOOK_NS, on_incoming_look, g);
+}
+
+/* ---- disks ----------------------------------------------------------------------- */
+
+static struct guest_job *
+job_of(struct guest *g, const char *id)
+{
+    for (size_t i = 0; i < ARRAY_LEN(g->jobs); i++) {
+        if (id && str_eq(g->jobs[i].id, id)) {
+            return &g->jobs[i];
+        }
+    }
+    return NULL;
+}
+
+static void
+set_job(struct guest *g, struct guest_job *job, const char *status)
+{
+    job->status = status;
+    guest_tell(g, "JOB_STATUS_CHANGE",
+               json_pack("{s:s, s:s}", "id", job->id, "status", status));
+}
+
+static void
+on_mirrored(void *ctx)
+{
+    struct guest *g = ctx;
+    for (size_t i = 0; g->alive && i < ARRAY_LEN(g->jobs); i++) {
+        struct guest_job *job = &g->jobs[i];
+        if (str_eq(job->status, "running")) {
+            bool there =
+                courier_reaches(courier_of(g->host, g->id, COURIER_WORDS)) != NULL;
+            job->error = there ? NULL : "Broken pipe";
+            set_job(g, job, there ? "ready" : "concluded");
+        }
+    }
+}
+
+static void
+on_cancelled(void *ctx)
+{
+    struct guest *g = ctx;
+    for (size_t i = 0; g->alive && i < ARRAY_LEN(g->jobs); i++) {
+        if (str_eq(g->jobs[i].status, "aborting")) {
+            set_job(g, &g->jobs[i], "concluded");
+        }
+    }
+}
+
+static json_t *
+list_jobs(const struct guest *g)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < ARRAY_LEN(g->jobs); i++) {
+        const struct guest_job *job = &g->jobs[i];
+        if (job->id[0]) {
+            json_t *one =
+                json_pack("{s:s, s:s, s:i, s:i}", "id", job->id, "status", job->status,
+                          "total-progress", 100, "current-progress", 100);
+            if (job->error) {
+                (void)json_object_set_new(one, "error", json_string(job->error));
+            }
+            (void)json_array_append_new(list, one);
+        }
+    }
+    return list;
+}
+
+/* ---- commands -------------------------------------------------------------------- */
+
+typedef json_t *command_fn(struct guest *g, const json_t *args, struct err *err);
+
+static const char *
+text(const json_t *args, const char *key)
+{
+    return json_string_value(json_object_get(args, key));
+}
+
+static json_t *
+refuse(struct err *err, const char *why)
+{
+    err_set(err, ERR_INVALID, "QMP: %s", why);
+    return NULL;
+}
+
+static json_t *
+do_nothing(struct guest *g UNUSED, const json_t *args UNUSED, struct err *err UNUSED)
+{
+    return json_object();
+}
+
+static json_t *
+do_mirror(struct guest *g, const json_t *args, struct err *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(g->jobs); i++) {
+        struct guest_job *job = &g->jobs[i];
+        if (!job->id[0]) {
+            snprintf(job->id, sizeof job->id, "%s", text(args, "job-id"));
+            job->status = "running";
+            job->error = NULL;
+            (void)world_after(NULL,
+                              world_between(CHANCE_ORDER, NS_PER_MS, 2 * NS_PER_S),
+                              on_mirrored, g);
+            return json_object();
+        }
+    }
+    return refuse(err, "too many jobs");
+}
+
+static json_t *
+do_cancel_job(struct guest *g, const json_t *args, struct err *err)
+{
+    struct guest_job *job = job_of(g, text(args, "device"));
+    if (!job || str_eq(job->status, "concluded")) {
+        return refuse(err, "no such job");
+    }
+    job->status = "aborting";
+    (void)world_after(NULL, world_between(CHANCE_ORDER, 1, 20 * NS_PER_MS),
+                      on_cancelled, g);
+    return json_object();
+}
+
+static json_t *
+do_dismiss(struct guest *g, const json_t *args, struct err *err)
+{
+    struct guest_job *job = job_of(g, text(args, "id"));
+    if (!job || !str_eq(job->status, "concluded")) {
+        return refuse(err, "no such job");
+    }
+    *job = (struct guest_job){{0}};
+    return json_object();
+}
+
+static json_t *
+do_list_jobs(struct guest *g, const json_t *args UNUSED, struct err *err UNUSED)
+{
+    return list_jobs(g);
+}
+
+static json_t *
+do_migrate(struct guest *g, const json_t *args UNUSED, struct err *err)
+{
+    if (g->standing || str_eq(g->move, "active")) {
+        return refuse(err, "it does not run, or moves already");
+    }
+    set_move(g, "active");
+    (void)world_after(NULL, world_between(CHANCE_ORDER, 20 * NS_PER_MS, 4 * NS_PER_S),
+                      on_copied, g);
+    return json_object();
+}
+
+static json_t *
+do_continue(struct guest *g, const json_t *args UNUSED, struct err *err)
+{
+    if (!str_eq(g->move, "pre-switchover")) {
+        return refuse(err, "migration not in expected state");
+    }
+    set_move(g, "device");
+    (void)world_after(NULL, world_between(CHANCE_ORDER, NS_PER_MS, 200 * NS_PER_MS),
+                      on_sent, g);
+    return json_object();
+}
+
+static json_t *
+do_cancel(struct guest *g, const json_t *args UNUSED, struct err *err UNUSED)
+{
+    bool under_way = str_eq(g->move, "active") || str_eq(g->move, "pre-switchover") ||
+                     str_eq(g->move, "device");
+    if (under_way) {
+        set_move(g, "cancelled");
+        go_on(g);
+    }
+    return json_object();
+}
+
+static json_t *
+do_incoming(struct guest *g, const json_t *args UNUSED, struct err *err)
+{
+    if (!g->incoming || g->move) {
+        return refuse(err, "it does not wait for memory");
+    }
+    g->move = "active";
+    (void)world_after(NULL, LOOK_NS, on_incoming_look, g);
+    return json_object();
+}
+
+static json_t *
+do_cont(struct guest *g, const json_t *args UNUSED, struct err *err)
+{
+    if (g->incoming) {
+        return refuse(err, "its memory is not here");
+    }
+    go_on(g);
+    return json_object();
+}
+
+static json_t *
+do_query(struct guest *g, const json_t *args UNUSED, struct err *err UNUSED)
+{
+    return g->move ? json_pack("{s:s, s:{s:i, s:i}}", "status", g->move, "ram", "total",
+                               1 << 30, "remaining", 1 << 20)
+                   : json_object();
+}
+
+static const struct {
+    const char *name;
+    command_fn *fn;
+} commands[] = {
+    {"announce-self", do_nothing},
+    {"block-export-add", do_nothing},
+    {"block-job-cancel", do_cancel_job},
+    {"blockdev-add", do_nothing},
+    {"blockdev-del", do_nothing},
+    {"blockdev-mirror", do_mirror},
+    {"cont", do_cont},
+    {"getfd", do_nothing},
+    {"job-dismiss", do_dismiss},
+    {"migrate", do_migrate},
+    {"migrate-continue", do_continue},
+    {"migrate-incoming", do_incoming},
+    {"migrate-set-capabilities", do_nothing},
+    {"migrate-set-parameters", do_nothing},
+    {"migrate_cancel", do_cancel},
+    {"nbd-server-start", do_nothing},
+    {"nbd-server-stop", do_nothing},
+    {"query-jobs", do_list_jobs},
+    {"query-migrate", do_query},
+};
+
+json_t *
+guest_move_obey(struct guest *g, const char *name, const json_t *args, struct err *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (str_eq(commands[i].name, name)) {
+            return commands[i].fn(g, args, err);
+        }
+    }
+    err_set(err, ERR_UNSUPPORTED, "QMP: %s is not simulated", name);
+    return NULL;
+}
