@@ -4,101 +4,46 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import botocore.exceptions
 import pytest
 
-from cloud import ROOT, Cloud, Keys, wait_for
+from cloud import Cloud, Keys, wait_for
 from holdings import Holdings
-from netns import Forward, Host
-from pool import free_port
+from pool import Pool
 from stranger import REFUSE, Stranger
 
-sys.path.insert(0, str(ROOT / "test"))
 
-from postgres import Postgres  # noqa: E402
-
-
-class Node:
-    """An agent on a host of its own, from which each process can be reached."""
-
-    def __init__(self, cloud, processes):
-        self.cloud, self.host = cloud, Host()
-        self.forwards = [Forward(self.host.listen(), p.link_port) for p in processes]
-        self.state = cloud.dir / "n"
-        self.log = cloud.dir / "n.log"
-        self.process = None
-
-    def start(self, token):
-        path = self.cloud.dir / "n.token"
-        path.touch(0o600)
-        path.write_text(token)
-        places = ",".join(f"127.0.0.1:{f.port}" for f in self.forwards)
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                self.command("--join", places, "--token-file", path),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.cloud.env,
-                start_new_session=True)
-
-    def command(self, *args):
-        return self.host.command(self.cloud.build / "moln-node", "--state", self.state, *args)
-
-    def close(self):
-        self.cloud.stop(self.process)
-        done = subprocess.run(self.command("--purge"), env=self.cloud.env,
-                              capture_output=True, text=True)
-        for forward in self.forwards:
-            forward.close()
-        self.host.close()
-        assert done.returncode == 0, done.stderr
-
-
-class Processes:
+class Processes(Pool):
     """Two control processes, A and B, and one node that knows both."""
 
     def __init__(self):
-        self.server = Postgres().__enter__()
-        self.made = []
-        self.node = None
+        super().__init__(1, processes=2)
+        self.a, self.b = self.clouds
         try:
-            url = self.server.database("cloud")
-            self.a = self.process(url)
-            key = self.a.state / "control" / "master.key"
-            blobs = self.a.state / "control" / "blobs"
-            self.b = self.process(url, "--master-key", key, "--blobs", blobs)
-            self.node = Node(self.a, self.made)
-            self.node.start(self.a.moln("node", "token", "us-east-1a", "--json")["Token"])
+            self.member = self.node("n").start(self.token())
             self.node_id = wait_for("the node to join", self.connected, 60)
         except BaseException:
             self.close()
             raise
 
-    def process(self, url, *args):
-        port = free_port()
-        made = Cloud("--store", url, "--link", f"127.0.0.1:{port}", *args, node=False)
-        made.link_port = port
-        self.made.append(made)
-        return made
-
     def connected(self, by=None):
         nodes = (by or self.a).moln("node", "ls", "--json")["Nodes"]
         return next((n["NodeId"] for n in nodes if n.get("Connected")), None)
 
+    def members(self):
+        return int(self.server.sql("SELECT count(*) FROM control", "cloud"))
+
     def holder(self):
         """The process that has the node's stream, and the other."""
         run = self.server.sql("SELECT run FROM node_stream", "cloud")
-        owner = self.server.sql(f"SELECT link FROM control WHERE run = '{run}'", "cloud")
-        with_stream = next(p for p in self.made if owner.endswith(f":{p.link_port}"))
-        return with_stream, next(p for p in self.made if p is not with_stream)
+        link = self.server.sql(f"SELECT link FROM control WHERE run = '{run}'", "cloud")
+        at = next(i for i, port in enumerate(self.ports) if link.endswith(f":{port}"))
+        return self.clouds[at], self.clouds[1 - at]
 
-    def close(self):
-        if self.node:
-            self.node.close()
-        for made in reversed(self.made):
-            made.close()
-        self.server.__exit__()
+    def held(self):
+        return Holdings(self.member.state, self.cloud_id())
 
 
 @pytest.fixture(scope="module")
@@ -201,8 +146,8 @@ def test_guests_are_reached_through_the_process_without_their_stream(two, image)
 
 def test_a_copied_certificate_is_refused_by_the_other_process_too(two):
     with_stream, other = two.holder()
-    for port in (with_stream.link_port, other.link_port):
-        with Stranger(port, two.node.state / "node") as stranger:
+    for port in two.ports:
+        with Stranger(port, two.member.folder) as stranger:
             kind, said = stranger.hello()
             assert kind == REFUSE and "another agent" in said[2], said
     assert two.connected(other) == two.node_id and two.holder()[0] is with_stream
@@ -210,11 +155,11 @@ def test_a_copied_certificate_is_refused_by_the_other_process_too(two):
 
 def test_a_node_does_not_pass_for_a_control_process(two, tmp_path):
     """Nor does a name that the cloud's CA did not sign."""
-    shutil.copy(two.node.state / "node" / "key.pem", tmp_path)
+    shutil.copy(two.member.folder / "key.pem", tmp_path)
     subprocess.run(["openssl", "req", "-x509", "-key", tmp_path / "key.pem", "-subj",
                     "/CN=control-0123456789abcdef", "-days", "1", "-out",
                     tmp_path / "cert.pem"], check=True, capture_output=True)
-    with Stranger(two.a.link_port, tmp_path) as stranger:
+    with Stranger(two.port, tmp_path) as stranger:
         kind, said = stranger.hello()
         assert kind == REFUSE, said
 
@@ -240,10 +185,8 @@ def test_clients_and_nodes_go_on_when_a_process_is_killed(two, image):
     assert again.describe_instances(InstanceIds=[after])
     again.terminate_instances(InstanceIds=[after])
     first.wait_state(after, "terminated", client=again)
-    wait_for("both to be members", lambda: two.server.sql(
-        "SELECT count(*) FROM control", "cloud") == "2", 30)
-    held = Holdings(two.node.state, two.server.sql("SELECT cloud_id FROM cloud", "cloud"))
-    wait_for("the guests' kernel objects to go", lambda: not held.emulators(), 30)
+    wait_for("both to be members", lambda: two.members() == 2, 30)
+    wait_for("the guests' kernel objects to go", lambda: not two.held().emulators(), 30)
 
 
 def test_a_process_that_was_stopped_comes_back_without_a_say_in_what_went_on(two, image):
@@ -253,8 +196,7 @@ def test_a_process_that_was_stopped_comes_back_without_a_say_in_what_went_on(two
     try:
         wait_for("the node to go to the other process",
                  lambda: two.connected(other) and two.holder()[0] is other, 90)
-        wait_for("the lease to run out", lambda: two.server.sql(
-            "SELECT count(*) FROM control", "cloud") == "1", 30)
+        wait_for("the lease to run out", lambda: two.members() == 1, 30)
         guest = client.run_instances(ImageId=image, InstanceType="t3.nano", MinCount=1,
                                      MaxCount=1)["Instances"][0]["InstanceId"]
         other.wait_state(guest, "running", client=client)
@@ -262,8 +204,7 @@ def test_a_process_that_was_stopped_comes_back_without_a_say_in_what_went_on(two
         stopped.molnd.send_signal(signal.SIGCONT)
     again = stopped.client(keys=two.a.keys)
     assert again.describe_instances(InstanceIds=[guest])
-    wait_for("both to be members", lambda: two.server.sql(
-        "SELECT count(*) FROM control", "cloud") == "2", 30)
+    wait_for("both to be members", lambda: two.members() == 2, 30)
     assert two.holder()[0] is other  # What it had of the node is no stream any more.
     again.terminate_instances(InstanceIds=[guest])
     stopped.wait_state(guest, "terminated", client=again)
