@@ -1,10 +1,13 @@
 /* use_report.c - see use_report.h. */
 #include "control/use_report.h"
 
+#include "base/log.h"
 #include "control/wants.h"
+#include "core/migration_rows.h"
 
 #define MACHINES_MAX 4096
 #define UNFIT_MAX 100
+#define TRIES_MAX 8 /* Guests that are asked after, in one report. */
 
 static int64_t
 bounded(int64_t n)
@@ -72,6 +75,94 @@ note_fitness(const struct pass *pass, const char *node_id, const char *unfit,
     return row_put(pass->txn, &row_node_seen_type, &row, err);
 }
 
+/* ---- moving away ----------------------------------------------------------------- */
+
+/* The instance behind a machine that was reported; NULL: it is not, or no longer, here. */
+static bool
+instance_of(const struct pass *pass, const char *node_id, const char *id,
+            const struct row_instance **out, struct err *err)
+{
+    const struct row_node_want *want;
+    *out = NULL;
+    if (!want_get(pass->txn, node_id, LINK_MACHINE, id, &want, err)) {
+        return false;
+    }
+    const struct row_instance key = {.account = want ? want->account : "", .id = id};
+    const struct row_instance *row;
+    if (!row_get(pass->txn, &row_instance_type, &key, (const void **)&row, err)) {
+        return false;
+    }
+    *out = row && str_eq(row->node_id, node_id) ? row : NULL;
+    return true;
+}
+
+static int
+larger_first(const void *a, const void *b)
+{
+    const struct row_machine_use *x = a, *y = b;
+    return x->memory_bytes < y->memory_bytes   ? 1
+           : x->memory_bytes > y->memory_bytes ? -1
+                                               : strcmp(x->id, y->id);
+}
+
+/* Why one cannot be moved just now is no fault of the report's: the next is tried. */
+static bool
+is_for_another_time(struct err *err)
+{
+    bool is = err->code == ERR_RESOURCE_IN_USE || err->code == ERR_INSTANCE_CAPACITY ||
+              err->code == ERR_UNSUPPORTED || err->code == ERR_NOT_FOUND;
+    if (is) {
+        err_clear(err);
+    }
+    return is;
+}
+
+static bool
+begin_move(const struct pass *pass, const struct row_instance *inst, bool *out_begun,
+           struct err *err)
+{
+    struct migration_ask ask = {.reason = "pressure"};
+    const struct row_migration *made;
+    bool ok =
+        migration_may_begin(pass->txn, inst, err) &&
+        migration_choose(pass->txn, pass->pool, pass->config, inst, NULL, &ask.to_node,
+                         err) &&
+        migration_begin(pass->txn, inst, &ask, pass->rng, pass->now_ns, &made, err);
+    *out_begun = ok;
+    if (ok) {
+        log_info("control: node %s is crowded: %s moves to %s", inst->node_id, inst->id,
+                 ask.to_node);
+    }
+    return ok || is_for_another_time(err);
+}
+
+/* One guest a minute, and one at a time: the largest that can go. */
+static bool
+move_away(const struct pass *pass, const struct row_node_use *use, struct err *err)
+{
+    size_t count = use->machines.count;
+    struct row_machine_use *by_size = arena_memdup(
+        txn_arena(pass->txn), use->machines.items, count * sizeof *by_size);
+    const struct row_instance **insts =
+        ARENA_ARRAY(txn_arena(pass->txn), count, const struct row_instance *);
+    qsort(by_size, count, sizeof *by_size, larger_first);
+    for (size_t i = 0; i < count; i++) {
+        if (!instance_of(pass, use->id, by_size[i].id, &insts[i], err)) {
+            return false;
+        }
+        if (insts[i] && !str_empty(insts[i]->migration_id)) {
+            return true;
+        }
+    }
+    bool begun = false;
+    for (size_t i = 0; i < MIN(count, TRIES_MAX) && !begun; i++) {
+        if (insts[i] && !begin_move(pass, insts[i], &begun, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool
 use_report(const struct pass *pass, const char *node_id, const struct link_meter *r,
            struct err *err)
@@ -96,5 +187,6 @@ use_report(const struct pass *pass, const char *node_id, const struct link_meter
     }
     return take_machines(pass, node_id, r, &row, err) &&
            row_put(pass->txn, &row_node_use_type, &row, err) &&
-           note_fitness(pass, node_id, r->unfit, err);
+           note_fitness(pass, node_id, r->unfit, err) &&
+           (!row.crowded || move_away(pass, &row, err));
 }

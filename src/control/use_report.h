@@ -1,7 +1,8 @@
 /* use_report.h - what a node's machines used, brought into rows.
  *
- * Purpose:  the last minute's word of a node (node_use), and whether it is fit to take
- *           machines (node_seen.unfit, which placement heeds).
+ * Purpose:  the last minute's word of a node (node_use), whether it is fit to take
+ *           machines (node_seen.unfit, which placement heeds), and, where it is crowded,
+ *           the migration of one guest away.
  * Place:    control/, inside a caller's transaction.
  * Input:    a stranger's word: machines that are not wanted of the node are left out,
  *           numbers bounded.
