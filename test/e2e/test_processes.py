@@ -37,9 +37,11 @@ class Processes(Pool):
 
     def holder(self):
         """The process that has the node's stream, and the other."""
-        run = self.server.sql("SELECT run FROM node_stream", "cloud")
-        link = self.server.sql(f"SELECT link FROM control WHERE run = '{run}'", "cloud")
-        at = next(i for i, port in enumerate(self.ports) if link.endswith(f":{port}"))
+        def look():
+            link = self.server.sql(
+                "SELECT link FROM node_stream JOIN control USING (run)", "cloud")
+            return [i for i, port in enumerate(self.ports) if link.endswith(f":{port}")]
+        at, = wait_for("the node to have a stream", look, 60)
         return self.clouds[at], self.clouds[1 - at]
 
     def held(self):
