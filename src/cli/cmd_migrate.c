@@ -119,6 +119,46 @@ run_migrate(struct cli *cli, const struct args *args, struct err *err)
     return ok;
 }
 
+static void
+print_all(struct cli *cli, json_t *answer, const char *none)
+{
+    AUTO(grid) struct grid grid;
+    grid_init(&grid, titles);
+    size_t i;
+    json_t *m;
+    json_array_foreach(json_object_get(answer, "Migrations"), i, m)
+    {
+        put_migration(cli, &grid, m);
+    }
+    if (grid.cells.count == 0) {
+        (void)fprintf(stderr, "%s\n", none);
+    } else {
+        grid_print(&grid, stdout);
+    }
+}
+
+static bool
+run_rebalance(struct cli *cli, const struct args *args, struct err *err)
+{
+    int64_t max;
+    if (!args_int(args, "max", 1, 100, 4, &max, err)) {
+        return false;
+    }
+    AUTO(json)
+    json_t *in = json_pack("{ss, sI, sb}", "Zone", args->words[0], "MaxMigrations",
+                           (json_int_t)max, "DryRun", args_has(args, "dry-run"));
+    AUTO(json) json_t *answer = NULL;
+    if (!api_operator(cli, "RebalanceZone", in, &answer, err)) {
+        return false;
+    }
+    if (cli->json) {
+        json_print(answer);
+    } else {
+        print_all(cli, answer, "Nothing to move: the zone's hosts are promised alike.");
+    }
+    return true;
+}
+
 static bool
 run_ls(struct cli *cli, const struct args *args, struct err *err)
 {
@@ -139,21 +179,10 @@ run_ls(struct cli *cli, const struct args *args, struct err *err)
         json_print(answer);
         return true;
     }
-    AUTO(grid) struct grid grid;
-    grid_init(&grid, titles);
-    size_t i;
-    json_t *m;
-    json_array_foreach(json_object_get(answer, "Migrations"), i, m)
-    {
-        put_migration(cli, &grid, m);
-    }
-    if (grid.cells.count == 0) {
-        (void)fprintf(
-            stderr, "No migrations%s.\n",
-            args_has(args, "all") ? "" : " under way; --all shows those that ended");
-        return true;
-    }
-    grid_print(&grid, stdout);
+    print_all(cli, answer,
+              args_has(args, "all")
+                  ? "No migrations."
+                  : "No migrations under way; --all shows those that ended.");
     return true;
 }
 
@@ -188,6 +217,11 @@ static const struct option migrate_options[] = {
     {"no-wait", 0, NULL, "return at once; 'moln migrate ls' shows how it goes"},
     {NULL, 0, NULL, NULL},
 };
+static const struct option rebalance_options[] = {
+    {"max", 0, "N", "begin no more than N migrations (4)"},
+    {"dry-run", 0, NULL, "only say what would be moved"},
+    {NULL, 0, NULL, NULL},
+};
 static const struct option ls_options[] = {
     {"all", 0, NULL, "also those that ended"},
     {NULL, 0, NULL, NULL},
@@ -205,5 +239,9 @@ const struct command migrate_commands[] = {
      run_show},
     {"migrate cancel", "MIGRATION", "give one up, before the switch", NULL, NULL, 1, 1,
      WORD_NONE, false, run_cancel},
+    {"rebalance", "ZONE [--max N] [--dry-run]",
+     "move instances from a zone's fullest hosts to its emptiest",
+     "Until what is promised of the hosts differs little. Run it again for more.\n",
+     rebalance_options, 1, 1, WORD_NONE, false, run_rebalance},
     {NULL},
 };

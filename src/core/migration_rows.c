@@ -100,6 +100,15 @@ node_rows(struct txn *txn, const char *id, struct placement_rows *out, struct er
            (out->node || err_set(err, ERR_NOT_FOUND, "There is no node %s", id));
 }
 
+/* A guest has seen its processor: where guests run on the host's own, another model would
+ * fail it. Emulated ones are the emulator's. */
+static bool
+same_processor(const struct row_node_seen *a, const struct row_node_seen *b)
+{
+    return str_eq(a->accel, b->accel) &&
+           (!str_eq(a->accel, "kvm") || str_eq(a->cpu_model, b->cpu_model));
+}
+
 /* The nodes that could run what 'from' runs, as it runs it. */
 static bool
 alike(struct txn *txn, const struct row_instance *inst, const char *to_node,
@@ -124,7 +133,7 @@ alike(struct txn *txn, const struct row_instance *inst, const char *to_node,
         if (!node_rows(txn, node->id, &rows, err)) {
             return false;
         }
-        if (rows.seen && str_eq(rows.seen->accel, from->seen->accel) &&
+        if (rows.seen && same_processor(rows.seen, from->seen) &&
             !str_empty(node->underlay)) {
             ids[count++] = node->id;
         }

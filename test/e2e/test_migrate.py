@@ -93,13 +93,14 @@ class Stream:
 WRITER = """
 cat >/root/writer <<'END'
 n=0
-while n=$((n+1)); do
+while [ ! -e /root/stop ]; do
+    n=$((n+1))
     dd if=/dev/urandom of=/root/data.$((n%8)) bs=64k count=8 2>/dev/null
     md5sum /root/data.$((n%8)) >/root/sum.$((n%8))
     sync
 done
 END
-sh /root/writer & echo $! >/root/writer.pid
+(sh /root/writer; touch /root/stopped) &
 """
 
 
@@ -128,8 +129,8 @@ def test_guest_moves_there_and_back(pool, vpc):
         events = pool.cloud.moln("node", "events", pool.ids[to], "--json")["Events"]
         assert [e for e in events if e["Kind"] == "migration" and e["Object"] == mover.id
                 and done["MigrationId"] in e["Message"]]
-    mover.text("kill $(cat /root/writer.pid); sleep 0.5; for n in 0 1 2 3 4 5 6; do"
-               " [ ! -e /root/sum.$n ] || md5sum -c /root/sum.$n || exit 1; done")
+    mover.text("touch /root/stop; while [ ! -e /root/stopped ]; do sleep 0.1; done;"
+               " cat /root/sum.* | md5sum -c -")
     # What it said on the console before is still there, once.
     output = vpc.ec2.get_console_output(InstanceId=mover.id, Latest=True)["Output"]
     assert output.count("BEGIN SSH HOST KEY KEYS") == 1
@@ -164,6 +165,36 @@ def test_drained_host_is_empty_and_its_tenants_are_told(pool, vpc):
     migrate(pool, mover, 0)
     mover.close()
     mover.open()
+
+
+def test_rebalancing_moves_one_of_two(pool, vpc):
+    """Both guests on one host: one of them is moved to the other, and then they are alike."""
+    migrate(pool, vpc.mover, 1)
+    planned = pool.cloud.moln("rebalance", "us-east-1a", "--dry-run", "--json")["Migrations"]
+    assert [(m["FromNode"], m["ToNode"]) for m in planned] == [(pool.ids[1], pool.ids[0])]
+    assert "MigrationId" not in planned[0]
+    begun = pool.cloud.moln("rebalance", "us-east-1a", "--json")["Migrations"]
+    assert len(begun) == 1 and begun[0]["Reason"] == "rebalance"
+    moved = next(g for g in vpc.guests.values() if g.id == begun[0]["InstanceId"])
+    assert wait_for("its end", lambda: ended(pool, moved))["State"] == "done"
+    assert pool.cloud.moln("rebalance", "us-east-1a", "--json")["Migrations"] == []
+    if moved is vpc.friend:  # The other tests want them where they were.
+        migrate(pool, vpc.friend, 1)
+        migrate(pool, vpc.mover, 0)
+    for guest in vpc.guests.values():
+        guest.close()
+        guest.open()
+
+
+def test_what_cannot_be_moved_is_refused_with_the_reason(pool, vpc):
+    for args, why in [
+            ((vpc.mover.id, "--to", pool.ids[0]), "already"),
+            ((vpc.mover.id, "--to", "node-00000000000000000"), "no node"),
+            (("i-00000000000000000",), "no instance"),
+            ((vpc.mover.id, "--downtime", "1"), "downtime")]:
+        with pytest.raises(AssertionError, match=why):
+            pool.cloud.moln("migrate", *args)
+    assert pool.cloud.moln("migrate", "ls", "--json")["Migrations"] == []
 
 
 # ---- kills
@@ -219,6 +250,7 @@ def test_one_guest_whatever_is_killed_on_the_way(pool, vpc):
     chance, victims, mover = random.Random(SEED), Victims(pool), vpc.mover
     boot_id = mover.text("cat /proc/sys/kernel/random/boot_id")
     here, outcomes = 0, []
+    inbound = Stream(vpc.friend, mover, 7002)
     for turn in range(KILLS):
         pool.cloud.moln("migrate", mover.id, "--to", pool.ids[1 - here], "--no-wait")
         victim = victims.names()[turn % 3] if turn < 3 else chance.choice(victims.names())
@@ -235,6 +267,7 @@ def test_one_guest_whatever_is_killed_on_the_way(pool, vpc):
         mover.close()
         mover.open()
         assert mover.text("cat /proc/sys/kernel/random/boot_id") == boot_id, outcomes
+        inbound.goes_on()
         assert holdings(pool, here)["machines"].count(mover.id) == 1, outcomes
         wait_for("nothing to be left on the other host", lambda: mover.id not in
                  holdings(pool, 1 - here)["machines"], 30)

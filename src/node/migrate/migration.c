@@ -220,6 +220,7 @@ migration_free(void *value)
 {
     struct migration *m = value;
     migration_hang_up(m);
+    take_forget(m);
     arena_destroy(m->want_arena);
     free(m);
 }

@@ -324,8 +324,9 @@ let_go(struct migration *m, const struct machine_body *body)
 static void
 part(struct migration *m, const struct machine_body *body UNUSED)
 {
-    machines_moved(m->set->config.machines, m->want->machine_id, m->id);
+    /* Should this host die before that is noted, no process says otherwise. */
     (void)words_say(m, "run", NULL, (struct blob){0}); /* Else by the control plane. */
+    machines_moved(m->set->config.machines, m->want->machine_id, m->id);
     log_info("migration %s: the guest has left", m->id);
     m->ended_ns = migration_now(m);
     migration_changed(m);
@@ -574,8 +575,9 @@ note_pause(struct migration *m, const struct machine_body *body)
 {
     if (m->memory == MEMORY_PAUSED && m->asked_ns == 0 && m->begun && !m->staying) {
         m->asked_ns = m->stood_ns = migration_now(m);
+        migration_changed(m); /* First of all it is asked for the switch. */
+    } else if (m->asked_ns && !m->history_sent && !m->staying) {
         say_history(m, body);
-        migration_changed(m);
     }
 }
 

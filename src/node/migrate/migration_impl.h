@@ -22,6 +22,13 @@ struct migration_progress {
     int64_t dirty_bps, copy_bps, passes, downtime_ms;
 };
 
+/* Of a port, as the giver knew them. */
+struct migration_connections {
+    char port_id[48];
+    uint8_t *data;
+    size_t len;
+};
+
 struct migration_courier {
     struct courier *courier;
     bool up;
@@ -58,6 +65,7 @@ struct migration {
     struct courier_door *door;
     bool set_up, word, running;
     struct frame_reader words;
+    VEC(struct migration_connections) connections; /* Put in place at the last. */
     uv_poll_t *words_poll;
 };
 
@@ -95,3 +103,4 @@ void take_step(struct migration *m);
 const char *take_state(const struct migration *m);
 void take_poll(struct migration *m, struct qmp *qmp);
 void take_hear(struct migration *m, const struct link_courier_word *word);
+void take_forget(struct migration *m); /* What it kept of the giver's words. */

@@ -51,8 +51,8 @@ give_plan(const struct give_facts *f, int64_t now_ns)
         bool can = f->qmp_up || !f->alive;
         return f->order == GIVE_ORDER_RETURN && can ? GIVE_RETURN : GIVE_NOTHING;
     }
-    if (!f->alive) {
-        return GIVE_STAY; /* There is nothing to give. */
+    if (!f->alive) { /* After the order to switch it has left, or is lost: not here. */
+        return f->order == GIVE_ORDER_SWITCH && f->begun_once ? GIVE_PART : GIVE_STAY;
     }
     if (!f->looked) {
         return f->qmp_up ? GIVE_LOOK : GIVE_NOTHING;

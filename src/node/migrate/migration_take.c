@@ -74,22 +74,66 @@ on_ended(void *ctx, struct courier *courier, const char *why)
     migration_changed(m);
 }
 
+/* Of the machine's own ports only, one time each. */
+static void
+keep_connections(struct migration *m, const struct link_courier_word *word)
+{
+    struct machine_body body;
+    bool own = false;
+    if (!migration_body(m, &body) ||
+        m->connections.count >= body.want->port_ids.count) {
+        return;
+    }
+    for (size_t i = 0; i < body.want->port_ids.count; i++) {
+        own = own || str_eq(body.want->port_ids.items[i], word->object);
+    }
+    if (own) {
+        struct migration_connections c = {.data = xmalloc(word->body.len + 1),
+                                          .len = word->body.len};
+        snprintf(c.port_id, sizeof c.port_id, "%s", word->object);
+        memcpy(c.data, word->body.data, word->body.len);
+        VEC_PUSH(&m->connections, c);
+    }
+}
+
+/* By now the ports have their addresses here. The guest goes on without what fails. */
+static void
+put_connections(struct migration *m)
+{
+    const struct migration_host *host = &m->set->config.host;
+    for (size_t i = 0; i < m->connections.count; i++) {
+        const struct migration_connections *c = &m->connections.items[i];
+        struct err err = {0};
+        if (!host->connections_put(host->ctx, c->port_id,
+                                   (struct blob){c->data, c->len}, &err)) {
+            log_warn("migration %s: connections of %s: %s", m->id, c->port_id, err.msg);
+        }
+    }
+    take_forget(m);
+}
+
+void
+take_forget(struct migration *m)
+{
+    for (size_t i = 0; i < m->connections.count; i++) {
+        free(m->connections.items[i].data);
+    }
+    VEC_FREE(&m->connections);
+}
+
 void
 take_hear(struct migration *m, const struct link_courier_word *word)
 {
-    const struct migration_host *host = &m->set->config.host;
     struct err err = {0};
-    bool ok = true;
     if (str_eq(word->kind, "console")) {
-        ok = machines_console_add(m->set->config.machines, m->want->machine_id,
-                                  word->body, &err);
+        if (!machines_console_add(m->set->config.machines, m->want->machine_id,
+                                  word->body, &err)) {
+            log_warn("migration %s: its console: %s", m->id, err.msg);
+        }
     } else if (str_eq(word->kind, "connections")) {
-        ok = host->connections_put(host->ctx, word->object, word->body, &err);
+        keep_connections(m, word);
     } else if (str_eq(word->kind, "run")) {
         m->word = true;
-    }
-    if (!ok) { /* The guest goes on without. */
-        log_warn("migration %s: %s: %s", m->id, word->kind, err.msg);
     }
 }
 
@@ -220,6 +264,7 @@ static void
 run(struct migration *m, const struct machine_body *body)
 {
     struct script *s = script_create();
+    put_connections(m);
     if (!body->moved) {
         machines_moved(m->set->config.machines, m->want->machine_id, m->id);
     }

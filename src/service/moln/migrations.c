@@ -1,5 +1,7 @@
 /* migrations.c - instances moved from node to node while they run. */
+#include "base/map.h"
 #include "core/migration_rows.h"
+#include "core/rebalance.h"
 #include "service/moln/operators.h"
 
 static struct moln_migration
@@ -147,4 +149,141 @@ moln_list_migrations(struct call *call, const struct moln_list_migrations_reques
     out->migrations.count = count;
     out->next_token = listing_next(call, &listing);
     return true;
+}
+
+/* ---- RebalanceZone ---- */
+
+#define MOVES 4 /* At once, unless more are asked for. */
+
+/* A zone's hosts, and the machines on them that could be moved now. */
+struct zone_load {
+    struct rebalance_host *hosts;
+    size_t host_count;
+    VEC(struct rebalance_machine) machines;
+    VEC(const struct row_instance *) rows; /* Beside 'machines'. */
+};
+
+static bool
+machines_load(struct call *call, struct zone_load *zone, size_t host, struct err *err)
+{
+    const struct row_instance prefix = {.node_id = zone->hosts[host].id};
+    const struct row_query query = {
+        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
+    struct row_list list;
+    if (!row_list(call->txn, &row_instance_type, &query, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        const struct row_instance *inst = list.rows[i];
+        struct err why = {0};
+        if (inst->terminated_at || !migration_may_begin(call->txn, inst, &why)) {
+            continue;
+        }
+        const struct rebalance_machine machine = {
+            .host = host,
+            .claim = {.vcpus = inst->vcpus,
+                      .memory_bytes = inst->claim_memory_bytes,
+                      .machines = 1}};
+        VEC_PUSH(&zone->machines, machine);
+        VEC_PUSH(&zone->rows, inst);
+    }
+    return true;
+}
+
+static bool
+zone_load(struct call *call, const char *region, const char *name,
+          struct zone_load *zone, struct err *err)
+{
+    const struct row_node prefix = {.region = region, .zone = name};
+    const struct row_query query = {
+        .index = "by_zone", .prefix = &prefix, .prefix_fields = 2};
+    struct row_list list;
+    if (!row_list(call->txn, &row_node_type, &query, &list, err)) {
+        return false;
+    }
+    zone->hosts = ARENA_ARRAY(call->arena, list.count, struct rebalance_host);
+    for (size_t i = 0; i < list.count; i++) {
+        struct node_view view;
+        if (!node_view_load(call, list.rows[i], &view, err)) {
+            return false;
+        }
+        const struct row_node *node = view.rows.node;
+        zone->hosts[zone->host_count++] = (struct rebalance_host){
+            .id = node->id,
+            .kind = view.rows.seen ? view.rows.seen->accel : NULL,
+            .open = view.host.closed == PLACEMENT_FITS && !str_empty(node->underlay),
+            .ceiling = view.host.ceiling,
+            .claimed = view.host.claimed,
+        };
+    }
+    for (size_t i = 0; i < zone->host_count; i++) {
+        if (!machines_load(call, zone, i, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What placement refuses after all is left where it is. */
+static bool
+rebalance_one(struct call *call, const struct row_instance *inst, const char *to,
+              bool dry_run, struct moln_migration *out, size_t *count, struct err *err)
+{
+    struct migration_ask ask = {.reason = "rebalance"};
+    const struct row_migration *m;
+    struct err why = {0};
+    if (!migration_choose(call->txn, call->pool, call->config, inst, to, &ask.to_node,
+                          &why)) {
+        return why.code == ERR_RESOURCE_IN_USE || (*err = why, false);
+    }
+    if (dry_run) {
+        out[(*count)++] = (struct moln_migration){.instance_id = inst->id,
+                                                  .account_id = inst->account,
+                                                  .from_node = inst->node_id,
+                                                  .to_node = ask.to_node,
+                                                  .reason = ask.reason};
+        return true;
+    }
+    if (!migration_begin(call->txn, inst, &ask, call->rng, call->now_ns, &m, err)) {
+        return false;
+    }
+    out[(*count)++] = migration_out(m);
+    return true;
+}
+
+static bool
+rebalance(struct call *call, struct zone_load *zone, size_t max, bool dry_run,
+          struct moln_rebalance_zone_response *out, struct err *err)
+{
+    struct rebalance_move *moves = ARENA_ARRAY(call->arena, max, struct rebalance_move);
+    struct moln_migration *items = ARENA_ARRAY(call->arena, max, struct moln_migration);
+    size_t count = 0;
+    size_t planned = rebalance_plan(zone->hosts, zone->host_count, zone->machines.items,
+                                    zone->machines.count, max, moves);
+    for (size_t i = 0; i < planned; i++) {
+        if (!rebalance_one(call, zone->rows.items[moves[i].machine],
+                           zone->hosts[moves[i].to].id, dry_run, items, &count, err)) {
+            return false;
+        }
+    }
+    out->migrations.items = items;
+    out->migrations.count = count;
+    return true;
+}
+
+bool
+moln_rebalance_zone(struct call *call, const struct moln_rebalance_zone_request *in,
+                    struct moln_rebalance_zone_response *out, struct err *err)
+{
+    const struct region_config *region = region_of_zone(call->config, in->zone);
+    struct zone_load zone = {0};
+    if (!region) {
+        return err_no(err, "zone", in->zone);
+    }
+    size_t max = in->has_max_migrations ? (size_t)in->max_migrations : MOVES;
+    bool ok = zone_load(call, region->name, in->zone, &zone, err) &&
+              rebalance(call, &zone, max, in->dry_run, out, err);
+    VEC_FREE(&zone.machines);
+    VEC_FREE(&zone.rows);
+    return ok;
 }

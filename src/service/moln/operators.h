@@ -48,6 +48,10 @@ MUST_CHECK bool row_all(struct call *call, const struct row_type *type,
 
 /* ---- nodes ---- */
 
+/* The region that a zone of ours belongs to; NULL: none. */
+const struct region_config *region_of_zone(const struct cloud_config *config,
+                                           const char *zone);
+
 /* A node with what it said, what was promised of it and what may be. */
 struct node_view {
     struct placement_rows rows;

@@ -95,6 +95,16 @@ TEST(give_plan_returns_a_guest_only_when_told)
     CHECK_EQ(give(&f), GIVE_RETURN);
 }
 
+/* Whether it had left when its host lost power, nobody knows: it is not here, in any case. */
+TEST(give_plan_counts_a_guest_as_gone_when_its_process_ended_after_the_order)
+{
+    struct give_facts f = giving(GIVE_ORDER_SWITCH, PART_NONE, MEMORY_NONE);
+    f.alive = f.qmp_up = f.looked = f.begun = false;
+    CHECK_EQ(give(&f), GIVE_PART);
+    f.order = GIVE_ORDER_COPY;
+    CHECK_EQ(give(&f), GIVE_STAY);
+}
+
 /* Over all facts: the guest is let go only on the order to switch, when it stands still and
  * every disk is whole; it never goes on here after it has left, but on the order to. */
 TEST(give_plan_never_has_the_guest_in_two_places)
