@@ -187,6 +187,8 @@ open_net(struct agent *a, struct err *err)
         .cloud_id = a->identity.cloud_id,
         .clock = a->config.clock,
         .rng = a->config.rng,
+        .event = agent_event,
+        .event_ctx = a,
     };
     a->net = net_open(&net, err);
     if (!a->net) {

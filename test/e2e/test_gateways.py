@@ -2,16 +2,18 @@
 are namespaces with raw sockets; the outside is the cloud's own external namespace."""
 import os
 import socket
+import struct
 import subprocess
 import time
 
 import pytest
 
-from net_lab import Lab, frame, inside
+from net_lab import Lab, checksum, frame, inside
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0,
                                 reason="needs root")
 
+RST, SYN, ACK = 4, 2, 16
 ANY = [{"protocol": -1, "cidr": "0.0.0.0/0"},
        {"protocol": -1, "cidr": "0.0.0.0/0", "egress": True}]
 
@@ -179,3 +181,79 @@ def test_nothing_of_it_reaches_the_host(lab):
     routes = subprocess.run(["ip", "-n", f"moln-{lab.cloud}-external", "route", "get",
                              "192.0.2.1"], capture_output=True, text=True)
     assert routes.returncode != 0
+
+
+def tcp(guest, daddr, flags, sport=4000, dport=80):
+    """A TCP segment with these flags, written by hand."""
+    data = bytearray(frame(guest.mac, guest.router, guest.ip, daddr, 6, sport, dport, b""))
+    data[14 + 20 + 13] = flags
+    data[14 + 36:14 + 38] = b"\0\0"
+    segment = bytes(data[34:])
+    pseudo = bytes(data[26:34]) + struct.pack("!BBH", 0, 6, len(segment))
+    data[14 + 36:14 + 38] = struct.pack("!H", checksum(pseudo + segment))
+    guest.send(bytes(data))
+
+
+def test_a_nat_gateway_keeps_awss_times_and_limits(lab):
+    net = Net(lab, "vpc-1", "10.0")
+    lab.want("nat_gateway", id="nat-1", network_id="vpc-1", public_ipv4="203.0.113.99",
+             private_ipv4="10.0.1.4", subnet_id="subnet-vpc-1-1")
+    net.route(2, ("0.0.0.0/0", "nat", "nat-1"))
+    a = net.guest(2, 10)
+    time.sleep(1.2)
+    out = outside_socket(lab, 5000)
+    udp(a, "100.64.0.1", 5000, b"hello")
+    _, where = out.recvfrom(100)
+    a.send(frame(a.mac, a.router, a.ip, "100.64.0.1", 1, 77, None, b"ping"))
+    assert any(d[23] == 1 and d[34] == 0 for d in wait_frames(a)), "ICMP comes back too"
+    door = inside(f"moln-{lab.cloud}-external", lambda: socket.create_server(("100.64.0.1", 80)))
+    tcp(a, "100.64.0.1", SYN)
+    assert any(d[23] == 6 and d[47] == SYN | ACK for d in wait_frames(a))
+    tcp(a, "100.64.0.1", ACK)
+    time.sleep(0.2)
+
+    def tracked():
+        text = inside(net.ns, lambda: open("/proc/thread-self/net/nf_conntrack").read())
+        found = {}
+        for line in text.splitlines():
+            words = line.split()
+            if f"dst=203.0.113.99" in line:
+                found[words[2]] = int(words[4])
+        return found
+    assert 300 < tracked()["udp"] <= 350 and tracked()["tcp"] <= 350
+    # What goes on after it was forgotten is told so; it is no connection's begin.
+    tcp(a, "100.64.0.1", ACK, sport=4444)
+    assert any(d[23] == 6 and d[47] & RST for d in wait_frames(a))
+    out.sendto(b"answer", where)
+    assert heard(a, b"answer")
+    assert lab.do(op="check")["drift"] == 0
+    out.close()
+    door.close()
+
+
+def test_a_nat_gateway_that_has_no_port_left_says_so(lab):
+    net = Net(lab, "vpc-1", "10.0")
+    lab.want("nat_gateway", id="nat-1", network_id="vpc-1", public_ipv4="203.0.113.99",
+             private_ipv4="10.0.1.4", subnet_id="subnet-vpc-1-1")
+    net.route(2, ("0.0.0.0/0", "nat", "nat-1"))
+    a, b = net.guest(2, 10), net.guest(2, 11)
+    time.sleep(1.2)
+    lab.do(op="check")
+    for n in range(1024, 65536):
+        udp(a, "100.64.0.1", 5000, b"", sport=n)
+    assert lab.do(op="check")["events"] == []
+    for n in range(200):
+        udp(b, "100.64.0.1", 5000, b"", sport=2000 + n)
+    out = outside_socket(lab, 5001)
+    udp(b, "100.64.0.1", 5001, b"another destination has ports of its own")
+    assert out.recvfrom(100)[1][0] == "203.0.113.99"
+    assert lab.do(op="check")["events"] == [
+        "ErrorPortAllocation: 200 packets of new connections found no port or no room"]
+
+
+def wait_frames(guest, seconds=0.6):
+    got, end = [], time.time() + seconds
+    while time.time() < end:
+        got += guest.received()
+        time.sleep(0.02)
+    return got

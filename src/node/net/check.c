@@ -8,6 +8,7 @@
 #include "node/net/rules.h"
 #include "node/net/setup.h"
 #include "node/net/uplink.h"
+#include <errno.h>
 #include <linux/netfilter.h>
 
 static const struct {
@@ -182,6 +183,56 @@ reconnect(struct network *network, struct err *err)
     return true;
 }
 
+/* New connections that the kernel could not track: their lines in nf_conntrack's
+ * statistics, one a processor. */
+static bool
+untracked_here(void *ctx, struct err *err)
+{
+    uint64_t *out = ctx;
+    char line[512];
+    FILE *f = fopen("/proc/thread-self/net/stat/nf_conntrack", "re");
+    if (!f) {
+        return err_sys(err, errno, "read the statistics of connection tracking");
+    }
+    while (fgets(line, sizeof line, f)) {
+        unsigned long dropped = 0; /* The eleventh. */
+        if (sscanf(line, "%*x %*x %*x %*x %*x %*x %*x %*x %*x %*x %lx", &dropped) ==
+            1) {
+            *out += dropped;
+        }
+    }
+    (void)fclose(f);
+    return true;
+}
+
+/* NAT gateways that have no port left for one destination: AWS's ErrorPortAllocation. */
+static void
+check_nats(struct net *net, struct network *network)
+{
+    uint64_t refused = 0;
+    struct err err = {0};
+    char text[160];
+    if (!gateway_has_nat(net, network)) {
+        return;
+    }
+    if (!netns_run(network->ns_fd, untracked_here, &refused, &err)) {
+        log_warn("network %s: %s", network->id, err.msg);
+        return;
+    }
+    if (network->nat_counted && refused > network->nat_refused) {
+        (void)snprintf(text, sizeof text,
+                       "ErrorPortAllocation: %" PRIu64
+                       " packets of new connections found no port or no room",
+                       refused - network->nat_refused);
+        log_warn("network %s: %s", network->id, text);
+        if (net->config.event) {
+            net->config.event(net->config.event_ctx, "nat", network->id, "warn", text);
+        }
+    }
+    network->nat_refused = refused;
+    network->nat_counted = true;
+}
+
 static bool
 check_network(struct net *net, struct network *network, size_t *drift, struct err *err)
 {
@@ -195,6 +246,7 @@ check_network(struct net *net, struct network *network, size_t *drift, struct er
         cut_off(network, err);
         return false;
     }
+    check_nats(net, network);
     return reconnect(network, err);
 }
 

@@ -133,7 +133,7 @@ tally_of(const struct reading *r, const struct elem *e)
     if (t || !flow_key_read(e, &flow_sets[r->set], &parts)) {
         return t;
     }
-    (void)snprintf(number, sizeof number, "%08x", parts.mark);
+    (void)snprintf(number, sizeof number, "%08x", parts.mark & ~RULES_LENT);
     const struct port *port = map_get(r->network->numbers, number);
     if (!port) {
         return NULL; /* It has gone, and nobody asks any more. */

@@ -440,6 +440,21 @@ gateway_flush(struct net *net, struct network *network, struct err *err)
     return ok || err_wrap(err, "routes of %s", network->id);
 }
 
+bool
+gateway_has_nat(const struct net *net, const struct network *network)
+{
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(net->nats, &it, &id, &value);) {
+        const struct nat *nat = value;
+        if (str_eq(nat->network_id, network->id) &&
+            !nat_home_is_elsewhere(net, &nat->home)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void
 gateway_each_public(const struct net *net, void (*fn)(void *ctx, uint32_t ipv4),
                     void *ctx)
@@ -461,7 +476,8 @@ gateway_speaks_as(const struct net *net, const struct network *network, uint32_t
     void *value;
     for (size_t it = 0; map_next(net->nats, &it, &id, &value);) {
         const struct nat *nat = value;
-        if (str_eq(nat->network_id, network->id) && nat->pair.public == public) {
+        if (str_eq(nat->network_id, network->id) && nat->pair.public == public &&
+            !nat_home_is_elsewhere(net, &nat->home)) {
             return true;
         }
     }

@@ -38,6 +38,10 @@ struct net_config {
     const char *dnsmasq_user; /* NULL: dnsmasq if there is such a user, else nobody. */
     const struct clock *clock;
     const struct rng *rng;
+    /* Something worth telling people; NULL: nobody is told. */
+    void (*event)(void *ctx, const char *kind, const char *object, const char *level,
+                  const char *message);
+    void *event_ctx;
 };
 
 /* What a port is, for those who serve it. Strings are borrowed until the port changes.

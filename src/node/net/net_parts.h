@@ -38,6 +38,8 @@ struct network {
     struct addr_block cidrs[NETWORK_CIDRS_MAX];
     size_t cidr_count;
     struct flowlog *flowlog; /* NULL: nothing is logged. */
+    uint64_t nat_refused;    /* Packets, as counted last... */
+    bool nat_counted;        /* ...if they have been. */
     bool routes_dirty;       /* gateway_flush has something to do. */
     struct map *numbers;     /* Of ports, as text: whose marks are taken. */
 };
@@ -170,10 +172,12 @@ bool gateway_keeps(const struct net *net, const struct network *network,
                    const char *link);
 /* The operator's namespace, made when first needed. */
 MUST_CHECK bool gateway_outside(struct net *net, struct err *err);
+/* Whether a NAT gateway of the network is at home here. */
+bool gateway_has_nat(const struct net *net, const struct network *network);
 /* The addresses by which NAT gateways speak outside. */
 void gateway_each_public(const struct net *net, void (*fn)(void *ctx, uint32_t ipv4),
                          void *ctx);
-/* Whether one of the network's NAT gateways has this address outside. */
+/* Whether one of the network's NAT gateways that are at home here has this address outside. */
 bool gateway_speaks_as(const struct net *net, const struct network *network,
                        uint32_t public);
 /* The NAT gateways' elements. */

@@ -637,6 +637,9 @@ net_want_port(struct net *net, const struct link_port *want, struct err *err)
         (port->standby && !remote_show(net, want->id, err))) {
         return err_wrap(err, "port %s", want->id);
     }
+    if (old && old->number != port->number && !flowlog_port(net, old, true, err)) {
+        return err_wrap(err, "port %s", want->id);
+    }
     if (old) {
         note_number(old, false);
         note_callers(net, old, false);

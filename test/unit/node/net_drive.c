@@ -9,7 +9,7 @@
  *   {"op":"export","id":"eni-1"}   its connections: {"ok":true,"bytes":HEX,"moved":1,"left":0}
  *   {"op":"import","id":"eni-1","bytes":HEX}
  *   {"op":"flows","at":SECONDS}   as if it were that real time: {"ok":true,"batches":[...]}
- *   {"op":"check"}   compares the kernel with what is wanted: {"ok":true,"drift":0}
+ *   {"op":"check"}   compares the kernel with what is wanted: {"ok":true,"drift":0,"events":[]}
  *   {"op":"sweep"}
  * Answers: {"ok":true} or {"ok":false,"message":"..."}. At its end it sweeps. */
 #include "base/crypto.h"
@@ -145,6 +145,17 @@ import_flows(struct net *net, const json_t *in, struct buf *answer, struct err *
     return true;
 }
 
+/* What was worth telling since the last check. */
+static struct buf events;
+
+static void
+on_event(void *ctx, const char *kind, const char *object, const char *level,
+         const char *message)
+{
+    buf_puts(&events, events.len > 0 ? "," : "");
+    json_put_string(&events, message, strlen(message));
+}
+
 static void
 put_batch(void *ctx, const struct link_flow_batch *batch)
 {
@@ -177,7 +188,8 @@ obey(struct net *net, const json_t *in, struct buf *answer, struct err *err)
     if (str_eq(op, "check")) {
         size_t drift = 0;
         bool ok = net_check(net, &drift, err);
-        buf_printf(answer, ",\"drift\":%zu", drift);
+        buf_printf(answer, ",\"drift\":%zu,\"events\":[%s]", drift, buf_str(&events));
+        buf_clear(&events);
         return ok;
     }
     if (str_eq(op, "flows")) {
@@ -257,8 +269,11 @@ main(int argc, char **argv)
     if (argc != 2 || uv_loop_init(&loop) != 0) {
         return 2;
     }
-    struct net_config config = {
-        .loop = &loop, .cloud_id = argv[1], .clock = &clock_system, .rng = &rng_system};
+    struct net_config config = {.loop = &loop,
+                                .cloud_id = argv[1],
+                                .clock = &clock_system,
+                                .rng = &rng_system,
+                                .event = on_event};
     struct net *net = net_open(&config, &err);
     if (!net) {
         (void)fprintf(stderr, "%s\n", err.msg);
@@ -266,6 +281,7 @@ main(int argc, char **argv)
     }
     serve(net, &loop);
     bool ok = net_sweep(net, &err);
+    buf_fini(&events);
     net_close(net);
     (void)uv_run(&loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&loop);
