@@ -25,16 +25,39 @@ struct kind {
     unsigned weight;
 };
 
-/* Shares after published traces of clouds: most machines are small. */
+/* Shares after published traces of clouds: most machines are small. "odd" are sizes that
+ * nobody sells: nothing divides a host. */
 static const struct kind kinds[] = {
-    {"mixed", 2, 1.05, 20},  {"mixed", 2, 4.1, 22},   {"mixed", 2, 8.1, 18},
-    {"mixed", 4, 8.1, 6},    {"mixed", 4, 16.2, 14},  {"mixed", 4, 32.3, 5},
-    {"mixed", 8, 32.3, 8},   {"mixed", 8, 64.5, 3},   {"mixed", 16, 64.5, 3},
-    {"mixed", 16, 32.3, 1},  {"mixed", 32, 128.9, 1}, {"burst", 2, 0.55, 30},
-    {"burst", 2, 1.05, 30},  {"burst", 2, 2.06, 20},  {"burst", 2, 4.1, 15},
-    {"burst", 2, 8.1, 5},    {"skewed", 2, 4.1, 20},  {"skewed", 4, 8.1, 20},
-    {"skewed", 8, 16.2, 10}, {"skewed", 2, 16.2, 20}, {"skewed", 4, 32.3, 20},
+    {"mixed", 2, 1.05, 20},
+    {"mixed", 2, 4.1, 22},
+    {"mixed", 2, 8.1, 18},
+    {"mixed", 4, 8.1, 6},
+    {"mixed", 4, 16.2, 14},
+    {"mixed", 4, 32.3, 5},
+    {"mixed", 8, 32.3, 8},
+    {"mixed", 8, 64.5, 3},
+    {"mixed", 16, 64.5, 3},
+    {"mixed", 16, 32.3, 1},
+    {"mixed", 32, 128.9, 1},
+    {"burst", 2, 0.55, 30},
+    {"burst", 2, 1.05, 30},
+    {"burst", 2, 2.06, 20},
+    {"burst", 2, 4.1, 15},
+    {"burst", 2, 8.1, 5},
+    {"skewed", 2, 4.1, 20},
+    {"skewed", 4, 8.1, 20},
+    {"skewed", 8, 16.2, 10},
+    {"skewed", 2, 16.2, 20},
+    {"skewed", 4, 32.3, 20},
     {"skewed", 8, 64.5, 10},
+    /* Sizes that no cloud sells: nothing divides a host. */
+    {"odd", 3, 7.3, 20},
+    {"odd", 5, 27.7, 15},
+    {"odd", 6, 11.9, 15},
+    {"odd", 7, 38.1, 10},
+    {"odd", 11, 47.3, 10},
+    {"odd", 13, 25.1, 10},
+    {"odd", 1, 5.3, 20},
 };
 
 static uint64_t
@@ -441,9 +464,11 @@ main(int argc, char **argv)
     bench_packing("mixed");
     bench_packing("burst");
     bench_packing("skewed");
+    bench_packing("odd");
     bench_fullness("mixed");
     bench_fullness("burst");
     bench_fullness("skewed");
+    bench_fullness("odd");
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
         bench_durable(folder, sizes[i]);
     }
