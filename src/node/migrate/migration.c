@@ -65,12 +65,13 @@ on_script(void *ctx, json_t *result, const struct err *err)
     struct running *r = ctx;
     struct migration *m = r->migration;
     script_done_fn *done = r->done;
+    bool at_once = m->starting; /* The same step would fail again: a later pass takes it. */
     free(r);
     m->scripts--;
     if (done) {
         done(m, result, err);
     }
-    if (!m->set->closing) {
+    if (!m->set->closing && !at_once) {
         migration_step(m);
     }
 }
@@ -82,7 +83,9 @@ migration_run(struct migration *m, struct script *script, struct qmp *qmp,
     struct running *r = xcalloc(1, sizeof *r);
     *r = (struct running){m, done};
     m->scripts++;
+    m->starting = true;
     script_run(script, qmp, on_script, r);
+    m->starting = false;
 }
 
 static enum migration_memory

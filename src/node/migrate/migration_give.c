@@ -588,6 +588,11 @@ give_step(struct migration *m)
     if (!migration_body(m, &body)) {
         return;
     }
+    if (m->staying && !m->over && m->scripts == 0 && body.pid == 0) {
+        migration_note(m, "the guest has ended");
+        keep(m); /* What was to be undone has gone with it. */
+        return;
+    }
     note_pause(m, &body);
     struct give_facts facts = {
         .order = order_of(m),

@@ -41,6 +41,7 @@ struct migration {
     const struct link_migration *want; /* NULL: deleted without a record. */
     bool deleted;
     unsigned scripts;  /* Under way. */
+    bool starting;     /* One is being begun: it may fail at once. */
     bool looked, over; /* over: kept, or failed. */
     char message[200];
     enum migration_memory memory;
