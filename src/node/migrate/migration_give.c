@@ -521,6 +521,9 @@ on_progress(void *ctx, json_t *result, const struct err *err)
     }
     enum migration_memory was = m->memory;
     migration_read(m, result);
+    if (m->staying && !json_object_get(result, "status")) {
+        m->memory = MEMORY_NONE; /* The agent before us had not come so far. */
+    }
     if (was == MEMORY_SWITCHING && m->memory == MEMORY_PAUSED) {
         m->memory = was; /* It was told to go on since. */
     }
