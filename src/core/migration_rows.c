@@ -269,6 +269,25 @@ migration_begin(struct txn *txn, const struct row_instance *inst,
     return true;
 }
 
+/* Both nodes are promised alike: the two promises change their names only. But an instance
+ * that was stopped meanwhile has given its own back: then what is held goes over. */
+static bool
+swap_promises(struct txn *txn, const struct row_instance *inst,
+              const struct row_migration *m, const char *node_id, const char *other,
+              struct err *err)
+{
+    struct claim there = {
+        .vcpus = m->held_vcpus, .memory_bytes = m->held_memory_bytes, .machines = 1};
+    if (inst->claimed || !str_eq(m->held_node, node_id)) {
+        return true;
+    }
+    struct claim here = {.vcpus = -there.vcpus,
+                         .memory_bytes = -there.memory_bytes,
+                         .machines = -there.machines};
+    return node_claim_add(txn, other, &there, err) &&
+           node_claim_add(txn, node_id, &here, err);
+}
+
 bool
 migration_own(struct txn *txn, struct row_migration *m, const char *node_id,
               bool *out_done, struct err *err)
@@ -293,9 +312,11 @@ migration_own(struct txn *txn, struct row_migration *m, const char *node_id,
             return false;
         }
     }
-    /* Both nodes are promised alike: the two promises change their names only. */
     struct row_instance next = *inst;
     next.node_id = node_id;
+    if (!swap_promises(txn, inst, m, node_id, other, err)) {
+        return false;
+    }
     m->held_node = other;
     return host_of_node(txn, &next, err) &&
            row_put(txn, &row_instance_type, &next, err) &&

@@ -65,7 +65,8 @@ on_script(void *ctx, json_t *result, const struct err *err)
     struct running *r = ctx;
     struct migration *m = r->migration;
     script_done_fn *done = r->done;
-    bool at_once = m->starting; /* The same step would fail again: a later pass takes it. */
+    bool at_once =
+        m->starting; /* The same step would fail again: a later pass takes it. */
     free(r);
     m->scripts--;
     if (done) {
