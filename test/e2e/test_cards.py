@@ -17,9 +17,15 @@ def place(ec2):
     subnet = ec2.create_subnet(VpcId=vpc["VpcId"], CidrBlock="10.6.1.0/24",
                                Ipv6CidrBlock=str(six))["Subnet"]["SubnetId"]
     ec2.modify_subnet_attribute(SubnetId=subnet, AssignIpv6AddressOnCreation={"Value": True})
+    options = ec2.create_dhcp_options(DhcpConfigurations=[
+        {"Key": "domain-name", "Values": ["corp.example"]},
+        {"Key": "domain-name-servers", "Values": ["10.6.9.53", "AmazonProvidedDNS"]}])
+    options = options["DhcpOptions"]["DhcpOptionsId"]
+    ec2.associate_dhcp_options(DhcpOptionsId=options, VpcId=vpc["VpcId"])
     yield subnet
     ec2.delete_subnet(SubnetId=subnet)
     ec2.delete_vpc(VpcId=vpc["VpcId"])
+    ec2.delete_dhcp_options(DhcpOptionsId=options)
 
 
 def interface(ec2, subnet):
@@ -61,7 +67,9 @@ def test_cards_come_and_go_while_the_guest_runs(cloud, ec2, place, launch):
     mine, other = (cloud.wait_state(i, "running") for i in (one, two))
     mine, other = ([i["PrivateIpAddress"], i["Ipv6Address"]] for i in (mine, other))
     guest_does(cloud, two, has("eth0", *other))
-    guest_does(cloud, one, has("eth0", *mine), pings(*other))
+    told = guest_does(cloud, one, has("eth0", *mine), pings(*other), "cat /etc/resolv.conf")
+    assert told.split() == ["search", "corp.example", "nameserver", "10.6.9.53",
+                            "nameserver", "10.6.1.2"]
 
     eni = interface(ec2, place)
     its = [a["PrivateIpAddress"] for a in eni["PrivateIpAddresses"]]
