@@ -1,4 +1,5 @@
 """A shell in a guest that stays open: one handshake, many commands."""
+import contextlib
 import re
 import select
 import subprocess
@@ -75,6 +76,7 @@ class Guest:
         if self.shell:
             self.shell.kill()
             self.shell.wait()
-            self.shell.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                self.shell.stdin.close()
             self.shell.stdout.close()
             self.shell = None
