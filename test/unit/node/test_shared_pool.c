@@ -103,7 +103,7 @@ TEST(disks_of_a_shared_pool_go_from_node_to_node_and_end_by_erasure_alone)
     struct node first = {0}, second = {0};
     CHECK_OK(dir_make(shared, 0700, &err), &err);
     node_open(&first, first_dir, shared);
-    const char *pool = disks_shared_pool(first.disks);
+    AUTO(free) char *pool = xstrdup(disks_shared_pool(first.disks)); /* Outlives it. */
     want(&first, pool, false, false, false);
     CHECK_STR(pass(&first), "ready");
     CHECK(file_exists(file));
