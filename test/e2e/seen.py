@@ -7,7 +7,7 @@ from cloud import processes
 def emulator_of(instance_id):
     """The pid of the QEMU that runs an instance; None when there is none."""
     for pid, line in processes():
-        if line.startswith("/usr/bin/qemu-system") and f"-name {instance_id} " in line:
+        if line.startswith("/usr/bin/qemu-system") and f"-name {instance_id}," in line:
             return pid
     return None
 

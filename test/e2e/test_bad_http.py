@@ -363,7 +363,7 @@ def test_uploads_that_are_not_right(api):
     said = talk(caller.host, cut_upload(caller), b"x" * 100, end=True)
     assert not said.startswith(b"HTTP/1.1 200")
     wait_for("the cut upload to go", lambda: {
-        path.name for path in (cloud.state / "control/blobs").iterdir()} == files, 30)
+        path.name for path in (cloud.state / "control/blobs").iterdir()} <= files, 30)
 
 
 def cut_upload(caller):

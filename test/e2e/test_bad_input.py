@@ -397,7 +397,8 @@ def test_operators_parameters(api, operation):
         wrong = {"string": [1, True, [], {}, None, "\x01" * 8, "x" * 70000],
                  "integer": ["1", 1.5, -10**30, 10**30, -1, [], {}],
                  "long": ["1", 1.5, 10**30, -1, {}], "boolean": ["true", 1, 0, []],
-                 "timestamp": ["never", [], {}]}[inner["type"]]
+                 "timestamp": ["never", [], {}], "list": ["x", 1, {}, [1], ["\x01" * 8]],
+                 }[inner["type"]]
         for value in wrong:
             answer = served(call(operation, {name: value}), operation, name, value)
             if value is not None and name != "NextToken":

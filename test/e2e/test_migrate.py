@@ -207,7 +207,7 @@ def emulators(instance_id):
             words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
-        if "qemu-system" in words[0] and f"-name\0{instance_id}\0" in "\0".join(words):
+        if "qemu-system" in words[0] and f"-name\0{instance_id}," in "\0".join(words):
             found.append(int(entry.name))
     return found
 
