@@ -75,6 +75,17 @@ def outside_socket(lab, port):
     return inside(f"moln-{lab.cloud}-external", make)
 
 
+def leads(lab):
+    """Public addresses that lead from the outside into some network."""
+    def shown(what):
+        return subprocess.run(["ip", "-n", f"moln-{lab.cloud}-external", "-4", what],
+                              capture_output=True, text=True, check=True).stdout.splitlines()
+    routes, neighbours = (sorted(line.split()[0] for line in shown(what) if " mx" in line)
+                          for what in ("route", "neigh"))
+    assert routes == neighbours
+    return routes
+
+
 @pytest.fixture
 def lab():
     made = Lab("gw")
@@ -108,7 +119,10 @@ def test_elastic_ip_goes_both_ways_and_hairpins(lab):
     udp(a, "100.64.0.1", 5000, b"gone", sport=4001)
     with pytest.raises(TimeoutError):
         out.recvfrom(100)
+    assert leads(lab) == ["203.0.113.11"]
     assert lab.do(op="check")["drift"] == 0
+    lab.do(op="drop", kind="port", id=b.id)
+    assert leads(lab) == []
     out.close()
 
 

@@ -8,6 +8,7 @@
  * a NAT gateway each, so that packet rules can tell them apart. A peer is a pair of links
  * between two namespaces; what comes by it reaches subnets only, never a way out again. */
 #include "link/link.h"
+#include "node/net/leads.h"
 #include "node/net/nat_home.h"
 #include "node/net/net_parts.h"
 #include "node/net/netns.h"
@@ -164,26 +165,6 @@ entry_via(const struct addr_block *to, int index, uint32_t via)
                                 .kind = ROUTE_VIA,
                                 .index = index,
                                 .via = {.ipv4 = via, .prefix = 32}};
-}
-
-/* From the outside, one public address leads into the network. */
-static bool
-lead_in(struct net *net, const struct way *w, uint32_t public, struct err *err)
-{
-    struct addr_block to = {.ipv4 = public, .prefix = 32};
-    struct route_entry entry = entry_link(&to, w->outer_index);
-    return links_neighbour(net->outside, w->outer_index, public, w->inner_mac, err) &&
-           routes_put(net->outside, ROUTES_MAIN, &entry, err);
-}
-
-/* It leads there no more: a gateway went home. */
-static bool
-lead_past(struct net *net, const struct way *w, uint32_t public, struct err *err)
-{
-    const struct addr_block to = {.ipv4 = public, .prefix = 32};
-    const struct route_entry entry = entry_link(&to, w->outer_index);
-    return routes_drop(net->outside, ROUTES_MAIN, &entry, err) &&
-           links_drop_neighbour(net->outside, w->outer_index, public, err);
 }
 
 /* ---- what a table says ----------------------------------------------------------------
@@ -364,38 +345,52 @@ gateway_keeps(const struct net *net, const struct network *network, const char *
     return false;
 }
 
-/* Public addresses that this network has: from the outside they lead here. */
+/* The network's NAT gateways stand where they are to. */
+static bool
+nats_make(struct net *net, struct network *network, const struct way *w,
+          struct err *err)
+{
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(net->nats, &it, &id, &value);) {
+        struct nat *nat = value;
+        if (str_eq(nat->network_id, network->id) &&
+            (!nat_home_make(net, network, &nat->home, nat->pair.private, w->inner_index,
+                            err) ||
+             !links_neighbour(network->links, w->inner_index, nat->pair.private,
+                              w->outer_mac, err))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Public addresses that this network has: from the outside they lead here, and no others. */
 static bool
 lead_all_in(struct net *net, struct network *network, const struct way *w,
             struct err *err)
 {
+    VEC(uint32_t) publics = {0};
     const char *id;
     void *value;
     for (size_t it = 0; map_next(net->ports, &it, &id, &value);) {
         const struct port *port = value;
         for (size_t i = 0; port->subnet->network == network && i < port->public_count;
              i++) {
-            if (!lead_in(net, w, port->publics[i].public, err)) {
-                return false;
-            }
+            VEC_PUSH(&publics, port->publics[i].public);
         }
     }
     for (size_t it = 0; map_next(net->nats, &it, &id, &value);) {
-        struct nat *nat = value;
-        if (!str_eq(nat->network_id, network->id)) {
-            continue;
-        }
-        if (!nat_home_make(net, network, &nat->home, nat->pair.private, w->inner_index,
-                           err) ||
-            !links_neighbour(network->links, w->inner_index, nat->pair.private,
-                             w->outer_mac, err) ||
-            !(nat_home_is_elsewhere(net, &nat->home)
-                  ? lead_past(net, w, nat->pair.public, err)
-                  : lead_in(net, w, nat->pair.public, err))) {
-            return false;
+        const struct nat *nat = value;
+        if (str_eq(nat->network_id, network->id) &&
+            !nat_home_is_elsewhere(net, &nat->home)) {
+            VEC_PUSH(&publics, nat->pair.public);
         }
     }
-    return true;
+    bool ok = leads_set(net->outside, w->outer_index, w->inner_mac, publics.items,
+                        publics.count, err);
+    VEC_FREE(&publics);
+    return ok;
 }
 
 static bool
@@ -424,9 +419,10 @@ gateway_flush(struct net *net, struct network *network, struct err *err)
     }
     struct plan p = {.net = net, .network = network};
     p.has_way = wants_way(net, network);
-    bool ok = !p.has_way ||
-              (way_make(net, network, &p.way, err) &&
-               lead_all_in(net, network, &p.way, err) && nats_apply(net, network, err));
+    bool ok =
+        !p.has_way ||
+        (way_make(net, network, &p.way, err) && nats_make(net, network, &p.way, err) &&
+         lead_all_in(net, network, &p.way, err) && nats_apply(net, network, err));
     const char *id;
     void *value;
     for (size_t it = 0; ok && map_next(net->tables, &it, &id, &value);) {

@@ -280,6 +280,17 @@ links_drop_neighbour6(struct links *links, int index, const struct in6_addr *ipv
     return drop_neighbour(links, index, dst, err);
 }
 
+uint32_t
+links_neighbour4(struct rtnl_neigh *neigh)
+{
+    uint32_t be = 0;
+    struct nl_addr *dst = rtnl_neigh_get_dst(neigh);
+    if (dst && nl_addr_get_family(dst) == AF_INET) {
+        memcpy(&be, nl_addr_get_binary_addr(dst), sizeof be);
+    }
+    return ntohl(be);
+}
+
 static struct rtnl_neigh *
 forward_of(int index, const uint8_t mac[6])
 {

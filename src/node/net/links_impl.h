@@ -24,3 +24,5 @@ bool links_fail(struct err *err, int rc, const char *what);
 /* NULL: out of memory. */
 struct nl_addr *links_addr4(uint32_t ipv4, int prefix);
 struct nl_addr *links_addr6(const struct in6_addr *ipv6, int prefix);
+/* Its IPv4 address; 0: it has another family's. */
+uint32_t links_neighbour4(struct rtnl_neigh *neigh);

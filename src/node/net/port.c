@@ -611,6 +611,39 @@ note_number(const struct port *port, bool taken)
     }
 }
 
+static bool
+has_public(const struct port *port, uint32_t public)
+{
+    for (size_t i = 0; i < port->public_count; i++) {
+        if (port->publics[i].public == public) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What 'port' gives up, another may have been given already: from the outside it leads there,
+ * however the two came one after the other. */
+static bool
+hand_over_publics(struct net *net, const struct port *port, struct err *err)
+{
+    const char *id;
+    void *value;
+    for (size_t i = 0; i < port->public_count; i++) {
+        for (size_t it = 0; map_next(net->ports, &it, &id, &value);) {
+            const struct port *other = value;
+            if (!str_eq(id, port->info.id) &&
+                has_public(other, port->publics[i].public)) {
+                other->subnet->network->routes_dirty = true;
+                if (!network_flush(net, other->subnet->network, err)) {
+                    return false;
+                }
+            }
+        }
+    }
+    return true;
+}
+
 bool
 net_want_port(struct net *net, const struct link_port *want, struct err *err)
 {
@@ -640,21 +673,23 @@ net_want_port(struct net *net, const struct link_port *want, struct err *err)
     if (old && old->number != port->number && !flowlog_port(net, old, true, err)) {
         return err_wrap(err, "port %s", want->id);
     }
+    struct port *kept = take_port(&port);
     if (old) {
         note_number(old, false);
         note_callers(net, old, false);
         map_del(net->ports, want->id);
-        port_free(old);
     }
-    struct port *kept = take_port(&port);
     map_put(net->ports, kept->info.id, kept);
     note_number(kept, true);
     note_callers(net, kept, true);
     if (kept->public_count > 0 || lost_public) {
         kept->subnet->network->routes_dirty = true;
     }
-    if (!network_flush(net, kept->subnet->network, err) ||
-        !flowlog_port(net, kept, false, err)) {
+    bool ok = network_flush(net, kept->subnet->network, err) &&
+              (!old || hand_over_publics(net, old, err)) &&
+              flowlog_port(net, kept, false, err);
+    port_free(old);
+    if (!ok) {
         return err_wrap(err, "port %s", want->id);
     }
     if (net->watcher.port_up) {
@@ -710,11 +745,14 @@ net_drop_port(struct net *net, const char *id, struct err *err)
     if (net->watcher.port_down) {
         net->watcher.port_down(net->watcher.ctx, id);
     }
+    network->routes_dirty = network->routes_dirty || port->public_count > 0;
     note_number(port, false);
     note_callers(net, port, false);
     map_del(net->ports, id);
+    bool ok = network_flush(net, network, err) && hand_over_publics(net, port, err) &&
+              uplink_refresh(net, err);
     port_free(port);
-    return uplink_refresh(net, err);
+    return ok;
 }
 
 /* The tap becomes a port of its subnet's bridge, for its own MAC alone. */

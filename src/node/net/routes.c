@@ -95,8 +95,17 @@ is_wanted(struct rtnl_route *route, const struct route_entry *list, size_t count
     return false;
 }
 
+/* Whether the route leaves by the link; any does by 0. */
 static bool
-drop_others(struct links *links, uint32_t table, int family,
+leaves_by(struct rtnl_route *route, int index)
+{
+    struct rtnl_nexthop *hop = rtnl_route_nexthop_n(route, 0);
+    return index == 0 || (hop && rtnl_route_nh_get_ifindex(hop) == index);
+}
+
+/* Those by the link 'index', or by any when it is 0. */
+static bool
+drop_others(struct links *links, uint32_t table, int family, int index,
             const struct route_entry *list, size_t count, struct err *err)
 {
     struct nl_cache *cache = NULL;
@@ -108,7 +117,7 @@ drop_others(struct links *links, uint32_t table, int family,
          o = nl_cache_get_next(o)) {
         struct rtnl_route *route = (struct rtnl_route *)o;
         if (rtnl_route_get_table(route) == table &&
-            rtnl_route_get_protocol(route) == PROTOCOL &&
+            rtnl_route_get_protocol(route) == PROTOCOL && leaves_by(route, index) &&
             !is_wanted(route, list, count)) {
             rc = rtnl_route_delete(links->sock, route, 0);
         }
@@ -126,8 +135,15 @@ routes_set(struct links *links, uint32_t table, const struct route_entry *list,
             return false;
         }
     }
-    return drop_others(links, table, AF_INET, list, count, err) &&
-           drop_others(links, table, AF_INET6, list, count, err);
+    return drop_others(links, table, AF_INET, 0, list, count, err) &&
+           drop_others(links, table, AF_INET6, 0, list, count, err);
+}
+
+bool
+routes_keep4(struct links *links, uint32_t table, int index,
+             const struct route_entry *list, size_t count, struct err *err)
+{
+    return drop_others(links, table, AF_INET, index, list, count, err);
 }
 
 static bool

@@ -31,6 +31,10 @@ MUST_CHECK bool routes_drop(struct links *links, uint32_t table,
 MUST_CHECK bool routes_set(struct links *links, uint32_t table,
                            const struct route_entry *list, size_t count,
                            struct err *err);
+/* Of the table's IPv4 routes by the link, only those to these blocks stay. */
+MUST_CHECK bool routes_keep4(struct links *links, uint32_t table, int index,
+                             const struct route_entry *list, size_t count,
+                             struct err *err);
 /* What comes in by the link looks into the table first; 0: into none but main. */
 MUST_CHECK bool routes_rule(struct links *links, const char *link, uint32_t table,
                             struct err *err);

@@ -110,17 +110,6 @@ among(const uint32_t *list, size_t count, uint32_t ipv4)
     return false;
 }
 
-static uint32_t
-address_of(struct rtnl_neigh *neigh)
-{
-    uint32_t be = 0;
-    struct nl_addr *dst = rtnl_neigh_get_dst(neigh);
-    if (dst && nl_addr_get_family(dst) == AF_INET) {
-        memcpy(&be, nl_addr_get_binary_addr(dst), sizeof be);
-    }
-    return ntohl(be);
-}
-
 static bool
 answer_change(struct links *links, int index, uint32_t ipv4, bool add, struct err *err)
 {
@@ -153,7 +142,7 @@ drop_others(struct telling *t, const uint32_t *wanted, size_t count, bool *there
     for (struct nl_object *o = nl_cache_get_first(cache); o && ok;
          o = nl_cache_get_next(o)) {
         struct rtnl_neigh *neigh = (struct rtnl_neigh *)o;
-        uint32_t ipv4 = address_of(neigh);
+        uint32_t ipv4 = links_neighbour4(neigh);
         if (rtnl_neigh_get_ifindex(neigh) != t->index || ipv4 == 0) {
             continue;
         }
