@@ -56,13 +56,23 @@ rests(const struct drain *d, const struct row_instance *inst, bool *out,
     return true;
 }
 
+/* Where to, and off: migration_waits() says which failures may pass. */
+static bool
+begin(struct drain *d, const struct row_instance *inst, struct err *err)
+{
+    const struct pass *pass = d->pass;
+    struct migration_ask ask = {.reason = "drain"};
+    const struct row_migration *m;
+    return migration_choose(pass->txn, pass->pool, pass->config, inst, NULL,
+                            &ask.to_node, err) &&
+           migration_begin(pass->txn, inst, &ask, pass->rng, pass->now_ns, &m, err);
+}
+
 /* Nowhere to go, or not now, is told and tried again; any other failure ends the pass. */
 static bool
 move(struct drain *d, const struct row_instance *inst, struct err *err)
 {
     const struct pass *pass = d->pass;
-    const struct row_migration *m;
-    struct migration_ask ask = {.reason = "drain"};
     struct err why = {0};
     bool resting;
     if (!rests(d, inst, &resting, err)) {
@@ -71,16 +81,15 @@ move(struct drain *d, const struct row_instance *inst, struct err *err)
     if (resting || !migration_may_begin(pass->txn, inst, &why)) {
         return true;
     }
-    if (!migration_choose(pass->txn, pass->pool, pass->config, inst, NULL, &ask.to_node,
-                          &why)) {
+    if (!begin(d, inst, &why)) {
         const struct link_event event = {
             .kind = "drain", .object = inst->id, .level = "warn", .message = why.msg};
-        return why.code == ERR_RESOURCE_IN_USE
+        return migration_waits(&why)
                    ? event_hourly(pass, d->node->id, &event, inst->id, err)
                    : (*err = why, false);
     }
     d->under_way++;
-    return migration_begin(pass->txn, inst, &ask, pass->rng, pass->now_ns, &m, err);
+    return true;
 }
 
 bool

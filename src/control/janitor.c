@@ -8,6 +8,7 @@
 #include "control/members.h"
 #include "core/instance_rows.h"
 #include "core/lifecycle.h"
+#include "core/migration_rows.h"
 
 #define ROUND_MS 60000
 #define HOUR_NS (3600 * NS_PER_S)
@@ -131,7 +132,9 @@ round_txn(struct txn *txn, void *ctx, struct err *err)
            each_row(txn, &row_client_token_type, round, forget_client_token, err) &&
            each_row(txn, &row_tunnel_ticket_type, round, forget_ticket, err) &&
            each_row(txn, &row_node_token_type, round, forget_join_token, err) &&
-           forget_audit(txn, round, err) && blob_sweep(txn, round->now_ns, err);
+           forget_audit(txn, round, err) &&
+           migrations_prune(txn, round->now_ns, BATCH, err) &&
+           blob_sweep(txn, round->now_ns, err);
 }
 
 static bool

@@ -131,6 +131,40 @@ take_down(const struct look *l, const char *node_id, struct thing thing, bool *g
     return true;
 }
 
+static bool
+take_down_card(const struct look *l, const char *node_id, const char *eni, bool *gone,
+               struct err *err)
+{
+    return take_down(l, node_id, (struct thing){LINK_METADATA, eni}, gone, err) &&
+           take_down(l, node_id, (struct thing){LINK_PORT, eni}, gone, err);
+}
+
+/* What the instance was given since the migration began: cards, another root volume. */
+static bool
+clear_later(const struct look *l, const char *node_id, bool *gone, struct err *err)
+{
+    const struct row_node_want prefix = {.node_id = node_id,
+                                         .scope = l->old->instance_id};
+    const struct row_query query = {
+        .index = "by_scope", .prefix = &prefix, .prefix_fields = 2};
+    struct row_list ports;
+    if (l->instance && !str_empty(l->instance->root_volume_id) &&
+        !take_down(l, node_id, (struct thing){LINK_DISK, l->instance->root_volume_id},
+                   gone, err)) {
+        return false;
+    }
+    if (!row_list(l->pass->txn, &row_node_want_type, &query, &ports, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < ports.count; i++) {
+        const struct row_node_want *port = ports.rows[i];
+        if (!take_down_card(l, node_id, port->id, gone, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* All of the instance on a node; '*gone' once the node has reported all of it absent. */
 static bool
 clear_node(const struct look *l, const char *node_id, bool *gone, struct err *err)
@@ -148,13 +182,11 @@ clear_node(const struct look *l, const char *node_id, bool *gone, struct err *er
         }
     }
     for (size_t i = 0; i < m->eni_ids.count; i++) {
-        const char *eni = m->eni_ids.items[i];
-        if (!take_down(l, node_id, (struct thing){LINK_METADATA, eni}, gone, err) ||
-            !take_down(l, node_id, (struct thing){LINK_PORT, eni}, gone, err)) {
+        if (!take_down_card(l, node_id, m->eni_ids.items[i], gone, err)) {
             return false;
         }
     }
-    return true;
+    return clear_later(l, node_id, gone, err);
 }
 
 /* Both sides' own records. */
@@ -261,6 +293,22 @@ undo(struct look *l, const char *why, const char *order, struct err *err)
     return go_on(l, "undoing", order, err);
 }
 
+/* What its owner has done to the instance since the migration began, that the emulator
+ * which waits for it was not made for; NULL: nothing. */
+static const char *
+changed(const struct look *l)
+{
+    const struct row_migration *m = l->old;
+    const struct row_instance *i = l->instance;
+    bool cards = i->eni_ids.count == m->eni_ids.count;
+    for (size_t n = 0; cards && n < m->eni_ids.count; n++) {
+        cards = str_eq(i->eni_ids.items[n], m->eni_ids.items[n]);
+    }
+    return !str_empty(i->root_task_id) ? "its root volume is replaced"
+           : !cards                    ? "a network interface was attached or detached"
+                                       : NULL;
+}
+
 /* Why it must be given up before the switch; NULL: it need not. */
 static const char *
 trouble(const struct look *l)
@@ -268,6 +316,7 @@ trouble(const struct look *l)
     const struct row_migration *m = l->old;
     return m->cancelled         ? "cancelled"
            : !wants_running(l)  ? "the instance is not wanted running any more"
+           : changed(l)         ? changed(l)
            : l->from_lost       ? "the giver was lost"
            : l->to_lost         ? "the receiver was lost"
            : takes(l, "failed") ? "the receiver failed"

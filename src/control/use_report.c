@@ -109,8 +109,7 @@ larger_first(const void *a, const void *b)
 static bool
 is_for_another_time(struct err *err)
 {
-    bool is = err->code == ERR_RESOURCE_IN_USE || err->code == ERR_INSTANCE_CAPACITY ||
-              err->code == ERR_UNSUPPORTED || err->code == ERR_NOT_FOUND;
+    bool is = migration_waits(err);
     if (is) {
         err_clear(err);
     }

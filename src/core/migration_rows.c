@@ -93,11 +93,48 @@ migration_may_begin(struct txn *txn, const struct row_instance *inst, struct err
     return true;
 }
 
+bool
+migration_waits(const struct err *err)
+{
+    switch (err->code) {
+    case ERR_RESOURCE_IN_USE:
+    case ERR_UNSUPPORTED:
+    case ERR_NOT_FOUND:
+    case ERR_INSTANCE_CAPACITY:
+    case ERR_INSTANCE_LIMIT:
+    case ERR_HOST_CONFIGURATION:
+    case ERR_PLACEMENT_GROUP_IN_USE:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool
 node_rows(struct txn *txn, const char *id, struct placement_rows *out, struct err *err)
 {
     return pool_rows(txn, id, out, err) &&
            (out->node || err_set(err, ERR_NOT_FOUND, "There is no node %s", id));
+}
+
+/* Whether guests can be moved from it or to it at all: the two ends of a migration know
+ * each other by certificate and meet at their underlay addresses. */
+static bool
+may_travel(const struct row_node *node, struct err *err)
+{
+    if (node->local) {
+        return err_set(
+            err, ERR_RESOURCE_IN_USE,
+            "%s came by its control plane's unix socket: it has no certificate "
+            "by which another host could know it, so nothing is moved from or "
+            "to it while it runs. Let it join with a token (moln node token)",
+            node->id);
+    }
+    return !str_empty(node->underlay) ||
+           err_set(err, ERR_RESOURCE_IN_USE,
+                   "%s has no underlay address, at which the other host would meet it: "
+                   "start its moln-node with --underlay",
+                   node->id);
 }
 
 /* A guest has seen its processor: where guests run on the host's own, another model would
@@ -133,7 +170,7 @@ alike(struct txn *txn, const struct row_instance *inst, const char *to_node,
         if (!node_rows(txn, node->id, &rows, err)) {
             return false;
         }
-        if (rows.seen && same_processor(rows.seen, from->seen) &&
+        if (rows.seen && same_processor(rows.seen, from->seen) && !node->local &&
             !str_empty(node->underlay)) {
             ids[count++] = node->id;
         }
@@ -193,6 +230,9 @@ migration_choose(struct txn *txn, struct pool *pool, const struct cloud_config *
         (to_node && !node_rows(txn, to_node, &to, err))) {
         return false;
     }
+    if (!may_travel(from.node, err) || (to_node && !may_travel(to.node, err))) {
+        return false;
+    }
     if (!from.seen || !from.seen->connected) {
         return err_set(err, ERR_RESOURCE_IN_USE, "%s is on %s, which is away", inst->id,
                        inst->node_id);
@@ -201,13 +241,14 @@ migration_choose(struct txn *txn, struct pool *pool, const struct cloud_config *
         !choose_among(txn, pool, config, inst, among, out, err)) {
         return false;
     }
+    const char *taker = to_node ? arena_printf(txn_arena(txn), "%s does not", to_node)
+                                : "No other node";
     return *out ||
            err_set(err, ERR_RESOURCE_IN_USE,
-                   "%s does not take %s: it must be in %s, run guests by %s, have an "
+                   "%s take%s %s: it must be in %s, run guests by %s, have an "
                    "underlay address, be connected and not cordoned, have room, and be "
                    "allowed by its placement group and tenancy",
-                   to_node ? to_node : "No other node", inst->id, inst->zone,
-                   from.seen->accel);
+                   taker, to_node ? "" : "s", inst->id, inst->zone, from.seen->accel);
 }
 
 bool
@@ -344,4 +385,66 @@ migration_end(struct txn *txn, struct row_migration *m, const char *state,
         }
     }
     return row_put(txn, &row_migration_type, m, err);
+}
+
+/* ---- those that have ended -------------------------------------------------------------- */
+
+static int
+newest_first(const void *a, const void *b)
+{
+    const struct row_migration *x = *(const struct row_migration *const *)a;
+    const struct row_migration *y = *(const struct row_migration *const *)b;
+    return x->ended_at > y->ended_at   ? -1
+           : x->ended_at < y->ended_at ? 1
+                                       : strcmp(x->id, y->id);
+}
+
+/* All that have ended, the newest first. */
+static bool
+ended(struct txn *txn, const struct row_migration ***out, size_t *out_count,
+      struct err *err)
+{
+    static const char *const states[] = {"done", "failed"};
+    struct row_list lists[ARRAY_LEN(states)];
+    size_t total = 0, count = 0;
+    for (size_t s = 0; s < ARRAY_LEN(states); s++) {
+        const struct row_migration prefix = {.state = states[s]};
+        const struct row_query query = {
+            .index = "by_state", .prefix = &prefix, .prefix_fields = 1};
+        if (!row_list(txn, &row_migration_type, &query, &lists[s], err)) {
+            return false;
+        }
+        total += lists[s].count;
+    }
+    const struct row_migration **all =
+        ARENA_ARRAY(txn_arena(txn), total + 1, const struct row_migration *);
+    for (size_t s = 0; s < ARRAY_LEN(states); s++) {
+        for (size_t i = 0; i < lists[s].count; i++) {
+            all[count++] = lists[s].rows[i];
+        }
+    }
+    qsort(all, count, sizeof *all, newest_first);
+    *out = all;
+    *out_count = count;
+    return true;
+}
+
+bool
+migrations_prune(struct txn *txn, int64_t now_ns, size_t most, struct err *err)
+{
+    const struct row_migration **list;
+    size_t count;
+    if (!ended(txn, &list, &count, err)) {
+        return false;
+    }
+    for (; most > 0 && count > 0; most--) {
+        const struct row_migration *oldest = list[--count];
+        if (count < MIGRATIONS_KEPT && now_ns < oldest->ended_at + MIGRATION_KEPT_NS) {
+            return true;
+        }
+        if (!row_delete(txn, &row_migration_type, oldest, err)) {
+            return false;
+        }
+    }
+    return true;
 }

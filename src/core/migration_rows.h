@@ -21,6 +21,10 @@ bool migration_has_switched(const struct row_migration *m);
 MUST_CHECK bool migration_uses(struct txn *txn, const char *vpc_id, const char *node_id,
                                bool *out, struct err *err);
 
+/* Whether what migration_choose or migration_begin has against a move now may pass: the
+ * instance stays where it is, and whoever moves many goes on with the next. */
+bool migration_waits(const struct err *err);
+
 struct migration_ask {
     const char *to_node, *reason;
     int64_t bandwidth_bps, downtime_limit_ms;
@@ -52,3 +56,10 @@ MUST_CHECK bool migration_own(struct txn *txn, struct row_migration *m,
 /* It has ended, one way or the other: the promise is given back, the instance free. */
 MUST_CHECK bool migration_end(struct txn *txn, struct row_migration *m,
                               const char *state, int64_t now_ns, struct err *err);
+
+/* How long one that has ended is kept, and how many of them. */
+#define MIGRATION_KEPT_NS (30 * 86400 * NS_PER_S)
+#define MIGRATIONS_KEPT 1000
+/* Removes those beyond either, the oldest first, 'most' at a time. */
+MUST_CHECK bool migrations_prune(struct txn *txn, int64_t now_ns, size_t most,
+                                 struct err *err);

@@ -211,7 +211,8 @@ zone_load(struct call *call, const char *region, const char *name,
         zone->hosts[zone->host_count++] = (struct rebalance_host){
             .id = node->id,
             .kind = view.rows.seen ? view.rows.seen->accel : NULL,
-            .open = view.host.closed == PLACEMENT_FITS && !str_empty(node->underlay),
+            .open = view.host.closed == PLACEMENT_FITS && !str_empty(node->underlay) &&
+                    !node->local,
             .ceiling = view.host.ceiling,
             .claimed = view.host.claimed,
         };
@@ -234,7 +235,7 @@ rebalance_one(struct call *call, const struct row_instance *inst, const char *to
     struct err why = {0};
     if (!migration_choose(call->txn, call->pool, call->config, inst, to, &ask.to_node,
                           &why)) {
-        return why.code == ERR_RESOURCE_IN_USE || (*err = why, false);
+        return migration_waits(&why) || (*err = why, false);
     }
     if (dry_run) {
         out[(*count)++] = (struct moln_migration){.instance_id = inst->id,
@@ -244,8 +245,8 @@ rebalance_one(struct call *call, const struct row_instance *inst, const char *to
                                                   .reason = ask.reason};
         return true;
     }
-    if (!migration_begin(call->txn, inst, &ask, call->rng, call->now_ns, &m, err)) {
-        return false;
+    if (!migration_begin(call->txn, inst, &ask, call->rng, call->now_ns, &m, &why)) {
+        return migration_waits(&why) || (*err = why, false);
     }
     out[(*count)++] = migration_out(m);
     return true;

@@ -16,7 +16,7 @@
 #define SUBNET "subnet-00000000000000001"
 #define VPC "vpc-00000000000000001"
 
-static bool
+static inline bool
 put_rows(struct pass *pass, void *ctx UNUSED, struct err *err)
 {
     const char *enis[] = {ENI};
@@ -55,7 +55,7 @@ put_rows(struct pass *pass, void *ctx UNUSED, struct err *err)
            row_put(t, &row_node_claim_type, &claim, err);
 }
 
-static void
+static inline void
 setup(struct stage *s)
 {
     stage_open(s);

@@ -1,0 +1,319 @@
+/* test_drains.c - who may be moved where, nodes that are emptied, and what is kept of
+ * migrations that have ended. */
+#include "moving.h"
+
+#include "control/drains.h"
+
+/* ---- who may go where ---------------------------------------------------------------------------- */
+
+struct change {
+    const char *node_id;
+    bool local, cordoned;
+    const char *underlay, *accel, *zone, *owner;
+};
+
+static bool
+do_change(struct pass *pass, void *ctx, struct err *err)
+{
+    const struct change *c = ctx;
+    const struct row_node *node;
+    const struct row_node_seen *seen;
+    if (!moving_put_host(pass, c->node_id, c->underlay, err) ||
+        !GET_ROW(node, &node, .id = c->node_id) ||
+        !GET_ROW(node_seen, &seen, .id = c->node_id)) {
+        return false;
+    }
+    struct row_node next = *node;
+    struct row_node_seen says = *seen;
+    const struct row_node_claim claim = {
+        .id = c->node_id, .owner = c->owner, .machines = c->owner ? 1 : 0};
+    next.local = c->local;
+    next.cordoned = c->cordoned;
+    next.zone = c->zone ? c->zone : "us-east-1a";
+    says.accel = c->accel ? c->accel : "tcg";
+    return row_put(pass->txn, &row_node_type, &next, err) &&
+           row_put(pass->txn, &row_node_seen_type, &says, err) &&
+           (str_eq(c->node_id, NODE) ||
+            row_put(pass->txn, &row_node_claim_type, &claim, err));
+}
+
+static struct move_asked
+ask_after(struct stage *s, const char *to, struct change change)
+{
+    struct move_asked a = {.to = to};
+    moving_ready(s);
+    stage_run(s, do_change, &change);
+    stage_run(s, moving_do_begin, &a);
+    stage_close(s);
+    return a;
+}
+
+#define U2 "192.0.2.2"
+
+TEST(migration_choose_refuses_with_the_reason)
+{
+    struct stage s;
+    struct move_asked a = ask_after(
+        &s, OTHER_NODE, (struct change){OTHER_NODE, .local = true, .underlay = U2});
+    CHECK(!a.id && strstr(a.why.msg, "unix socket") && migration_waits(&a.why));
+    a = ask_after(&s, NULL,
+                  (struct change){NODE, .local = true, .underlay = "192.0.2.1"});
+    CHECK(!a.id && strstr(a.why.msg, NODE) && strstr(a.why.msg, "unix socket"));
+    a = ask_after(&s, OTHER_NODE, (struct change){OTHER_NODE});
+    CHECK(!a.id && strstr(a.why.msg, "--underlay"));
+    a = ask_after(&s, OTHER_NODE,
+                  (struct change){OTHER_NODE, .underlay = U2, .accel = "kvm"});
+    CHECK(!a.id && migration_waits(&a.why));
+    a = ask_after(&s, OTHER_NODE,
+                  (struct change){OTHER_NODE, .underlay = U2, .zone = "us-east-1b"});
+    CHECK(!a.id && migration_waits(&a.why));
+    a = ask_after(&s, OTHER_NODE,
+                  (struct change){OTHER_NODE, .underlay = U2, .cordoned = true});
+    CHECK(!a.id && migration_waits(&a.why));
+    a = ask_after(&s, OTHER_NODE,
+                  (struct change){OTHER_NODE, .underlay = U2, .owner = "999999999999"});
+    CHECK(!a.id && migration_waits(&a.why));
+}
+
+struct group {
+    const char *strategy;
+    const char *member_node; /* Of another member. */
+};
+
+static bool
+do_group(struct pass *pass, void *ctx, struct err *err)
+{
+    const struct group *g = ctx;
+    const struct row_placement_group group = {.account = ACCOUNT,
+                                              .id = "pg-1",
+                                              .region = "us-east-1",
+                                              .name = "g",
+                                              .strategy = g->strategy};
+    const struct row_instance *old;
+    if (!GET_ROW(instance, &old, .account = ACCOUNT, .id = INSTANCE)) {
+        return false;
+    }
+    struct row_instance next = *old, other = *old;
+    next.placement_group_id = other.placement_group_id = "pg-1";
+    next.placement_group = other.placement_group = "g";
+    other.id = "i-00000000000000002";
+    other.node_id = g->member_node;
+    other.eni_ids.count = 0;
+    struct row_placement_member a = {
+        .account = ACCOUNT, .group_id = "pg-1", .instance_id = INSTANCE};
+    struct row_placement_member b = a;
+    b.instance_id = other.id;
+    return row_put(pass->txn, &row_placement_group_type, &group, err) &&
+           row_put(pass->txn, &row_instance_type, &next, err) &&
+           row_put(pass->txn, &row_instance_type, &other, err) &&
+           row_put(pass->txn, &row_placement_member_type, &a, err) &&
+           row_put(pass->txn, &row_placement_member_type, &b, err);
+}
+
+TEST(migration_choose_keeps_a_spread_group_apart)
+{
+    struct stage s;
+    struct move_asked a = {0};
+    moving_ready(&s);
+    stage_run(&s, do_group, &(struct group){"spread", OTHER_NODE});
+    a.to = OTHER_NODE;
+    stage_run(&s, moving_do_begin, &a);
+    CHECK(!a.id && migration_waits(&a.why));
+    a = (struct move_asked){0}; /* The best of all: the only one that is left. */
+    stage_run(&s, moving_do_begin, &a);
+    CHECK_OK(a.id != NULL, &a.why);
+    CHECK_STR(moving_look(&s, a.id).m->to_node, THIRD);
+    stage_close(&s);
+}
+
+/* ---- drains --------------------------------------------------------------------------------------- */
+
+static bool
+do_drain(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const struct row_node *old;
+    if (!GET_ROW(node, &old, .id = NODE)) {
+        return false;
+    }
+    struct row_node next = *old;
+    next.draining = next.cordoned = true;
+    return row_put(pass->txn, &row_node_type, &next, err) &&
+           drains_look(pass, NULL, NULL, err);
+}
+
+static const char *
+migration_of(struct stage *s)
+{
+    return moving_look(s, "none").instance->migration_id;
+}
+
+TEST(drain_moves_what_runs_and_rests_after_a_failure)
+{
+    struct stage s;
+    moving_ready(&s);
+    stage_run(&s, do_drain, NULL);
+    const char *id = migration_of(&s);
+    CHECK(!str_empty(id));
+    CHECK_STR(moving_look(&s, id).m->reason, "drain");
+    stage_run(&s, do_drain, NULL);
+    CHECK_STR(migration_of(&s), id); /* One at a time for one machine. */
+    stage_run(&s, moving_do_cancel, (void *)(uintptr_t)id);
+    moving_say(&s, id, NODE, "kept");
+    moving_clear(&s);
+    stage_run(&s, moving_do_clear, THIRD);
+    CHECK_STR(moving_look(&s, id).m->state, "failed");
+    stage_run(&s, do_drain, NULL);
+    CHECK(str_empty(migration_of(&s)));
+    s.now_ns += 61 * NS_PER_S;
+    stage_run(&s, do_drain, NULL);
+    CHECK(!str_empty(migration_of(&s)) && !str_eq(migration_of(&s), id));
+    stage_close(&s);
+}
+
+static bool
+do_events(struct pass *pass, void *ctx, struct err *err)
+{
+    const struct row_node_event prefix = {.node_id = NODE};
+    const struct row_query query = {.prefix = &prefix, .prefix_fields = 1};
+    return row_list(pass->txn, &row_node_event_type, &query, ctx, err);
+}
+
+static size_t
+events_of(struct stage *s)
+{
+    struct row_list list;
+    stage_run(s, do_events, &list);
+    return list.count;
+}
+
+/* What cannot go now is told, once an hour, and does not keep the others. */
+TEST(drain_tells_of_what_stays_and_goes_on)
+{
+    struct stage s;
+    moving_ready(&s);
+    stage_run(&s, do_change,
+              &(struct change){OTHER_NODE, .cordoned = true, .underlay = U2});
+    stage_run(&s, do_change,
+              &(struct change){THIRD, .local = true, .underlay = "192.0.2.3"});
+    for (int i = 0; i < 3; i++) {
+        stage_run(&s, do_drain, NULL);
+    }
+    CHECK(str_empty(migration_of(&s)));
+    CHECK_EQ(events_of(&s), 1);
+    stage_close(&s);
+}
+
+static bool
+do_share(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const struct row_volume *old;
+    if (!GET_ROW(volume, &old, .account = ACCOUNT, .id = VOLUME)) {
+        return false;
+    }
+    struct row_volume next = *old;
+    next.pool = "pool-1";
+    return row_put(pass->txn, &row_volume_type, &next, err);
+}
+
+TEST(drain_leaves_a_disk_that_cannot_go_and_tells)
+{
+    struct stage s;
+    moving_ready(&s);
+    stage_run(&s, do_share, NULL);
+    stage_run(&s, do_drain, NULL);
+    CHECK(str_empty(migration_of(&s)));
+    CHECK_EQ(events_of(&s), 1);
+    stage_close(&s);
+}
+
+static bool
+do_stop_here(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const struct row_instance *old;
+    if (!GET_ROW(instance, &old, .account = ACCOUNT, .id = INSTANCE)) {
+        return false;
+    }
+    struct row_instance next = *old;
+    next.want_state = "stopped";
+    return row_put(pass->txn, &row_instance_type, &next, err);
+}
+
+TEST(drain_leaves_what_is_stopped_and_nodes_that_are_revoked)
+{
+    struct stage s;
+    moving_ready(&s);
+    stage_run(&s, do_stop_here, NULL);
+    stage_run(&s, do_drain, NULL);
+    CHECK(str_empty(migration_of(&s)));
+    stage_close(&s);
+
+    moving_ready(&s);
+    stage_run(&s, moving_do_revoke, NODE);
+    stage_run(&s, do_drain, NULL);
+    CHECK(str_empty(migration_of(&s)));
+    stage_close(&s);
+}
+
+/* ---- what is kept ---------------------------------------------------------------------------------- */
+
+struct history {
+    int64_t now_ns;
+    size_t most, left;
+};
+
+static bool
+do_remember(struct pass *pass, void *ctx, struct err *err)
+{
+    const struct history *h = ctx;
+    for (int i = 0; i < MIGRATIONS_KEPT + 30; i++) {
+        const struct row_migration m = {
+            .id = arena_printf(txn_arena(pass->txn), "migration-%04d", i),
+            .account = ACCOUNT,
+            .instance_id = INSTANCE,
+            .state = i == 0       ? "copying"
+                     : i % 2 == 0 ? "done"
+                                  : "failed",
+            .ended_at = i == 0 ? 0 : h->now_ns + i * NS_PER_S,
+        };
+        if (!row_put(pass->txn, &row_migration_type, &m, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+do_prune(struct pass *pass, void *ctx, struct err *err)
+{
+    struct history *h = ctx;
+    const struct row_query query = {0};
+    struct row_list list;
+    if (!migrations_prune(pass->txn, h->now_ns, h->most, err) ||
+        !row_list(pass->txn, &row_migration_type, &query, &list, err)) {
+        return false;
+    }
+    h->left = list.count;
+    return true;
+}
+
+TEST(migrations_prune_keeps_a_month_and_a_thousand_and_what_is_under_way)
+{
+    struct stage s;
+    struct history h = {.now_ns = 1000 * NS_PER_S, .most = 10};
+    stage_open(&s);
+    stage_run(&s, do_remember, &h);
+    stage_run(&s, do_prune, &h);
+    CHECK_EQ(h.left, MIGRATIONS_KEPT + 20);
+    h.most = 500;
+    stage_run(&s, do_prune, &h);
+    CHECK_EQ(h.left, MIGRATIONS_KEPT + 1);
+    /* The oldest of a thousand ended 30 s after the first. */
+    h.now_ns += MIGRATION_KEPT_NS + 40 * NS_PER_S;
+    stage_run(&s, do_prune, &h);
+    CHECK_EQ(h.left, MIGRATIONS_KEPT + 1 - 11);
+    h.now_ns *= 2;
+    h.most = 5000;
+    stage_run(&s, do_prune, &h);
+    CHECK_EQ(h.left, 1);
+    stage_close(&s);
+}

@@ -1,0 +1,465 @@
+/* test_migrations.c - a guest's way from node to node, as the control plane follows it:
+ * what the two ends say in every state, late, doubled, or from a stranger; what is lost on
+ * the way; and what the instance's owner does meanwhile. */
+#include "moving.h"
+
+#define SECOND_ROOT "vol-00000000000000002"
+
+/* It ended, on 'node_id'; nothing of it is left, or promised, elsewhere. */
+static void
+check_settled(struct stage *s, const char *id, const char *state, const char *node_id)
+{
+    moving_clear(s);
+    struct moving l = moving_look(s, id);
+    bool moved = str_eq(node_id, OTHER_NODE);
+    CHECK_STR(l.m->state, state);
+    CHECK(l.m->ended_at > 0);
+    CHECK(str_empty(l.m->held_node));
+    CHECK_STR(l.instance->node_id, node_id);
+    CHECK(str_empty(l.instance->migration_id));
+    CHECK_EQ(moved ? l.left_from : l.left_to, 0);
+    CHECK_EQ(l.from->vcpus, moved ? 0 : 2);
+    CHECK_EQ(l.from->memory_bytes, moved ? 0 : MEMORY);
+    CHECK_EQ(l.to->vcpus, moved ? 2 : 0);
+    CHECK_EQ(l.to->memory_bytes, moved ? MEMORY : 0);
+}
+
+/* ---- there and back ------------------------------------------------------------------------ */
+
+TEST(migration_goes_there_step_by_step)
+{
+    struct stage s;
+    moving_ready(&s);
+    const char *id = moving_begin(&s);
+    struct moving l = moving_look(&s, id);
+    CHECK_STR(l.m->state, "preparing");
+    CHECK_STR(l.give.order, "wait");
+    CHECK_STR(l.take.order, "receive");
+    CHECK(l.machine_from && l.machine_to);
+    CHECK_EQ(l.from->vcpus, 2); /* Both are promised it. */
+    CHECK_EQ(l.to->vcpus, 2);
+
+    moving_say(&s, id, OTHER_NODE, "preparing");
+    CHECK_STR(moving_look(&s, id).m->state, "preparing");
+    moving_say(&s, id, OTHER_NODE, "listening");
+    l = moving_look(&s, id);
+    CHECK_STR(l.m->state, "copying");
+    CHECK_STR(l.give.order, "copy");
+    CHECK_STR(l.give.peer_address, "192.0.2.2");
+    CHECK_EQ(l.give.peer_port, 4000);
+
+    moving_say(&s, id, NODE, "copying");
+    CHECK_STR(moving_look(&s, id).instance->node_id, NODE);
+    moving_say(&s, id, NODE, "paused");
+    l = moving_look(&s, id);
+    CHECK_STR(l.m->state, "switching");
+    CHECK_STR(l.instance->node_id, OTHER_NODE); /* Before the giver may let go. */
+    CHECK_STR(l.root->node_id, OTHER_NODE);
+    CHECK_STR(l.give.order, "switch");
+    CHECK_STR(l.take.order, "receive");
+
+    moving_say(&s, id, NODE, "left");
+    CHECK_STR(moving_look(&s, id).take.order, "run");
+    moving_say(&s, id, OTHER_NODE, "running");
+    l = moving_look(&s, id);
+    CHECK_STR(l.m->state, "settling");
+    CHECK(!l.machine_from && l.machine_to);
+    check_settled(&s, id, "done", OTHER_NODE);
+    CHECK_EQ(moving_look(&s, id).m->downtime_ms, 40);
+    stage_close(&s);
+}
+
+/* A report comes again whenever its acknowledgement was lost. */
+TEST(migration_report_doubled_or_late_changes_nothing)
+{
+    struct stage s;
+    moving_ready(&s);
+    const char *id = moving_begin(&s);
+    for (int i = 0; i < 2; i++) {
+        moving_say(&s, id, OTHER_NODE, "listening");
+    }
+    int64_t generation = moving_look(&s, id).m->generation;
+    moving_say(&s, id, OTHER_NODE, "preparing"); /* Of before. */
+    CHECK_STR(moving_look(&s, id).m->state, "copying");
+    CHECK_EQ(moving_look(&s, id).m->generation, generation);
+    for (int i = 0; i < 2; i++) {
+        moving_say(&s, id, NODE, "paused");
+        CHECK_STR(moving_look(&s, id).m->state, "switching");
+        CHECK_STR(moving_look(&s, id).instance->node_id, OTHER_NODE);
+    }
+    moving_say(&s, id, NODE, "copying");
+    CHECK_STR(moving_look(&s, id).m->state, "switching");
+    moving_say(&s, id, NODE, "left");
+    for (int i = 0; i < 2; i++) {
+        moving_say(&s, id, OTHER_NODE, "running");
+    }
+    moving_say(&s, id, NODE, "kept"); /* Too late to be true. */
+    CHECK_STR(moving_look(&s, id).instance->node_id, OTHER_NODE);
+    check_settled(&s, id, "done", OTHER_NODE);
+    moving_say(&s, id, NODE, "paused");
+    moving_say(&s, id, OTHER_NODE, "failed");
+    check_settled(&s, id, "done", OTHER_NODE);
+    stage_close(&s);
+}
+
+TEST(migration_heeds_only_its_two_nodes_each_for_its_own_side)
+{
+    struct stage s;
+    moving_ready(&s);
+    const char *id = moving_begin(&s);
+    moving_say(&s, id, THIRD, "listening");
+    moving_say(&s, id, THIRD, "failed");
+    moving_say(&s, id, NODE, "listening"); /* Not the giver's to say. */
+    CHECK_STR(moving_look(&s, id).m->state, "preparing");
+    moving_say(&s, id, OTHER_NODE, "listening");
+    moving_say(&s, id, OTHER_NODE, "paused");
+    moving_say(&s, id, THIRD, "paused");
+    CHECK_STR(moving_look(&s, id).m->state, "copying");
+    CHECK_STR(moving_look(&s, id).instance->node_id, NODE);
+    stage_close(&s);
+}
+
+/* ---- before the switch ----------------------------------------------------------------------- */
+
+/* The migration is given up and the guest stays, once the giver has said so. */
+static void
+check_stays(struct stage *s, const char *id)
+{
+    struct moving l = moving_look(s, id);
+    CHECK_STR(l.m->state, "undoing");
+    CHECK_STR(l.give.order, "stay");
+    CHECK_STR(l.instance->node_id, NODE);
+    CHECK(!l.machine_to);
+    moving_clear(s);
+    CHECK_STR(moving_look(s, id).m->state, "undoing"); /* The giver has not said yet. */
+    moving_say(s, id, NODE, "kept");
+    check_settled(s, id, "failed", NODE);
+}
+
+TEST(migration_cancelled_before_the_switch_stays)
+{
+    for (int step = 0; step < 2; step++) {
+        struct stage s;
+        moving_ready(&s);
+        const char *id = moving_begin(&s);
+        if (step > 0) {
+            moving_say(&s, id, OTHER_NODE, "listening");
+        }
+        stage_run(&s, moving_do_cancel, (void *)(uintptr_t)id);
+        CHECK_STR(moving_look(&s, id).m->message, "cancelled");
+        check_stays(&s, id);
+        stage_close(&s);
+    }
+}
+
+TEST(migration_that_one_side_fails_before_the_switch_stays)
+{
+    static const struct {
+        const char *node_id, *state;
+    } words[] = {{OTHER_NODE, "failed"}, {OTHER_NODE, "absent"}, {NODE, "kept"}};
+    for (size_t w = 0; w < ARRAY_LEN(words); w++) {
+        struct stage s;
+        moving_ready(&s);
+        const char *id = moving_begin(&s);
+        moving_say(&s, id, OTHER_NODE, "listening");
+        moving_say(&s, id, words[w].node_id, words[w].state);
+        CHECK_STR(moving_look(&s, id).m->state, "undoing");
+        moving_say(&s, id, NODE, "kept");
+        check_settled(&s, id, "failed", NODE);
+        stage_close(&s);
+    }
+}
+
+TEST(migration_that_is_not_ready_in_time_stays)
+{
+    struct stage s;
+    moving_ready(&s);
+    const char *id = moving_begin(&s);
+    s.now_ns += 901 * NS_PER_S;
+    moving_say(&s, id, OTHER_NODE, "preparing");
+    CHECK_STR(moving_look(&s, id).m->message, "the receiver was not ready in time");
+    check_stays(&s, id);
+    stage_close(&s);
+}
+
+static bool
+do_wander(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const struct row_instance *old;
+    if (!GET_ROW(instance, &old, .account = ACCOUNT, .id = INSTANCE)) {
+        return false;
+    }
+    struct row_instance next = *old;
+    next.node_id = THIRD;
+    return row_put(pass->txn, &row_instance_type, &next, err);
+}
+
+/* Whoever else has moved it in between has won: one compare and set. */
+TEST(migration_does_not_take_what_has_another_owner_by_now)
+{
+    struct stage s;
+    moving_ready(&s);
+    const char *id = moving_begin(&s);
+    moving_say(&s, id, OTHER_NODE, "listening");
+    stage_run(&s, do_wander, NULL);
+    moving_say(&s, id, NODE, "paused");
+    struct moving l = moving_look(&s, id);
+    CHECK_STR(l.m->state, "undoing");
+    CHECK_STR(l.m->message, "the instance changed meanwhile");
+    CHECK_STR(l.instance->node_id, THIRD);
+    CHECK_STR(l.give.order, "stay");
+    stage_close(&s);
+}
+
+/* ---- after it --------------------------------------------------------------------------------- */
+
+TEST(migration_goes_back_only_when_it_never_ran_there)
+{
+    struct stage s;
+    moving_ready(&s);
+    const char *id = moving_to_switching(&s);
+    moving_say(&s, id, OTHER_NODE, "failed");
+    struct moving l = moving_look(&s, id);
+    CHECK_STR(l.m->state, "switching"); /* The giver may have let go already. */
+    CHECK_STR(l.give.order, "stay");
+    CHECK_STR(l.instance->node_id, OTHER_NODE);
+    moving_say(&s, id, NODE, "left");
+    l = moving_look(&s, id);
+    CHECK_STR(l.instance->node_id, NODE);
+    CHECK_STR(l.give.order, "return");
+    CHECK_STR(l.root->node_id, NODE);
+    moving_say(&s, id, NODE, "kept");
+    check_settled(&s, id, "failed", NODE);
+    stage_close(&s);
+}
+
+TEST(migration_that_the_giver_kept_after_the_switch_is_its_again)
+{
+    struct stage s;
+    moving_ready(&s);
+    const char *id = moving_to_switching(&s);
+    moving_say(&s, id, NODE, "kept");
+    struct moving l = moving_look(&s, id);
+    CHECK_STR(l.m->state, "undoing");
+    CHECK_STR(l.instance->node_id, NODE);
+    check_settled(&s, id, "failed", NODE);
+    stage_close(&s);
+}
+
+/* ---- nodes that will never speak again --------------------------------------------------------- */
+
+TEST(migration_outlives_its_receiver_before_and_after_the_switch)
+{
+    struct stage s;
+    moving_ready(&s);
+    const char *id = moving_begin(&s);
+    moving_say(&s, id, OTHER_NODE, "listening");
+    stage_run(&s, moving_do_revoke, OTHER_NODE);
+    CHECK_STR(moving_look(&s, id).m->message, "the receiver was lost");
+    moving_say(&s, id, NODE, "kept");
+    CHECK_STR(moving_look(&s, id).m->state,
+              "undoing"); /* Until the giver's side is gone. */
+    stage_run(&s, moving_do_clear, NODE);
+    CHECK_STR(moving_look(&s, id).m->state, "failed");
+    CHECK_STR(moving_look(&s, id).instance->node_id, NODE);
+    stage_close(&s);
+
+    moving_ready(&s);
+    id = moving_to_switching(&s);
+    stage_run(&s, moving_do_revoke, OTHER_NODE);
+    CHECK_STR(moving_look(&s, id).give.order, "stay");
+    moving_say(&s, id, NODE, "left");
+    CHECK_STR(moving_look(&s, id).give.order, "return");
+    moving_say(&s, id, NODE, "kept");
+    stage_run(&s, moving_do_clear, NODE);
+    CHECK_STR(moving_look(&s, id).m->state, "failed");
+    CHECK_STR(moving_look(&s, id).instance->node_id, NODE);
+    stage_close(&s);
+}
+
+TEST(migration_outlives_its_giver_before_and_after_the_switch)
+{
+    struct stage s;
+    moving_ready(&s);
+    const char *id = moving_begin(&s);
+    stage_run(&s, moving_do_revoke, NODE);
+    CHECK_STR(moving_look(&s, id).m->state, "undoing");
+    stage_run(&s, moving_do_clear, OTHER_NODE);
+    CHECK_STR(moving_look(&s, id).m->state, "failed");
+    stage_close(&s);
+
+    moving_ready(&s);
+    id = moving_to_switching(&s);
+    stage_run(&s, moving_do_revoke, NODE); /* With its word on the way, or not given. */
+    CHECK_STR(moving_look(&s, id).take.order, "run");
+    moving_say(&s, id, OTHER_NODE, "running");
+    stage_run(&s, moving_do_clear, OTHER_NODE);
+    CHECK_STR(moving_look(&s, id).m->state, "done");
+    CHECK_STR(moving_look(&s, id).instance->node_id, OTHER_NODE);
+    stage_close(&s);
+}
+
+/* ---- what its owner does meanwhile -------------------------------------------------------------- */
+
+static bool
+do_want(struct pass *pass, void *ctx, struct err *err)
+{
+    const struct row_instance *inst;
+    const struct instance_want want = {.state = ctx};
+    return GET_ROW(instance, &inst, .account = ACCOUNT, .id = INSTANCE) &&
+           instance_want(pass->txn, inst, &want, pass->now_ns, NULL, err) &&
+           instance_pass(pass, ACCOUNT, INSTANCE, err) &&
+           moving_do_pass(pass, NULL, err);
+}
+
+TEST(migration_of_an_instance_that_is_stopped_ends_where_it_was)
+{
+    struct stage s;
+    moving_ready(&s);
+    const char *id = moving_begin(&s);
+    moving_say(&s, id, OTHER_NODE, "listening");
+    stage_run(&s, do_want, "stopped");
+    check_stays(&s, id);
+    CHECK_STR(moving_look(&s, id).instance->want_state, "stopped");
+    stage_close(&s);
+}
+
+static void
+terminated_in(bool switched)
+{
+    struct stage s;
+    moving_ready(&s);
+    const char *id = switched ? moving_to_switching(&s) : moving_begin(&s);
+    stage_run(&s, do_want, "terminated");
+    if (!switched) {
+        moving_say(&s, id, NODE, "kept");
+    }
+    moving_clear(&s);
+    moving_clear(&s);
+    struct moving l = moving_look(&s, id);
+    CHECK_STR(l.m->state, switched ? "done" : "failed");
+    CHECK(l.instance->terminated_at > 0);
+    CHECK_EQ(l.left_from + l.left_to, 0);
+    CHECK_EQ(l.from->machines + l.to->machines, 0);
+    CHECK_EQ(l.from->vcpus + l.to->vcpus, 0);
+    CHECK_EQ(l.from->memory_bytes + l.to->memory_bytes, 0);
+    stage_close(&s);
+}
+
+TEST(migration_of_an_instance_that_is_terminated_leaves_nothing)
+{
+    terminated_in(false);
+    terminated_in(true);
+}
+
+static bool
+do_plug(struct pass *pass, void *ctx, struct err *err)
+{
+    static const char *enis[] = {ENI, CARD};
+    const bool *in = ctx;
+    const struct row_eni eni = {.account = ACCOUNT,
+                                .id = CARD,
+                                .subnet_id = SUBNET,
+                                .vpc_id = VPC,
+                                .mac = "02:00:00:00:00:02",
+                                .ipv4 = "172.31.0.6",
+                                .instance_id = INSTANCE,
+                                .device_index = 1,
+                                .region = "us-east-1"};
+    const struct row_instance *old;
+    if (!GET_ROW(instance, &old, .account = ACCOUNT, .id = INSTANCE)) {
+        return false;
+    }
+    struct row_instance next = *old;
+    next.eni_ids.items = enis;
+    next.eni_ids.count = *in ? 2 : 1;
+    next.generation++;
+    return row_put(pass->txn, &row_eni_type, &eni, err) &&
+           row_put(pass->txn, &row_instance_type, &next, err) &&
+           instance_pass(pass, ACCOUNT, INSTANCE, err) &&
+           moving_do_pass(pass, NULL, err);
+}
+
+/* The emulator that waits has no such card: the guest gets it here, and moves another time. */
+TEST(migration_yields_to_a_card_that_is_attached_or_detached)
+{
+    struct stage s;
+    moving_ready(&s);
+    const char *id = moving_begin(&s);
+    moving_say(&s, id, OTHER_NODE, "listening");
+    stage_run(&s, do_plug, &(bool){true});
+    CHECK_STR(moving_look(&s, id).m->message,
+              "a network interface was attached or detached");
+    CHECK(moving_look(&s, id).card_from);
+    check_stays(&s, id);
+
+    id = moving_begin(&s);
+    stage_run(&s, do_plug, &(bool){false});
+    CHECK_STR(moving_look(&s, id).m->message,
+              "a network interface was attached or detached");
+    stage_close(&s);
+}
+
+/* After the switch it is for the receiver, and the giver must not keep its port. */
+TEST(migration_takes_a_card_that_comes_after_the_switch_along)
+{
+    struct stage s;
+    moving_ready(&s);
+    const char *id = moving_to_switching(&s);
+    stage_run(&s, do_plug, &(bool){true});
+    CHECK_STR(moving_look(&s, id).m->state, "switching");
+    moving_say(&s, id, NODE, "left");
+    moving_say(&s, id, OTHER_NODE, "running");
+    CHECK(moving_look(&s, id).card_to && !moving_look(&s, id).card_from);
+    check_settled(&s, id, "done", OTHER_NODE);
+    stage_close(&s);
+}
+
+/* As CreateReplaceRootVolumeTask does. */
+static bool
+do_replace_root(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const struct row_volume *old;
+    const struct row_instance *was;
+    if (!GET_ROW(volume, &old, .account = ACCOUNT, .id = VOLUME) ||
+        !GET_ROW(instance, &was, .account = ACCOUNT, .id = INSTANCE)) {
+        return false;
+    }
+    struct row_volume fresh = *old, gone = *old;
+    struct row_instance next = *was;
+    fresh.id = SECOND_ROOT;
+    fresh.node_id = was->node_id;
+    gone.instance_id = NULL;
+    gone.want_deleted = true;
+    next.root_volume_id = SECOND_ROOT;
+    next.root_task_id = "replacevol-00000000000000001";
+    next.generation++;
+    next.reboot_count++;
+    return row_put(pass->txn, &row_volume_type, &fresh, err) &&
+           row_put(pass->txn, &row_volume_type, &gone, err) &&
+           row_put(pass->txn, &row_instance_type, &next, err) &&
+           instance_pass(pass, ACCOUNT, INSTANCE, err) &&
+           volume_pass(pass, ACCOUNT, VOLUME, err);
+}
+
+TEST(migration_yields_to_a_new_root_volume_and_leaves_none_behind)
+{
+    struct stage s;
+    moving_ready(&s);
+    const char *id = moving_begin(&s);
+    moving_say(&s, id, OTHER_NODE, "listening");
+    stage_run(&s, do_replace_root, NULL);
+    CHECK_STR(moving_look(&s, id).m->message, "its root volume is replaced");
+    moving_say(&s, id, NODE, "kept");
+    check_settled(&s, id, "failed", NODE);
+    stage_close(&s);
+
+    moving_ready(&s);
+    id = moving_to_switching(&s);
+    stage_run(&s, do_replace_root, NULL);
+    CHECK_STR(moving_look(&s, id).m->state, "switching");
+    moving_say(&s, id, NODE, "left");
+    moving_say(&s, id, OTHER_NODE, "running");
+    check_settled(&s, id, "done", OTHER_NODE);
+    stage_close(&s);
+}
