@@ -294,6 +294,93 @@ def test_what_is_not_the_ports_is_not_imported(world):
         sock.close()
 
 
+def ends(lab, address):
+    """How many of the lab's connections have the address at an end."""
+    return sum(f"={address} " in line for line in tracked(lab))
+
+
+@pytest.mark.parametrize("where", [1, 2], ids=["the other end here", "the other end elsewhere"])
+def test_who_gets_an_address_next_inherits_no_connection(world, where):
+    p, x = world.guest("p", 1, 10), world.guest("x", 1, 20)
+    world.place(p, 1, PUBLIC)
+    world.place(x, where)
+    p.plug(world.labs[0])
+    x.plug(world.labs[where - 1])
+    sockets = connect(p, x, 7000)
+    talk, far = p.socket(socket.SOCK_DGRAM, 4000), world.outside(1, 5000)
+    talk.sendto(b"hello", (OUTSIDE, 5000))
+    assert far.recvfrom(100) == (b"hello", (PUBLIC, 4000))
+    call, other = x.socket(socket.SOCK_DGRAM, 4001), p.socket(socket.SOCK_DGRAM, 4001)
+    call.sendto(b"hello", (p.ip, 4001))
+    assert other.recv(100) == b"hello"
+    other.sendto(b"back", (x.ip, 4001))
+    assert call.recv(100) == b"back"
+    world.groups([EGRESS])
+    call.sendto(b"tracked", (p.ip, 4001))
+    assert other.recv(100) == b"tracked"
+    assert ends(world.labs[0], p.ip) >= 3 and ends(world.labs[where - 1], p.ip) >= 2
+    y = world.guest("y", 1, 30)  # Whose connection stays.
+    world.place(y, 1)
+    y.plug(world.labs[0])
+    others = connect(y, x, 7001)
+
+    world.leave(p, 1)
+    for lab in world.labs[1:]:
+        lab.do(op="drop", kind="neighbour", id=p.id)
+    for lab in world.labs:
+        assert ends(lab, p.ip) == 0
+    assert ends(world.labs[0], PUBLIC) == 0 and answered(*others, b"goes on")
+    q = world.guest("q", 1, 10)
+    q.mac = "02:00:00:00:01:99"
+    world.place(q, 1, PUBLIC)
+    q.plug(world.labs[0])
+    heir = q.socket(socket.SOCK_DGRAM, 4001)
+    call.sendto(b"not for you", (q.ip, 4001))
+    far.sendto(b"nor this", (PUBLIC, 4000))
+    assert silent(heir) and silent(q.socket(socket.SOCK_DGRAM, 4000))
+    for sock in (*sockets, *others, talk, far, call, other):
+        sock.close()
+
+
+def test_an_address_that_changes_hands_takes_its_connections_along(world):
+    """A secondary and a public address go from p to q; the rest of p's goes on."""
+    p, x = world.guest("p", 1, 10), world.guest("x", 1, 20)
+    q = world.guest("q", 1, 11)
+    world.place(p, 1, PUBLIC)
+    world.place(q, 1)
+    world.place(x, 2)
+    for guest, host in ((p, 1), (q, 1), (x, 2)):
+        guest.plug(world.labs[host - 1])
+    own = connect(p, x, 7000)
+    talk, far = p.socket(socket.SOCK_DGRAM, 4000), world.outside(1, 5000)
+    talk.sendto(b"hello", (OUTSIDE, 5000))
+    assert far.recvfrom(100) == (b"hello", (PUBLIC, 4000))
+    world.groups([EGRESS])
+    world.place(p, 1)
+    assert ends(world.labs[0], PUBLIC) == 0 and answered(*own, b"goes on")
+    world.place(q, 1, PUBLIC)
+    heir = q.socket(socket.SOCK_DGRAM, 4000)
+    far.sendto(b"not for you", (PUBLIC, 4000))
+    assert silent(heir) and silent(talk, 0.1)
+
+
+def test_the_end_that_stays_keeps_what_the_other_end_took_along(world):
+    p, x = world.guest("p", 1, 10), world.guest("x", 1, 20)
+    for guest in (p, x):
+        world.place(guest, 1)
+        guest.plug(world.labs[0])
+    pair = connect(p, x, 7000)
+    export = world.labs[0].do(op="export", id=p.id)
+    world.groups([])
+    world.labs[2].do(op="drop", kind="neighbour", id=p.id)
+    world.place(p, 3)  # Host 1 is told where it is now, and then to drop its port.
+    world.leave(p, 1)
+    assert ends(world.labs[0], x.ip) == 1
+    p.plug(world.labs[2])
+    world.labs[2].do(op="import", id=p.id, bytes=export["bytes"])
+    assert answered(*pair, b"there") and answered(*pair[::-1], b"and back")
+
+
 def tracked(lab):
     """The connections of the lab's network, as the kernel prints them."""
     return inside(lab.namespaces()[0],

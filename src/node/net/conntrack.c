@@ -21,34 +21,15 @@ struct view {
     size_t left;
 };
 
-#define IP_KEY_LEN 33
-
-static void
-ip_key(const struct in6_addr *ip, char out[IP_KEY_LEN])
-{
-    hex_encode(ip, sizeof *ip, out);
-}
-
-static bool
-ip_in(const struct map *map, const struct in6_addr *ip)
-{
-    char key[IP_KEY_LEN];
-    ip_key(ip, key);
-    return map_get(map, key) != NULL;
-}
-
 static void
 note_port(struct map *map, struct port *port)
 {
-    char key[IP_KEY_LEN];
     for (size_t i = 0; i < port->address_count; i++) {
         struct in6_addr ip = flow_ipv4(port->addresses[i]);
-        ip_key(&ip, key);
-        map_put(map, key, port);
+        flow_ip_put(map, &ip, port);
     }
     for (size_t i = 0; i < port->address6_count; i++) {
-        ip_key(&port->addresses6[i], key);
-        map_put(map, key, port);
+        flow_ip_put(map, &port->addresses6[i], port);
     }
 }
 
@@ -137,12 +118,13 @@ nat_ok(const struct view *v, const struct flow *f)
     }
     if (source) { /* The port called. */
         return flow_is_ipv4(&f->from.ip, &inner) &&
-               flow_is_ipv4(&f->back_to.ip, &outer) && ip_in(v->own, &f->from.ip) &&
+               flow_is_ipv4(&f->back_to.ip, &outer) &&
+               flow_ip_get(v->own, &f->from.ip) &&
                (is_pair(v->port, inner, outer) ||
                 gateway_speaks_as(v->net, v->port->subnet->network, outer));
     }
     return flow_is_ipv4(&f->back_from.ip, &inner) && flow_is_ipv4(&f->to.ip, &outer) &&
-           ip_in(v->own, &f->back_from.ip) && f->to.port == f->back_from.port &&
+           flow_ip_get(v->own, &f->back_from.ip) && f->to.port == f->back_from.port &&
            is_pair(v->port, inner, outer);
 }
 
@@ -151,11 +133,11 @@ nat_ok(const struct view *v, const struct flow *f)
 static bool
 is_own(const struct view *v, const struct flow *f, bool anywhere)
 {
-    bool called = ip_in(v->own, &f->from.ip);
+    bool called = flow_ip_get(v->own, &f->from.ip);
     const struct in6_addr *other = called ? &f->to.ip : &f->from.ip;
-    return (called || ip_in(v->own, &f->back_from.ip)) && !is_reserved(v, other) &&
-           !(called && ip_in(v->own, other)) && (anywhere || !ip_in(v->local, other)) &&
-           nat_ok(v, f);
+    return (called || flow_ip_get(v->own, &f->back_from.ip)) &&
+           !is_reserved(v, other) && !(called && flow_ip_get(v->own, other)) &&
+           (anywhere || !flow_ip_get(v->local, other)) && nat_ok(v, f);
 }
 
 /* ---- export ---------------------------------------------------------------------------

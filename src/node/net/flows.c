@@ -1,5 +1,6 @@
 /* flows.c - tracked connections over libnetfilter_conntrack and libmnl: see flows.h. */
 #include "node/net/flows.h"
+#include "base/crypto.h"
 #include "node/net/netns.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -71,6 +72,22 @@ flow_target_changed(const struct flow *flow)
     return !same_end(&flow->to, &flow->back_from);
 }
 
+void
+flow_ip_put(struct map *map, const struct in6_addr *ip, void *value)
+{
+    char key[2 * sizeof *ip + 1];
+    hex_encode(ip, sizeof *ip, key);
+    map_put(map, key, value);
+}
+
+void *
+flow_ip_get(const struct map *map, const struct in6_addr *ip)
+{
+    char key[2 * sizeof *ip + 1];
+    hex_encode(ip, sizeof *ip, key);
+    return map_get(map, key);
+}
+
 /* ---- the kernel's words ---------------------------------------------------------------
  */
 
@@ -115,8 +132,7 @@ static bool
 read_flow(const struct nf_conntrack *ct, struct flow *f)
 {
     *f = (struct flow){.protocol = nfct_get_attr_u8(ct, ATTR_ORIG_L4PROTO)};
-    if (!read_ends(ct, f) || !flow_protocol_ok(f->protocol, f->is6) ||
-        nfct_get_attr_u16(ct, ATTR_ZONE) != 0) {
+    if (!read_ends(ct, f) || nfct_get_attr_u16(ct, ATTR_ZONE) != 0) {
         return false;
     }
     uint32_t status = nfct_get_attr_u32(ct, ATTR_STATUS);
@@ -258,6 +274,7 @@ put_header(void *at, int type, uint16_t flags, uint8_t family, uint32_t seq)
 struct each {
     flows_fn *fn;
     void *ctx;
+    bool any; /* Of protocols that cannot be put, too. */
 };
 
 static int
@@ -270,7 +287,8 @@ each_message(const struct nlmsghdr *h, void *ctx)
         errno = ENOMEM;
         return MNL_CB_ERROR;
     }
-    if (nfct_nlmsg_parse(h, ct) == 0 && read_flow(ct, &flow)) {
+    if (nfct_nlmsg_parse(h, ct) == 0 && read_flow(ct, &flow) &&
+        (each->any || flow_protocol_ok(flow.protocol, flow.is6))) {
         each->fn(each->ctx, &flow);
     }
     return MNL_CB_OK;
@@ -300,7 +318,7 @@ bool
 flows_each(int ns_fd, flows_fn *fn, void *ctx, struct err *err)
 {
     struct mnl_socket *sock;
-    struct each each = {fn, ctx};
+    struct each each = {fn, ctx, false};
     if (!netns_run(ns_fd, open_here, &sock, err)) {
         return false;
     }
@@ -428,5 +446,58 @@ flows_put(int ns_fd, const struct flow *list, size_t count, size_t *out_left,
     if (ok) {
         *out_left = left;
     }
+    return ok;
+}
+
+/* ---- forgetting -----------------------------------------------------------------------
+ */
+
+struct picked {
+    flows_pick_fn *pick;
+    void *ctx;
+    VEC(struct flow) list;
+};
+
+static void
+take_picked(void *ctx, const struct flow *flow)
+{
+    struct picked *p = ctx;
+    if (p->pick(p->ctx, flow)) {
+        VEC_PUSH(&p->list, *flow);
+    }
+}
+
+static bool
+forget_all(struct mnl_socket *sock, const struct flow *list, size_t count,
+           struct err *err)
+{
+    int results[BATCH_FLOWS];
+    for (size_t at = 0; at < count; at += BATCH_FLOWS) {
+        size_t n = MIN(count - at, (size_t)BATCH_FLOWS);
+        if (!change(sock, IPCTNL_MSG_CT_DELETE, list + at, n, results, err)) {
+            return false;
+        }
+        for (size_t i = 0; i < n; i++) {
+            if (results[i] < 0 && results[i] != -ENOENT) {
+                return err_sys(err, -results[i], "forget a tracked connection");
+            }
+        }
+    }
+    return true;
+}
+
+bool
+flows_forget(int ns_fd, flows_pick_fn *pick, void *ctx, struct err *err)
+{
+    struct mnl_socket *sock;
+    struct picked picked = {.pick = pick, .ctx = ctx};
+    struct each each = {take_picked, &picked, true};
+    if (!netns_run(ns_fd, open_here, &sock, err)) {
+        return false;
+    }
+    bool ok = ask_all(sock, &each, err) &&
+              forget_all(sock, picked.list.items, picked.list.count, err);
+    (void)mnl_socket_close(sock);
+    VEC_FREE(&picked.list);
     return ok;
 }

@@ -40,6 +40,9 @@ bool flow_protocol_ok(uint8_t protocol, bool is6);
 /* Whether answers are addressed otherwise than the call: its sender, its target. */
 bool flow_source_changed(const struct flow *flow);
 bool flow_target_changed(const struct flow *flow);
+/* Maps by address. */
+void flow_ip_put(struct map *map, const struct in6_addr *ip, void *value);
+void *flow_ip_get(const struct map *map, const struct in6_addr *ip);
 
 /* Calls 'fn' with each connection that is tracked in the namespace, of the protocols above. */
 typedef void flows_fn(void *ctx, const struct flow *flow);
@@ -50,3 +53,9 @@ MUST_CHECK bool flows_each(int ns_fd, flows_fn *fn, void *ctx, struct err *err);
  * False: the kernel could not be asked; some may be there. */
 MUST_CHECK bool flows_put(int ns_fd, const struct flow *list, size_t count,
                           size_t *out_left, struct err *err);
+
+/* Forgets each connection for which 'pick' is true, whatever its protocol; of one without ports
+ * they are 0. What has gone by itself meanwhile is no failure. */
+typedef bool flows_pick_fn(void *ctx, const struct flow *flow);
+MUST_CHECK bool flows_forget(int ns_fd, flows_pick_fn *pick, void *ctx,
+                             struct err *err);

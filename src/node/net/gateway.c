@@ -8,6 +8,7 @@
  * a NAT gateway each, so that packet rules can tell them apart. A peer is a pair of links
  * between two namespaces; what comes by it reaches subnets only, never a way out again. */
 #include "link/link.h"
+#include "node/net/flows.h"
 #include "node/net/leads.h"
 #include "node/net/nat_home.h"
 #include "node/net/net_parts.h"
@@ -465,6 +466,20 @@ gateway_each_public(const struct net *net, void (*fn)(void *ctx, uint32_t ipv4),
     }
 }
 
+void
+gateway_note(const struct net *net, const struct network *network, struct map *ips)
+{
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(net->nats, &it, &id, &value);) {
+        struct nat *nat = value;
+        struct in6_addr ip = flow_ipv4(nat->pair.public);
+        if (str_eq(nat->network_id, network->id)) {
+            flow_ip_put(ips, &ip, nat);
+        }
+    }
+}
+
 bool
 gateway_speaks_as(const struct net *net, const struct network *network, uint32_t public)
 {
@@ -619,6 +634,24 @@ gateway_want_peering(struct net *net, const void *record, struct err *err)
 }
 
 bool
+gateway_each_peer(const struct net *net, const struct network *network,
+                  gateway_peer_fn *fn, void *ctx, struct err *err)
+{
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(net->peerings, &it, &id, &value);) {
+        const struct peering *p = value;
+        for (int i = 0; i < 2; i++) {
+            struct network *peer = map_get(net->networks, p->network_ids[1 - i]);
+            if (str_eq(p->network_ids[i], network->id) && peer && !fn(ctx, peer, err)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+bool
 gateway_redo(struct net *net, struct err *err)
 {
     const char *id;
@@ -645,9 +678,11 @@ gateway_drop(struct net *net, int kind, const char *id, struct err *err)
     }
     struct elem e = elem_in(NFPROTO_INET, "nats");
     elem_key_ipv4(&e, nat ? nat->pair.private : 0);
+    struct in6_addr spoke = flow_ipv4(nat ? nat->pair.public : 0);
     if (nat && network &&
         (!elems_del(network->elems, &e, 1, err) ||
-         !nat_home_drop(network, &nat->home, err))) {
+         !nat_home_drop(network, &nat->home, err) ||
+         !forget_remote(net, network, &spoke, 1, err))) {
         return err_wrap(err, "NAT gateway %s", id);
     }
     map_del(kind == LINK_PEERING       ? net->peerings

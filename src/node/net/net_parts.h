@@ -146,8 +146,28 @@ MUST_CHECK bool remote_flush(struct net *net, struct err *err);
  * it; on standby, or gone, that shows again. */
 MUST_CHECK bool remote_hide(struct net *net, const char *id, struct err *err);
 MUST_CHECK bool remote_show(struct net *net, const char *id, struct err *err);
+/* Whether another node has the interface, as far as this one was told. */
+bool remote_has(const struct net *net, const char *id);
+/* Notes the addresses of a network's interfaces elsewhere, each with a value that is not NULL. */
+void remote_note(const struct net *net, const struct network *network, struct map *ips);
 void remote_each_elem(const struct net *net, const struct network *network,
                       policy_elem_fn *fn, void *ctx);
+/* forget.c: who gets an address next shall inherit no connection of who had it. In the network,
+ * and in those peered with it, what is tracked of an address goes with its owner; but an
+ * interface that has only moved to another node leaves what the other ends here need. */
+/* What 'old' had and 'now' (NULL: it goes) has not. */
+MUST_CHECK bool forget_port(struct net *net, const struct port *old,
+                            const struct port *now, struct err *err);
+/* All of a port whose guest is about to begin. */
+MUST_CHECK bool forget_before(struct net *net, const struct port *port,
+                              struct err *err);
+/* Addresses that an interface on another node had, or a NAT gateway. */
+MUST_CHECK bool forget_remote(struct net *net, struct network *network,
+                              const struct in6_addr *list, size_t count,
+                              struct err *err);
+/* What is of addresses in the network's subnets that nobody has: after a restart. */
+MUST_CHECK bool forget_strays(struct net *net, struct network *network,
+                              struct err *err);
 /* gateway.c: routes, and the ways out of a network. A route table, or a NAT gateway, has a
  * table of the kernel's. */
 #define GATEWAY_TABLE_FIRST 1000u
@@ -167,6 +187,10 @@ MUST_CHECK bool gateway_want_peering(struct net *net, const void *record,
                                      struct err *err);
 MUST_CHECK bool gateway_drop(struct net *net, int kind, const char *id,
                              struct err *err);
+/* The networks that are peered with one and here. */
+typedef bool gateway_peer_fn(void *ctx, struct network *peer, struct err *err);
+MUST_CHECK bool gateway_each_peer(const struct net *net, const struct network *network,
+                                  gateway_peer_fn *fn, void *ctx, struct err *err);
 /* Whether a link in the network is one of its wanted ways out. */
 bool gateway_keeps(const struct net *net, const struct network *network,
                    const char *link);
@@ -180,6 +204,10 @@ void gateway_each_public(const struct net *net, void (*fn)(void *ctx, uint32_t i
 /* Whether one of the network's NAT gateways that are at home here has this address outside. */
 bool gateway_speaks_as(const struct net *net, const struct network *network,
                        uint32_t public);
+/* Notes the addresses by which the network's NAT gateways speak, each with a value that is not
+ * NULL. */
+void gateway_note(const struct net *net, const struct network *network,
+                  struct map *ips);
 /* The NAT gateways' elements. */
 void gateway_each_elem(const struct net *net, const struct network *network,
                        policy_elem_fn *fn, void *ctx);

@@ -670,7 +670,8 @@ net_want_port(struct net *net, const struct link_port *want, struct err *err)
         (port->standby && !remote_show(net, want->id, err))) {
         return err_wrap(err, "port %s", want->id);
     }
-    if (old && old->number != port->number && !flowlog_port(net, old, true, err)) {
+    if (old && ((old->number != port->number && !flowlog_port(net, old, true, err)) ||
+                !forget_port(net, old, port, err))) {
         return err_wrap(err, "port %s", want->id);
     }
     struct port *kept = take_port(&port);
@@ -738,7 +739,8 @@ net_drop_port(struct net *net, const char *id, struct err *err)
     addr_link_name(net->cloud_id, RULES_IFB, id, ifb);
     if (!flowlog_port(net, port, true, err) || !take_rights(port, NULL, err) ||
         !links_drop(network->links, port->tap, err) ||
-        !links_drop(network->links, ifb, err) || !remote_show(net, id, err)) {
+        !links_drop(network->links, ifb, err) || !forget_port(net, port, NULL, err) ||
+        !remote_show(net, id, err)) {
         return err_wrap(err, "port %s", id);
     }
     dnsmasq_drop_host(network->dns, id);
@@ -802,7 +804,8 @@ net_tap_open(struct net *net, const char *port_id, int *out_fd, struct err *err)
     struct network *network = port->subnet->network;
     AUTO(fd) int fd = -1;
     int index;
-    if (!tap_open(network->ns_fd, port->tap, &fd, err) ||
+    if (!forget_before(net, port, err) ||
+        !tap_open(network->ns_fd, port->tap, &fd, err) ||
         !links_find(network->links, port->tap, &index, err) ||
         !port_join(net, port, index, err)) {
         return err_wrap(err, "port %s", port_id);
@@ -822,7 +825,8 @@ net_veth_open(struct net *net, const char *port_id, int guest_ns_fd,
     }
     struct network *network = port->subnet->network;
     int index;
-    if (!links_veth(network->links, port->tap, NULL, guest_name, guest_ns_fd, port->mac,
+    if (!forget_before(net, port, err) ||
+        !links_veth(network->links, port->tap, NULL, guest_name, guest_ns_fd, port->mac,
                     err) ||
         !links_find(network->links, port->tap, &index, err) ||
         !port_join(net, port, index, err)) {

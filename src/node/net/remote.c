@@ -1,6 +1,7 @@
 /* remote.c - the other nodes: the underlay, a subnet's VXLAN device, and the interfaces that
  * live elsewhere. See net.h, overlay.h. */
 #include "link/link.h"
+#include "node/net/flows.h"
 #include "node/net/net_parts.h"
 #include "node/net/overlay.h"
 #include "node/net/rules.h"
@@ -268,6 +269,65 @@ remote_drop_underlay(struct net *net, struct err *err)
     return gateway_redo(net, err) && overlay_unguard(net->cloud_id, err);
 }
 
+/* ---- who has which address ------------------------------------------------------------
+ */
+
+bool
+remote_has(const struct net *net, const char *id)
+{
+    return map_get(net->remotes, id) != NULL;
+}
+
+static size_t
+remote_ips(const struct remote *r, struct in6_addr out[2 * PORT_ADDRESSES_MAX])
+{
+    for (size_t i = 0; i < r->count; i++) {
+        out[i] = flow_ipv4(r->addresses[i]);
+    }
+    memcpy(out + r->count, r->addresses6, r->count6 * sizeof *out);
+    return r->count + r->count6;
+}
+
+void
+remote_note(const struct net *net, const struct network *network, struct map *ips)
+{
+    struct in6_addr list[2 * PORT_ADDRESSES_MAX];
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(net->remotes, &it, &id, &value);) {
+        struct remote *r = value;
+        const struct subnet *s = map_get(net->subnets, r->subnet_id);
+        size_t count = s && s->network == network ? remote_ips(r, list) : 0;
+        for (size_t i = 0; i < count; i++) {
+            flow_ip_put(ips, &list[i], r);
+        }
+    }
+}
+
+/* What the interface had, less what it has now (NULL: it is no more), unless it has come here:
+ * its connections are its port's then. */
+static bool
+remote_let_go(struct net *net, const char *id, const struct remote *old,
+              const struct remote *now, struct err *err)
+{
+    struct in6_addr had[2 * PORT_ADDRESSES_MAX], has[2 * PORT_ADDRESSES_MAX];
+    AUTO(map) struct map *kept = map_create(NULL);
+    const struct subnet *s = map_get(net->subnets, old->subnet_id);
+    size_t count = remote_ips(old, had), gone = 0;
+    if (!s || map_get(net->ports, id)) {
+        return true;
+    }
+    for (size_t i = 0, n = now ? remote_ips(now, has) : 0; i < n; i++) {
+        flow_ip_put(kept, &has[i], net);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!flow_ip_get(kept, &had[i])) {
+            had[gone++] = had[i];
+        }
+    }
+    return forget_remote(net, s->network, had, gone, err);
+}
+
 /* ---- interfaces elsewhere -------------------------------------------------------------
  */
 
@@ -373,7 +433,8 @@ remote_want(struct net *net, const void *record, struct err *err)
     if (!remote_read(want, s, &r, err) || (old && !remote_remove(net, old, err))) {
         return false;
     }
-    if (!r.hidden && !remote_put(s, &r, err)) {
+    if ((!r.hidden && !remote_put(s, &r, err)) ||
+        (old && !remote_let_go(net, want->id, old, &r, err))) {
         return err_wrap(err, "neighbour %s", want->id);
     }
     struct remote *kept = xmalloc(sizeof *kept);
@@ -422,7 +483,7 @@ remote_drop(struct net *net, int kind, const char *id, struct err *err)
     if (!r) {
         return true;
     }
-    if (!remote_remove(net, r, err)) {
+    if (!remote_remove(net, r, err) || !remote_let_go(net, id, r, NULL, err)) {
         return err_wrap(err, "neighbour %s", id);
     }
     remote_forget(net, id);

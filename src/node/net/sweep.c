@@ -94,10 +94,10 @@ prune_network(struct net *net, struct network *network, struct err *err)
             map_put(names, subnet->bridge, subnet);
         }
     }
-    struct prune p = {
-        .net = net, .network = network, .names = names, .ports = ports};
+    struct prune p = {.net = net, .network = network, .names = names, .ports = ports};
     return elems_del_where(network->elems, elem_unwanted, &p, err) &&
-           links_drop_where(network->links, link_unwanted, &p, err);
+           links_drop_where(network->links, link_unwanted, &p, err) &&
+           forget_strays(net, network, err);
 }
 
 static bool
