@@ -576,7 +576,8 @@ instance_sides(const struct pass *pass, const char *account, const char *id,
     if (!s.instance || s.instance->terminated_at) {
         return true;
     }
-    if (!scene_load(&s, err) || !instance_settle(&s, err)) {
+    if (!recovery_leave(pass, &s.instance, err) || !scene_load(&s, err) ||
+        !instance_settle(&s, err)) {
         return false;
     }
     bool ends = str_eq(s.instance->want_state, "terminated");
@@ -589,7 +590,8 @@ instance_sides(const struct pass *pass, const char *account, const char *id,
         return instance_end(&s, err);
     }
     if (!recovery_settle(pass, &s.instance, err) ||
-        !recovery_move(pass, &s.instance, err) || !scene_load(&s, err)) {
+        !recovery_move(pass, &s.instance, err) ||
+        !recovery_leave(pass, &s.instance, err) || !scene_load(&s, err)) {
         return false;
     }
     if (str_empty(s.instance->node_id)) {
@@ -632,8 +634,8 @@ erase_shared(const struct pass *pass, const struct row_volume *v, struct err *er
     if (!old || old->deleted) {
         return true;
     }
-    if (!tlv_decode(&link_disk_desc, old->body.data, old->body.len, txn_arena(pass->txn),
-                    &record, err)) {
+    if (!tlv_decode(&link_disk_desc, old->body.data, old->body.len,
+                    txn_arena(pass->txn), &record, err)) {
         return false;
     }
     record.erase = true;

@@ -2,15 +2,12 @@
  *
  * Purpose:  says which instances are leased (MaintenanceOptions.AutoRecovery, and a disk
  *           that can be had elsewhere), and starts a leased one elsewhere once its node's
- *           lease is declared lost (leases.h).
+ *           lease is declared lost (leases.h). Which can be had elsewhere, and how:
+ *           core/elsewhere.h.
  * Place:    control/, inside the caller's transaction; parts of instance_pass.
  * Threads:  the thread that runs the transaction. */
 #pragma once
 #include "control/instance_loop.h"
-
-/* An instance with this tag may lose its root volume when its node is lost. */
-#define RECOVERY_TAG "moln:recovery"
-#define RECOVERY_REBUILD "rebuild"
 
 /* Brings 'leased' in line with what is asked for; '*inst' becomes the changed row. A
  * machine that runs already keeps to what it was started with until its next start. */
@@ -20,3 +17,8 @@ MUST_CHECK bool recovery_settle(const struct pass *pass,
  * '*inst' becomes the changed row. No room elsewhere is success: it is tried again. */
 MUST_CHECK bool recovery_move(const struct pass *pass, const struct row_instance **inst,
                               struct err *err);
+/* Takes down, at once, what was wanted of the instance on the node that it was on before:
+ * nothing of it runs there, and nothing will. The other nodes hear where its interfaces
+ * are now. '*inst' becomes the changed row. */
+MUST_CHECK bool recovery_leave(const struct pass *pass,
+                               const struct row_instance **inst, struct err *err);

@@ -169,25 +169,61 @@ def leased_disk(node):
     return len([n for n in node.folder.joinpath("pool").iterdir() if n.suffix == ".qcow2"])
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_fence_works_without_its_agent(pool, nodes, held, ec2, watcher, how):
+def test_fence_works_without_its_agent(pool, nodes, held, ec2, watcher):
     leased = launch(pool, ec2)
     pool.cloud.wait_state(leased, "running")
     home = node_of(pool, nodes, held, leased)
     fence = fence_of(home)
-    if how == signal.SIGSTOP:
-        os.kill(home.process.pid, how)
-    else:
-        home.stop(how)
+    os.kill(home.process.pid, signal.SIGSTOP)
     wait_for("it to be elsewhere",
              lambda: node_of(pool, nodes, held, leased) not in (None, home), 60)
     assert fence_of(home) == fence
-    if how == signal.SIGSTOP:
-        os.kill(home.process.pid, signal.SIGCONT)
-    else:
-        home.start()
+    os.kill(home.process.pid, signal.SIGCONT)
     wait_for("it to be back", lambda: pool.is_connected(home.id()), 60)
     end(pool, ec2, held, leased)
+
+
+def children_of(pid):
+    found = set()
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat") as stat:
+                    if int(stat.read().rsplit(")", 1)[1].split()[1]) == pid:
+                        found.add(int(entry))
+            except OSError:
+                continue
+    return found
+
+
+def test_host_that_dies_as_a_whole_loses_what_asked_for_recovery_and_keeps_the_rest(
+        pool, nodes, held, ec2, watcher):
+    # Hosts fill in rounds: each has a leased guest, and one of them the plain one besides.
+    leased, plain = [launch(pool, ec2), launch(pool, ec2)], launch(pool, ec2, recover=False)
+    for instance_id in (*leased, plain):
+        pool.cloud.wait_state(instance_id, "running")
+    home = node_of(pool, nodes, held, plain)
+    lost = [i for i in leased if node_of(pool, nodes, held, i) is home]
+    assert lost
+    agent = home.process.pid
+    dead = {agent, fence_of(home)} | children_of(agent)
+    for instance_id in (*lost, plain):
+        dead |= held.emulators()[instance_id]
+    for pid in dead:  # A host without power: nobody is left to tell of it.
+        os.kill(pid, signal.SIGKILL)
+    home.process.wait()
+    for instance_id in lost:
+        wait_for("it to be elsewhere",
+                 lambda: node_of(pool, nodes, held, instance_id) not in (None, home), 60)
+        pool.cloud.wait_state(instance_id, "running")
+    assert plain not in held.emulators()
+
+    home.start()  # It comes up again, and looks after what it still has.
+    wait_for("it to be back", lambda: pool.is_connected(home.id()), 60)
+    wait_for("what it kept to run", lambda: node_of(pool, nodes, held, plain) is home, 60)
+    for instance_id in lost:
+        assert node_of(pool, nodes, held, instance_id) is not home
+    end(pool, ec2, held, *leased, plain)
 
 
 def test_agent_that_is_started_again_in_time_keeps_its_guests(pool, nodes, held, ec2, watcher):
@@ -240,6 +276,17 @@ def test_disk_in_a_shared_pool_is_kept(pool, nodes, held, ec2, watcher):
     wait_for("it to be back", lambda: pool.is_connected(home.id()), 60)
     # The old node's part has ended, and the file is there; it goes with the instance.
     assert [p for p in shared.iterdir() if p.suffix == ".qcow2"]
+
+    # Stopped, it starts on the other host when its own takes none.
+    ec2.stop_instances(InstanceIds=[leased], Force=True)
+    cloud.wait_state(leased, "stopped")
+    there = next(n for n in nodes if n is not home)
+    cloud.moln("node", "cordon", there.id())
+    ec2.start_instances(InstanceIds=[leased])
+    cloud.wait_state(leased, "running")
+    assert node_of(pool, nodes, held, leased) is home
+    assert cloud.ssh(leased, "cat /root/mark") == "kept\n"
+    cloud.moln("node", "uncordon", there.id())
     end(pool, ec2, held, leased)
     wait_for("its file to go",
              lambda: not [p for p in shared.iterdir() if p.suffix == ".qcow2"], 60)

@@ -86,3 +86,8 @@ struct quotas {
 };
 MUST_CHECK bool quotas_load(struct call *call, struct quotas *out, struct err *err);
 bool err_vcpu_limit(struct err *err, int64_t limit);
+
+/* A stopped instance starts: on its node; else, where it can be had elsewhere, on another
+ * one of its zone. ERR_INSTANCE_CAPACITY says where its root volume lies, and what to do. */
+MUST_CHECK bool instance_start(struct call *call, const struct row_instance *inst,
+                               struct err *err);

@@ -1,13 +1,12 @@
-/* instances_state.c - Start-, Stop-, Reboot- and TerminateInstances.
+/* instances_state.c - Start-, Stop-, Reboot- and TerminateInstances; how one starts is in
+ * instances_start.c.
  *
  * Each checks every named instance before it changes one, and changes only what is
  * wanted: nodes and controllers do the rest. */
-#include "core/network_rows.h"
 #include <time.h>
 
 #include "core/instance_rows.h"
 #include "service/ec2/instances.h"
-#include "service/ec2/placement_load.h"
 
 /* One of the calls: what it does to an instance, when it may. */
 struct state_change {
@@ -67,55 +66,6 @@ check_protection(const struct row_instance *inst, enum instance_action action,
     return true;
 }
 
-/* Its disk is local: it starts where that lies, or not at all. */
-static bool
-start_one(struct call *call, const struct row_instance *inst, struct err *err)
-{
-    struct quotas quotas;
-    struct usage usage;
-    if (!quotas_load(call, &quotas, err) ||
-        !account_usage_get(call->txn, call->account, call->region, &usage, err)) {
-        return false;
-    }
-    if (usage.vcpus + inst->vcpus > quotas.vcpus) {
-        return err_vcpu_limit(err, quotas.vcpus);
-    }
-    struct row_instance next = *inst;
-    struct place_terms terms;
-    struct places_found found;
-    if (!place_terms_of(call->txn, inst, &terms, err)) {
-        return false;
-    }
-    struct place_want ask = {
-        .terms = &terms,
-        .type = config_type(call->config, inst->type),
-        .zone = inst->zone,
-        .vcpus = inst->vcpus,
-        .memory_bytes = inst->memory_bytes,
-        .instance_id = inst->id,
-        .among = {&inst->node_id, str_empty(inst->node_id) ? 0 : 1},
-        .count = 1,
-    };
-    place_want_fill(call, &ask);
-    if (!places_find(call->pool, call->txn, call->config, &ask, &found, err)) {
-        return false;
-    }
-    if (found.count == 0) {
-        return err_capacity(call, &found.ask, inst->type, inst->zone, err);
-    }
-    next.node_id = found.picks[0].node_id;
-    next.claim_memory_bytes = found.picks[0].memory_bytes;
-    next.partition = found.partitions[0];
-    if (!host_of_node(call->txn, &next, err)) {
-        return false;
-    }
-    const struct row_instance *now = &next;
-    const struct instance_want want = {.state = "running"};
-    return instance_claim(call->txn, now, &now, err) &&
-           instance_want(call->txn, now, &want, call->now_ns, &now, err) &&
-           enis_public(call->txn, now, true, call->now_ns, err);
-}
-
 static bool
 change_one(struct call *call, const struct row_instance *inst,
            const struct state_change *change, struct err *err)
@@ -128,7 +78,7 @@ change_one(struct call *call, const struct row_instance *inst,
         .transition_reason = by_user(call),
     };
     if (change->action == ACTION_START) {
-        return start_one(call, inst, err);
+        return instance_start(call, inst, err);
     }
     if (change->action == ACTION_REBOOT) {
         struct row_instance next = *inst;

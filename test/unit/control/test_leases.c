@@ -3,6 +3,7 @@
 
 #include "control/leases.h"
 #include "control/recovery.h"
+#include "core/elsewhere.h"
 
 #define NEW_ROOT_GIB 8
 
