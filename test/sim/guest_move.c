@@ -298,12 +298,13 @@ do_continue(struct guest *g, const json_t *args UNUSED, struct err *err)
     return json_object();
 }
 
+/* Of what leaves; what comes in does not heed it. */
 static json_t *
 do_cancel(struct guest *g, const json_t *args UNUSED, struct err *err UNUSED)
 {
     bool under_way = str_eq(g->move, "active") || str_eq(g->move, "pre-switchover") ||
                      str_eq(g->move, "device");
-    if (under_way) {
+    if (under_way && !g->incoming) {
         set_move(g, "cancelled");
         go_on(g);
     }
