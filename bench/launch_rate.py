@@ -4,9 +4,10 @@ signed calls, placement, rows, controllers, wants to nodes, their reports, rows 
 
     bench/launch_rate.py [--build build] [--instances 2800]
 
-The control plane (molnd, SQLite) has processor 0, the clients and the nodes (bench/sim_node.c, which
-says of every machine at once that it runs) processor 1. A figure is the number of instances over the
-time from the first call to the moment when the last is seen running.
+The control plane (molnd) has processor 0; the store, which is the thread that writes and syncs molnd's
+SQLite file, has processor 1, with the clients and the nodes (bench/sim_node.c, which says of every
+machine at once that it runs). --one-core: molnd has all its threads on processor 0. A figure is the
+number of instances over the time from the first call to the moment when the last is seen running.
 
 rows_a_launch is what all transactions between wrote, start and import included (a few dozen rows);
 MOLN_TEST_DIR=/dev/shm shows the rate without a disk's syncs. What row writes alone would allow is
@@ -26,7 +27,9 @@ sys.path.insert(0, str(ROOT / "bench"))
 
 import api  # noqa: E402
 from cloud import Cloud, wait_for  # noqa: E402
-from quiet import come_first, cpu_s, on  # noqa: E402
+from quiet import come_first, cpu_s, move, on  # noqa: E402
+
+STORE = "store-commit"  # The thread.
 
 
 def running(cloud):
@@ -37,6 +40,7 @@ def running(cloud):
 
 def measure(cloud, image_id, clients, a_call, instances):
     before, cpu, start = running(cloud), cpu_s(cloud.molnd), time.monotonic()
+    store = cpu_s(cloud.molnd, STORE)
     calls = instances // clients // a_call
     done = subprocess.run([cloud.build / "bench/api-launch", cloud.state, image_id, str(clients),
                            str(calls), str(a_call)], capture_output=True, text=True)
@@ -49,9 +53,11 @@ def measure(cloud, image_id, clients, a_call, instances):
         if time.monotonic() - start > 300:
             raise RuntimeError(f"{running(cloud) - before} of {made} run")
     took, cpu = time.monotonic() - start, cpu_s(cloud.molnd) - cpu
+    store = cpu_s(cloud.molnd, STORE) - store
     return {"clients": clients, "instances_a_call": a_call, "instances": made,
             "running_per_s": round(made / took), "answered_per_s": round(made / answered),
-            "cpu_us_a_launch": round(cpu / made * 1e6)}
+            "cpu_us_a_launch": round((cpu - store) / made * 1e6),
+            "store_us_a_launch": round(store / made * 1e6)}
 
 
 def counts(cloud):
@@ -70,6 +76,8 @@ def run(args, clients, a_call):
         cloud = on(api.SERVER, lambda: Cloud("--config", settings, build=args.build, node=False),
                    api.LOAD)
         come_first(cloud.molnd.pid)
+        if not args.one_core:
+            move(cloud.molnd, STORE, api.LOAD)
         with open(cloud.dir / "sim-node.log", "ab") as log:
             node = subprocess.Popen([cloud.build / "bench/sim-node", cloud.state], stderr=log)
         wait_for("the node", lambda: "ready" in cloud.moln("node", "ls").stdout, 30)
@@ -94,6 +102,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--build", default=str(ROOT / "build"))
     options.add_argument("--instances", type=int, default=2800)
+    options.add_argument("--one-core", action="store_true")
     args = options.parse_args()
     come_first()
     for clients, a_call in ((8, 1), (4, 10), (2, 100)):

@@ -48,9 +48,29 @@ def on(processors, start, after):
         os.sched_setaffinity(0, after)
 
 
-def cpu_s(process):
-    """Processor time of all of a process's threads, so far."""
-    words = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+def threads(process):
+    """(id, name) of each of a process's threads."""
+    return [(int(task.name), (task / "comm").read_text().strip())
+            for task in pathlib.Path(f"/proc/{process.pid}/task").iterdir()]
+
+
+def move(process, name, processors):
+    """Puts the threads of a process that are called so on these processors."""
+    for thread, called in threads(process):
+        if called == name:
+            os.sched_setaffinity(thread, processors)
+
+
+def cpu_s(process, name=None):
+    """Processor time so far of all of a process's threads, or of those that are called so."""
+    if name:
+        return sum(cpu_of(f"/proc/{process.pid}/task/{thread}") for thread, called in threads(process)
+                   if called == name)
+    return cpu_of(f"/proc/{process.pid}")
+
+
+def cpu_of(path):
+    words = pathlib.Path(f"{path}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 

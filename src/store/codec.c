@@ -35,21 +35,33 @@ row_order_value(const struct order_field *field, const void *row)
 
 /* ---- to columns ------------------------------------------------------------------ */
 
-static bool
+bool
+row_may_seal(const struct table *table, const struct vault *vault, const void *row,
+             struct err *err)
+{
+    const struct desc *desc = table->type->desc;
+    for (uint32_t i = 0; table->secret && !vault->has_key && i < desc->field_count;
+         i++) {
+        const struct desc_field *f = &desc->fields[i];
+        if ((f->flags & DESC_SEALED) && desc_present(f, row)) {
+            return err_set(err, ERR_INVALID,
+                           "%s.%s is sealed, and there is no master key",
+                           table->type->name, f->name);
+        }
+    }
+    return true;
+}
+
+static void
 encode_sealed(const struct table *table, const struct vault *vault,
               const struct desc_field *f, const void *row, struct arena *arena,
-              struct sql_value *value, struct err *err)
+              struct sql_value *value)
 {
     AUTO(buf) struct buf place = {0};
-    if (!vault->has_key) {
-        return err_set(err, ERR_INVALID, "%s.%s is sealed, and there is no master key",
-                       table->type->name, f->name);
-    }
     put_place(table, f, row, &place);
     uint8_t *sealed = arena_alloc(arena, value->len + SEAL_OVERHEAD);
     seal(vault->key, vault->rng, buf_str(&place), value->data, value->len, sealed);
     *value = sql_blob(sealed, value->len + SEAL_OVERHEAD);
-    return true;
 }
 
 /* A column's JSON is the member's value alone: what json_write puts after {"name": */
@@ -93,6 +105,9 @@ row_encode(const struct table *table, const struct vault *vault, const void *row
            struct arena *arena, struct sql_value *out, struct err *err)
 {
     const struct desc *desc = table->type->desc;
+    if (!row_may_seal(table, vault, row, err)) {
+        return false;
+    }
     for (uint32_t i = 0; i < desc->field_count; i++) {
         const struct desc_field *f = &desc->fields[i];
         bool present = desc_present(f, row);
@@ -102,9 +117,8 @@ row_encode(const struct table *table, const struct vault *vault, const void *row
         } else if (table->sorted[i]) {
             out[i] = f->kind == DESC_STR ? sql_text("") : sql_int(0);
         }
-        if (present && (f->flags & DESC_SEALED) &&
-            !encode_sealed(table, vault, f, row, arena, &out[i], err)) {
-            return false;
+        if (present && (f->flags & DESC_SEALED)) {
+            encode_sealed(table, vault, f, row, arena, &out[i]);
         }
     }
     return true;

@@ -16,6 +16,9 @@ struct vault {
     const struct rng *rng;
 };
 
+/* Whether there is a key for what the row has to be sealed. */
+MUST_CHECK bool row_may_seal(const struct table *table, const struct vault *vault,
+                             const void *row, struct err *err);
 /* One value a field; they borrow from 'row' and 'arena'. */
 MUST_CHECK bool row_encode(const struct table *table, const struct vault *vault,
                            const void *row, struct arena *arena, struct sql_value *out,

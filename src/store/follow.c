@@ -168,14 +168,14 @@ follow_leave(struct store *store, int64_t head)
 
 bool
 follow_append(struct store *store, struct session *session, int64_t seq,
-              const struct txn *txns, size_t count, bool rekeyed, struct err *err)
+              const struct batch *batch, bool rekeyed, struct err *err)
 {
     struct arena *arena = store->scratch;
     VEC(struct own_log_change) changes = {0};
-    for (size_t t = 0; t < count; t++) {
-        for (size_t i = 0; i < txns[t].changes.count; i++) {
-            const struct change *c = &txns[t].changes.items[i];
-            if (c->table->hot) {
+    for (size_t t = 0; t < batch->count; t++) {
+        for (size_t i = 0; i < batch->txns[t].changes.count; i++) {
+            const struct change *c = &batch->txns[t].changes.items[i];
+            if (c->table->hot && c->sent) {
                 VEC_PUSH(&changes, changelog_change(c->table, c->row, arena));
             }
         }

@@ -31,10 +31,9 @@ MUST_CHECK bool follow_enter(struct store *store, struct session **session,
                              int64_t *out_head, struct err *err);
 /* The transaction has ended; 'head' is the commit that memory has now. */
 void follow_leave(struct store *store, int64_t head);
-/* Puts the batch's changes into the log as commit 'seq'. */
+/* Puts what was sent of the batch's changes into the log as commit 'seq'. */
 MUST_CHECK bool follow_append(struct store *store, struct session *session, int64_t seq,
-                              const struct txn *txns, size_t count, bool rekeyed,
-                              struct err *err);
+                              const struct batch *batch, bool rekeyed, struct err *err);
 /* Whether commit 'seq' is this process's own; in an entered transaction. */
 MUST_CHECK bool follow_is_ours(struct store *store, struct session *session,
                                int64_t seq, bool *out, struct err *err);

@@ -23,7 +23,7 @@ void version_unpin(void *version);
 /* A changeable copy, pinned once. */
 MUST_CHECK struct version *version_fork(const struct version *base);
 MUST_CHECK struct version *version_blank(struct image *image); /* Without a row. */
-/* Makes it the current one. From now on it does not change. */
+/* Makes it the current one. From now on it does not change. The committer's. */
 void image_publish(struct image *image, struct version *version);
 /* Frees what nobody has pinned any more. */
 void image_collect(struct image *image);

@@ -1,7 +1,9 @@
-/* inside.h - the store's own state, shared by store.c, writer.c, txn.c and upkeep.c.
+/* inside.h - the store's own state, shared by store.c, writer.c, commit.c, txn.c, upkeep.c.
  *
- * Threads:  'tables', 'driver' and 'where' are constant. 'session' and the counters of
- * a batch belong to the writer thread; the rest is guarded as said beside it. */
+ * Threads:  'tables', 'driver' and 'where' are constant. A batch belongs to the writer
+ * thread until it is handed over, then to the committer; 'session' and 'scratch' to the
+ * committer, or to the writer while nothing waits for that (commit.h). The rest is guarded
+ * as said beside it. */
 #pragma once
 #include "base/map.h"
 #include "store/image.h"
@@ -48,17 +50,27 @@ struct store {
 
     struct image *image;     /* The hot tables. */
     struct follow *follow;   /* Of a shared database; NULL: it is ours alone. */
-    struct session *session; /* The writer's. */
-    struct arena *scratch;   /* The writer's, for rows on their way to the database. */
-    pthread_t writer;
-    bool writer_runs;
+    struct session *session; /* That writes. */
+    struct arena *scratch;   /* For rows on their way to the database. */
+    pthread_t writer, committer;
+    bool writer_runs, committer_runs;
+    struct version *tip;   /* The writer's: what the next batch starts from; pinned, or
+                          * NULL for the published version. */
+    uint64_t tip_failures; /* As 'failures' was when it was last the published one. */
     void (*wake)(void *ctx); /* Set: there is no writer thread. */
     void *wake_ctx;
 
     pthread_mutex_t lock; /* Guards all that follows. */
     pthread_cond_t work;
     struct request *first, **last;
+    struct request *again, **again_last; /* To be run once more, before those. */
     bool closing;
+    pthread_cond_t handed,
+        settled; /* Batches came to the committer; it has none left. */
+    struct batch *ready, **ready_last;
+    bool committing;   /* It is at work on those that it took. */
+    bool hand_ends;    /* No more will be handed over. */
+    uint64_t failures; /* Commits that failed. */
     struct store_counts counts;
     pthread_mutex_t watch_lock; /* Guards the watchers; held while they are called. */
     struct watcher watchers[WATCHERS_MAX];
@@ -67,20 +79,26 @@ struct store {
     unsigned idle_count;
 };
 
-/* Transactions that are committed together. */
+/* Transactions that were run one after the other, each on what the one before left. */
 struct batch {
+    struct batch *next;
+    struct request *first;
+    size_t count;
+    struct txn *txns;    /* Of each request. */
     struct version *tip; /* What the next of them starts from; pinned. */
+    uint64_t failures;   /* Of the store, before it was run. */
     bool began;          /* The database's transaction has begun. */
     bool changed;        /* Something in it is to be committed. */
     bool lost; /* The database has given it up, and with it what others had done. */
 };
 
-/* A row that a transaction changed. Of hot tables they reach the database when the
- * transaction's function has succeeded, and lie in its version; of others at once. */
+/* A row that a transaction changed. It reaches the database with the commit; one of a
+ * cold table at once, where the transaction reads such tables too. */
 struct change {
     const struct table *table;
     const void *row; /* Its key fields at least. */
     bool deleted;
+    bool sent;
 };
 
 struct txn {
@@ -117,6 +135,11 @@ store_log(const struct store *store)
 /* writer.c: the thread, and its queue's end for store.c. */
 MUST_CHECK bool writer_start(struct store *store, struct err *err);
 void writer_stop(struct store *store); /* After all that is queued. */
+/* writer.c: counts and tells what a batch did, or that it failed, answers all, and frees
+ * it. */
+void batch_end(struct store *store, struct batch *batch, bool ok,
+               const struct err *err);
+void batch_destroy(struct batch *batch);
 /* Waits for its end. */
 bool writer_run(struct store *store, struct request *request, struct err *err);
 

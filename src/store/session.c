@@ -126,6 +126,12 @@ has_unique(const struct table *table)
 }
 
 bool
+session_may_post(const struct table *table, enum table_op op)
+{
+    return op == TABLE_DELETE || (op == TABLE_PUT && !has_unique(table));
+}
+
+bool
 session_change(struct session *s, const struct table *table, enum table_op op,
                const void *row, struct arena *scratch, struct err *err)
 {
@@ -143,7 +149,7 @@ session_change(struct session *s, const struct table *table, enum table_op op,
     } else if (!row_encode(table, s->vault, row, scratch, params, err)) {
         return false;
     }
-    if (op == TABLE_DELETE || (op == TABLE_PUT && !has_unique(table))) {
+    if (session_may_post(table, op)) {
         return driver->send(stmt, params, count, err);
     }
     bool ok =

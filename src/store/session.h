@@ -43,6 +43,8 @@ MUST_CHECK bool session_get_many(struct session *session, const struct table *ta
 MUST_CHECK bool session_change(struct session *session, const struct table *table,
                                enum table_op op, const void *row, struct arena *scratch,
                                struct err *err);
+/* Whether a change of this kind is posted: nothing is known of it before the commit. */
+bool session_may_post(const struct table *table, enum table_op op);
 MUST_CHECK bool session_list(struct session *session, const struct table *table,
                              const struct row_query *query, struct arena *arena,
                              struct row_list *out, struct err *err);

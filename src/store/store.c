@@ -138,6 +138,8 @@ store_open(const struct store_config *config, struct err *err)
     pthread_mutex_init(&store->lock, NULL);
     pthread_mutex_init(&store->watch_lock, NULL);
     pthread_cond_init(&store->work, NULL);
+    pthread_cond_init(&store->handed, NULL);
+    pthread_cond_init(&store->settled, NULL);
     pthread_rwlock_init(&store->vault_lock, NULL);
     if (!start(store, config, err)) {
         store_close(store);
@@ -170,6 +172,8 @@ store_close(struct store *store)
     pthread_mutex_destroy(&store->lock);
     pthread_mutex_destroy(&store->watch_lock);
     pthread_cond_destroy(&store->work);
+    pthread_cond_destroy(&store->handed);
+    pthread_cond_destroy(&store->settled);
     pthread_rwlock_destroy(&store->vault_lock);
     explicit_bzero(&store->vault, sizeof store->vault);
     free(store->where);

@@ -2,7 +2,8 @@
  *
  * Purpose:  durable rows described by store/rows.schema, on SQLite (one control process)
  *           or PostgreSQL (many). Every transaction is serializable and is run again on
- *           conflict, so a transaction function has no effect outside its txn.
+ *           conflict, or when one that it stood on could not be committed, so a
+ *           transaction function has no effect outside its txn.
  * Place:    above base/. Knows tables and keys, nothing of what rows mean.
  * Owner:    main/ opens one; everything else borrows it.
  * Threads:  any thread may read or write; a txn belongs to the thread that runs it.
@@ -76,7 +77,7 @@ MUST_CHECK bool store_read(struct store *store, struct arena *arena, txn_fn *fn,
  * time share one sync of the disk. */
 MUST_CHECK bool store_write(struct store *store, struct arena *arena, txn_fn *fn,
                             void *ctx, struct err *err);
-/* The same without waiting: 'done' is called on the store's writer thread. 'arena' must
+/* The same without waiting: 'done' is called on a thread of the store's. 'arena' must
  * live until then. */
 typedef void store_done_fn(void *ctx,
                            const struct err *err); /* err->code ERR_NONE: ok. */

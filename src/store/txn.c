@@ -1,6 +1,6 @@
 /* txn.c - what a transaction's function may do: rows by key, by index, and counters. */
 #include "store/block.h"
-#include "store/inside.h"
+#include "store/commit.h"
 #include "store/own.h"
 
 struct arena *
@@ -26,6 +26,34 @@ txn_init(struct txn *txn, struct store *store, struct arena *arena,
     arena_defer(arena, version_unpin, version);
 }
 
+/* What was put off so far, by those before it and by itself: a cold table is read as they
+ * left it. */
+static bool
+send_put_off(struct txn *txn, struct err *err)
+{
+    const struct batch *batch = txn->batch;
+    for (const struct txn *t = batch->txns; t < txn; t++) {
+        if (!commit_send_cold(txn->store, t, err)) {
+            return false;
+        }
+    }
+    return session_post(txn->session, "SAVEPOINT one", err);
+}
+
+/* A writer comes to its turn when nothing waits to be committed, and begins the
+ * transaction of all that its batch does. */
+static bool
+begin_in_batch(struct txn *txn, struct err *err)
+{
+    struct batch *batch = txn->batch;
+    if (!batch->began) {
+        commit_settle(txn->store);
+        batch->began = session_exec(txn->session, txn->store->driver->begin_write, err);
+    }
+    txn->began = batch->began && send_put_off(txn, err);
+    return txn->began && commit_send_cold(txn->store, txn, err);
+}
+
 /* Readers begin when they first need the database. Writers share one transaction, in
  * which each has a savepoint of its own. */
 bool
@@ -40,36 +68,11 @@ txn_session(struct txn *txn, struct session **out, struct err *err)
     }
     if (!txn->began && !txn->writable) {
         txn->began = session_exec(txn->session, driver->begin_read, err);
-    } else if (!txn->began) {
-        struct batch *batch = txn->batch;
-        batch->began =
-            batch->began || session_exec(txn->session, driver->begin_write, err);
-        txn->began = batch->began && session_post(txn->session, "SAVEPOINT one", err);
+    } else if (!txn->began && !begin_in_batch(txn, err)) {
+        return false;
     }
     *out = txn->session;
     return txn->began;
-}
-
-/* Sends the changes of rows in memory to the database. */
-static bool
-send_changes(struct txn *txn, struct err *err)
-{
-    struct session *session;
-    for (size_t i = 0; i < txn->changes.count; i++) {
-        const struct change *c = &txn->changes.items[i];
-        if (!c->table->hot) {
-            continue;
-        }
-        bool ok =
-            txn_session(txn, &session, err) &&
-            session_change(session, c->table, c->deleted ? TABLE_DELETE : TABLE_PUT,
-                           c->row, txn->store->scratch, err);
-        arena_reset(txn->store->scratch);
-        if (!ok) {
-            return false;
-        }
-    }
-    return true;
 }
 
 /* The database's part of a writing transaction: true when its changes stay in the
@@ -100,11 +103,10 @@ still_there(struct txn *txn, struct err *err)
 bool
 txn_settle(struct txn *txn, bool keep, struct err *err)
 {
-    bool ok = keep && send_changes(txn, err);
+    bool ok = keep;
     struct err ignored;
     if (txn->began && txn->writable) {
         ok = settle_savepoint(txn, ok, err);
-        txn->batch->changed |= ok && txn->changes.count > 0;
     } else if (txn->writable && txn->batch->began) {
         ok = still_there(txn, err) && ok;
     } else if (txn->began) {
@@ -113,7 +115,10 @@ txn_settle(struct txn *txn, bool keep, struct err *err)
     txn->began = false;
     if (!ok) {
         txn->changes.count = 0;
-    } else if (txn->forked) {
+    } else if (txn->writable) {
+        txn->batch->changed |= txn->changes.count > 0;
+    }
+    if (ok && txn->forked) {
         version_pin(txn->version);
         version_unpin(txn->batch->tip);
         txn->batch->tip = txn->version;
@@ -200,7 +205,7 @@ change_hot(struct txn *txn, const struct table *table, enum table_op op,
     if (op == TABLE_DELETE) {
         old = version_del(own_version(txn), table, row);
         if (old) {
-            note_change(txn, (struct change){table, old, true}, old);
+            note_change(txn, (struct change){table, old, true, false}, old);
         }
         return true;
     }
@@ -209,20 +214,24 @@ change_hot(struct txn *txn, const struct table *table, enum table_op op,
         return table_taken(table, row, err);
     }
     const void *fresh = version_put(own_version(txn), table, row, &old);
-    note_change(txn, (struct change){table, fresh, false}, old);
+    note_change(txn, (struct change){table, fresh, false, false}, old);
     return true;
 }
 
+/* At once where the transaction has begun, or the answer must be known. */
 static bool
 change_cold(struct txn *txn, const struct table *table, enum table_op op,
             const void *row, struct err *err)
 {
     struct session *session;
-    if (!txn_session(txn, &session, err) ||
-        !session_change(session, table, op, row, txn->arena, err)) {
-        return false;
-    }
     struct change c = {.table = table, .deleted = op == TABLE_DELETE};
+    if (txn->began || !session_may_post(table, op)) {
+        if (!txn_session(txn, &session, err) ||
+            !session_change(session, table, op, row, txn->arena, err)) {
+            return false;
+        }
+        c.sent = true;
+    }
     c.row = desc_copy(table->type->desc, row, txn->arena);
     VEC_PUSH(&txn->changes, c);
     return true;
@@ -235,6 +244,9 @@ change(struct txn *txn, const struct table *table, enum table_op op, const void 
     if (!txn->writable) {
         return err_set(err, ERR_INVALID, "a write to %s in a transaction that reads",
                        table->type->name);
+    }
+    if (op != TABLE_DELETE && !row_may_seal(table, &txn->store->vault, row, err)) {
+        return false;
     }
     return table->hot ? change_hot(txn, table, op, row, err)
                       : change_cold(txn, table, op, row, err);

@@ -1,20 +1,56 @@
-/* writer.c - the one thread that writes: what waits together is committed together.
+/* writer.c - the one thread that runs what writes, and its batches' beginning and end.
  *
- * Each request's function runs against its own fork of the newest version in memory.
- * What it changed goes to the database in a savepoint of its own, within one
- * transaction for all; after its one sync the last version is published and all are
- * answered. A store without a thread does the same when store_turn is called.
+ * Each request's function runs against its own fork of the newest version in memory, which
+ * readers do not see yet. The batch then goes to the committer (commit.h), which makes it
+ * durable, publishes it and answers, while the writer runs the next. A store without a
+ * thread does the same in turn when store_turn is called.
  *
- * On a shared database the batch begins with the change log's lock (follow.h), and is run
- * again when the connection breaks. A commit that was not answered is looked up in the
- * log before that, so that nothing is done twice. */
+ * On a shared database the batch begins with the change log's lock (follow.h), is committed
+ * here, and is run again when the connection breaks. A commit that was not answered is
+ * looked up in the log before that, so that nothing is done twice. */
+#include "store/commit.h"
 #include "store/follow.h"
 #include <errno.h>
 
 #define BATCH_TRIES 4
 
+/* ---- a batch ---------------------------------------------------------------------- */
+
+static struct batch *
+batch_create(struct request *first, size_t count)
+{
+    struct batch *batch = xcalloc(1, sizeof *batch);
+    batch->first = first;
+    batch->count = count;
+    batch->txns = xcalloc(count, sizeof *batch->txns);
+    return batch;
+}
+
+/* Back to how it was made. */
 static void
-batch_rollback(struct store *store)
+batch_reset(struct batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        txn_fini(&batch->txns[i]);
+        batch->txns[i] = (struct txn){0};
+    }
+    if (batch->tip) {
+        version_unpin(batch->tip);
+        batch->tip = NULL;
+    }
+    batch->began = batch->changed = batch->lost = false;
+}
+
+void
+batch_destroy(struct batch *batch)
+{
+    batch_reset(batch);
+    free(batch->txns);
+    free(batch);
+}
+
+static void
+roll_back(struct store *store)
 {
     struct err ignored;
     (void)session_exec(store->session, "ROLLBACK", &ignored);
@@ -57,34 +93,17 @@ request_answer(struct store *store, struct request *r)
     pthread_mutex_unlock(&store->lock);
 }
 
-/* Commits the database's part of the batch, and with it a new master key. */
+/* Runs every function, each on what the one before left, from 'base' (pinned by this) on.
+ * False: all is lost. */
 static bool
-batch_commit(struct store *store, const struct request *first, struct err *err)
-{
-    bool rekeys = first->alone && first->committed;
-    if (rekeys) {
-        pthread_rwlock_wrlock(&store->vault_lock);
-    }
-    bool ok = session_exec(store->session, "COMMIT", err);
-    if (!ok) {
-        batch_rollback(store);
-    } else if (rekeys && first->err.code == ERR_NONE) {
-        first->committed(store, first->ctx);
-    }
-    if (rekeys) {
-        pthread_rwlock_unlock(&store->vault_lock);
-    }
-    return ok;
-}
-
-/* Runs every function, each on what the one before left. False: all is lost. */
-static bool
-batch_requests(struct store *store, struct request *first, struct txn *txns,
-               struct batch *batch, struct err *err)
+batch_run(struct store *store, struct batch *batch, struct version *base,
+          struct err *err)
 {
     size_t i = 0;
-    for (struct request *r = first; r && !batch->lost; r = r->next, i++) {
-        request_run(store, r, &txns[i], batch);
+    version_pin(base);
+    batch->tip = base;
+    for (struct request *r = batch->first; r && !batch->lost; r = r->next, i++) {
+        request_run(store, r, &batch->txns[i], batch);
         if (batch->lost) {
             *err = r->err;
         }
@@ -92,58 +111,87 @@ batch_requests(struct store *store, struct request *first, struct txn *txns,
     return !batch->lost;
 }
 
-/* The only writer there is. */
-static bool
-batch_alone(struct store *store, struct request *first, struct txn *txns,
-            struct err *err)
+static void
+count_batch(struct store *store, const struct batch *batch)
 {
-    struct batch batch = {.tip = image_pin(store->image)};
-    bool ok = batch_requests(store, first, txns, &batch, err) &&
-              (!batch.began || batch_commit(store, first, err));
-    if (ok) {
-        image_publish(store->image, batch.tip);
+    struct store_counts add = {0};
+    for (size_t t = 0; t < batch->count; t++) {
+        const struct txn *txn = &batch->txns[t];
+        add.transactions += txn->changes.count > 0;
+        for (size_t i = 0; i < txn->changes.count; i++) {
+            add.rows += txn->changes.items[i].sent;
+        }
     }
-    version_unpin(batch.tip);
-    image_collect(store->image);
-    return ok;
+    pthread_mutex_lock(&store->lock);
+    store->counts.transactions += add.transactions;
+    store->counts.rows += add.rows;
+    pthread_mutex_unlock(&store->lock);
 }
+
+void
+batch_end(struct store *store, struct batch *batch, bool ok, const struct err *err)
+{
+    size_t i = 0;
+    if (ok) {
+        count_batch(store, batch);
+    }
+    for (struct request *r = batch->first, *next; r; r = next, i++) {
+        const struct txn *txn = &batch->txns[i];
+        next = r->next;
+        if (!ok && (r->err.code == ERR_NONE || store->follow)) {
+            r->err = *err;
+        } else if (r->err.code == ERR_NONE) {
+            store_tell(store, txn->changes.items, txn->changes.count);
+        }
+        txn_fini(&batch->txns[i]);
+        request_answer(store, r);
+    }
+    batch_destroy(batch);
+}
+
+/* ---- one writer among others ------------------------------------------------------- */
 
 /* What an earlier try of the same batch left open: a commit that was not answered. */
 struct doubt {
     int64_t seq; /* 0: none. */
 };
 
-/* One writer among others: 'turn' is held from follow_enter on. */
+/* The database's turn is held, from follow_enter on. */
 static bool
-batch_entered(struct store *store, struct request *first, struct txn *txns,
-              size_t count, int64_t *head, struct doubt *doubt, struct err *err)
+batch_entered(struct store *store, struct batch *batch, int64_t *head,
+              struct doubt *doubt, struct err *err)
 {
-    struct batch batch = {.tip = image_pin(store->image), .began = true};
+    const struct request *first = batch->first;
     bool rekeyed = first->alone && first->committed;
-    bool ok = batch_requests(store, first, txns, &batch, err);
-    if (ok && (batch.changed || rekeyed)) {
-        int64_t seq = *head + 1;
-        ok = follow_append(store, store->session, seq, txns, count, rekeyed, err);
-        doubt->seq = ok ? seq : 0;
-        ok = ok && batch_commit(store, first, err);
+    struct version *base = image_pin(store->image);
+    batch->began = true;
+    bool ok = batch_run(store, batch, base, err);
+    bool ends = ok && (batch->changed || rekeyed);
+    int64_t seq = *head + 1;
+    version_unpin(base);
+    ok = ok &&
+         (!ends || (commit_send(store, batch, err) &&
+                    follow_append(store, store->session, seq, batch, rekeyed, err)));
+    if (ok && ends) {
+        doubt->seq = seq;
+        ok = commit_end(store, first, err);
         if (ok) {
-            image_publish(store->image, batch.tip);
+            image_publish(store->image, batch->tip);
             *head = seq;
         }
         if (ok || err->code != ERR_GONE) {
             doubt->seq = 0;
         }
     } else {
-        batch_rollback(store);
+        roll_back(store);
     }
-    version_unpin(batch.tip);
     image_collect(store->image);
     return ok;
 }
 
 static bool
-batch_shared(struct store *store, struct request *first, struct txn *txns, size_t count,
-             struct doubt *doubt, struct err *err)
+batch_shared(struct store *store, struct batch *batch, struct doubt *doubt,
+             struct err *err)
 {
     int64_t head;
     if (!follow_enter(store, &store->session, &head, err)) {
@@ -153,34 +201,112 @@ batch_shared(struct store *store, struct request *first, struct txn *txns, size_
     bool ok =
         !doubt->seq || follow_is_ours(store, store->session, doubt->seq, &done, err);
     if (!ok || done) {
-        batch_rollback(store);
+        roll_back(store);
     } else {
         doubt->seq = 0;
-        for (size_t i = 0; i < count; i++) {
-            txn_fini(&txns[i]);
-        }
-        ok = batch_entered(store, first, txns, count, &head, doubt, err);
+        batch_reset(batch);
+        ok = batch_entered(store, batch, &head, doubt, err);
     }
     follow_leave(store, head);
     return ok;
 }
 
 static bool
-batch_try(struct store *store, struct request *first, struct txn *txns, size_t count,
-          struct err *err)
+batch_try(struct store *store, struct batch *batch, struct err *err)
 {
     struct doubt doubt = {0};
-    if (!store->follow) {
-        return batch_alone(store, first, txns, err);
-    }
     for (unsigned tries = 1;; tries++) {
-        if (batch_shared(store, first, txns, count, &doubt, err)) {
+        if (batch_shared(store, batch, &doubt, err)) {
             return true;
         }
         bool again = err->code == ERR_GONE || err->code == ERR_CONFLICT;
         if (!again || tries == BATCH_TRIES) {
             return doubt.seq ? err_wrap(err, "perhaps done, perhaps not") : false;
         }
+    }
+}
+
+/* ---- the only writer there is ------------------------------------------------------ */
+
+static void
+set_tip(struct store *store, struct version *tip)
+{
+    if (store->tip) {
+        version_unpin(store->tip);
+    }
+    store->tip = tip;
+}
+
+/* Runs the batch on the newest version, published or not. */
+static bool
+batch_alone(struct store *store, struct batch *batch, struct err *err)
+{
+    pthread_mutex_lock(&store->lock);
+    batch->failures = store->failures;
+    pthread_mutex_unlock(&store->lock);
+    if (store->tip && store->tip_failures != batch->failures) {
+        set_tip(store, NULL); /* It stands on what was lost. */
+    }
+    if (!store->tip) {
+        store->tip = image_pin(store->image);
+        store->tip_failures = batch->failures;
+    }
+    if (!batch_run(store, batch, store->tip, err)) {
+        return false;
+    }
+    version_pin(batch->tip);
+    set_tip(store, batch->tip);
+    return true;
+}
+
+/* To the committer; or, when the database gave it up under way, to an end. */
+static void
+batch_pass_on(struct store *store, struct batch *batch)
+{
+    struct err err;
+    err_clear(&err);
+    bool alone = batch->first->alone; /* It may change what sealing takes. */
+    if (!batch_alone(store, batch, &err)) {
+        set_tip(store, NULL);
+        batch_end(store, batch, false, &err);
+    } else if (commit_hand_over(store, batch)) {
+        if (alone) {
+            commit_settle(store);
+        }
+    } else {
+        if (batch->began) {
+            roll_back(store);
+        }
+        commit_take_back(store, batch);
+    }
+}
+
+/* Without a thread. */
+static void
+batch_turn(struct store *store, struct batch *batch)
+{
+    struct err err;
+    err_clear(&err);
+    bool ok = batch_alone(store, batch, &err) && commit_batches(store, batch, &err);
+    set_tip(store, NULL);
+    image_collect(store->image);
+    batch_end(store, batch, ok, &err);
+}
+
+static void
+batch_do(struct store *store, struct request *first, size_t count)
+{
+    struct batch *batch = batch_create(first, count);
+    if (store->follow) {
+        struct err err;
+        err_clear(&err);
+        bool ok = batch_try(store, batch, &err);
+        batch_end(store, batch, ok, &err);
+    } else if (store->committer_runs) {
+        batch_pass_on(store, batch);
+        image_collect(store->image);
+    } else {
+        batch_turn(store, batch);
     }
 }
 
@@ -193,41 +319,29 @@ store_counts(struct store *store)
     return counts;
 }
 
+/* ---- the thread --------------------------------------------------------------------- */
+
+/* With the lock held: what has to be run again goes first. */
 static void
-count_batch(struct store *store, const struct store_counts *add)
+take_again(struct store *store)
 {
-    pthread_mutex_lock(&store->lock);
-    store->counts.commits += add->rows > 0;
-    store->counts.transactions += add->transactions;
-    store->counts.rows += add->rows;
-    pthread_mutex_unlock(&store->lock);
+    if (store->again) {
+        *store->again_last = store->first;
+        if (!store->first) {
+            store->last = store->again_last;
+        }
+        store->first = store->again;
+        store->again = NULL;
+        store->again_last = &store->again;
+    }
 }
 
-static void
-batch_run(struct store *store, struct request *first, size_t count)
+/* With the lock held: nothing to do, and nothing to end for either. */
+static bool
+must_wait(const struct store *store)
 {
-    struct txn *txns = xcalloc(count, sizeof *txns);
-    struct err err;
-    err_clear(&err);
-    bool ok = batch_try(store, first, txns, count, &err);
-    struct store_counts counts = {0};
-    for (size_t k = 0; ok && k < count; k++) {
-        counts.transactions += txns[k].changes.count > 0;
-        counts.rows += txns[k].changes.count;
-    }
-    count_batch(store, &counts);
-    size_t i = 0;
-    for (struct request *r = first, *next; r; r = next, i++) {
-        next = r->next;
-        if (!ok && (r->err.code == ERR_NONE || store->follow)) {
-            r->err = err;
-        } else if (r->err.code == ERR_NONE) {
-            store_tell(store, txns[i].changes.items, txns[i].changes.count);
-        }
-        txn_fini(&txns[i]);
-        request_answer(store, r);
-    }
-    free(txns);
+    return store->writer_runs && !store->first && !store->again &&
+           (!store->closing || !commit_is_idle(store));
 }
 
 /* Takes what waits: at most 'limit', up to a request that must be alone, or that one.
@@ -236,9 +350,10 @@ static struct request *
 batch_take(struct store *store, size_t limit, size_t *out_count)
 {
     pthread_mutex_lock(&store->lock);
-    while (!store->first && !store->closing && store->writer_runs) {
+    while (must_wait(store)) {
         pthread_cond_wait(&store->work, &store->lock);
     }
+    take_again(store);
     struct request *first = store->first, **end = &store->first;
     size_t count = 0;
     while (*end && count < limit && (count == 0 || (!(*end)->alone && !first->alone))) {
@@ -265,7 +380,7 @@ writer_main(void *ctx)
     size_t count;
     struct request *first;
     while ((first = batch_take(store, SIZE_MAX, &count)) != NULL) {
-        batch_run(store, first, count);
+        batch_do(store, first, count);
     }
     return NULL;
 }
@@ -276,7 +391,7 @@ store_turn(struct store *store, size_t limit)
     size_t count;
     struct request *first = batch_take(store, limit ? limit : SIZE_MAX, &count);
     if (first) {
-        batch_run(store, first, count);
+        batch_do(store, first, count);
     }
     return store->first != NULL;
 }
@@ -285,6 +400,9 @@ bool
 writer_start(struct store *store, struct err *err)
 {
     store->last = &store->first;
+    if (!commit_start(store, err)) {
+        return false;
+    }
     if (store->wake) {
         return true;
     }
@@ -313,14 +431,16 @@ writer_stop(struct store *store)
 {
     if (!store->writer_runs) {
         drop_waiting(store);
-        return;
+    } else {
+        pthread_mutex_lock(&store->lock);
+        store->closing = true;
+        pthread_cond_signal(&store->work);
+        pthread_mutex_unlock(&store->lock);
+        (void)pthread_join(store->writer, NULL);
+        store->writer_runs = false;
     }
-    pthread_mutex_lock(&store->lock);
-    store->closing = true;
-    pthread_cond_signal(&store->work);
-    pthread_mutex_unlock(&store->lock);
-    (void)pthread_join(store->writer, NULL);
-    store->writer_runs = false;
+    commit_stop(store);
+    set_tip(store, NULL);
 }
 
 static void

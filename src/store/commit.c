@@ -1,0 +1,286 @@
+/* commit.c - see commit.h.
+ *
+ * The committer only reads rows and trees of versions that batches have pinned; what
+ * shares them is counted by the writer alone (image.h), and freed by it. */
+#include "store/commit.h"
+
+/* ---- to the database ------------------------------------------------------------- */
+
+static const struct version *
+last_tip(const struct batch *batch)
+{
+    while (batch->next) {
+        batch = batch->next;
+    }
+    return batch->tip;
+}
+
+bool
+commit_is_last(const struct version *tip, const struct change *c)
+{
+    if (!c->table->hot) {
+        return true;
+    }
+    const void *now = version_get(tip, c->table, c->row);
+    return c->deleted ? now == NULL : now == c->row;
+}
+
+static bool
+send_change(struct store *store, struct change *c, struct err *err)
+{
+    c->sent = true;
+    bool ok =
+        session_change(store->session, c->table, c->deleted ? TABLE_DELETE : TABLE_PUT,
+                       c->row, store->scratch, err);
+    arena_reset(store->scratch);
+    return ok;
+}
+
+bool
+commit_send_cold(struct store *store, const struct txn *txn, struct err *err)
+{
+    for (size_t i = 0; i < txn->changes.count; i++) {
+        struct change *c = &txn->changes.items[i];
+        if (!c->sent && !c->table->hot && !send_change(store, c, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+send_batch(struct store *store, struct batch *batch, const struct version *tip,
+           struct err *err)
+{
+    for (size_t t = 0; t < batch->count; t++) {
+        struct txn *txn = &batch->txns[t];
+        for (size_t i = 0; i < txn->changes.count; i++) {
+            struct change *c = &txn->changes.items[i];
+            if (!c->sent && commit_is_last(tip, c) && !send_change(store, c, err)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+bool
+commit_send(struct store *store, struct batch *first, struct err *err)
+{
+    const struct version *tip = last_tip(first);
+    for (struct batch *b = first; b; b = b->next) {
+        if (!send_batch(store, b, tip, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void
+roll_back(struct store *store)
+{
+    struct err ignored;
+    (void)session_exec(store->session, "ROLLBACK", &ignored);
+}
+
+bool
+commit_end(struct store *store, const struct request *first, struct err *err)
+{
+    bool rekeys = first->alone && first->committed;
+    if (rekeys) {
+        pthread_rwlock_wrlock(&store->vault_lock);
+    }
+    bool ok = session_exec(store->session, "COMMIT", err);
+    if (!ok) {
+        roll_back(store);
+    } else if (rekeys && first->err.code == ERR_NONE) {
+        first->committed(store, first->ctx);
+    }
+    if (rekeys) {
+        pthread_rwlock_unlock(&store->vault_lock);
+    }
+    pthread_mutex_lock(&store->lock);
+    store->counts.commits += ok;
+    pthread_mutex_unlock(&store->lock);
+    return ok;
+}
+
+bool
+commit_batches(struct store *store, struct batch *first, struct err *err)
+{
+    bool changed = false;
+    for (const struct batch *b = first; b; b = b->next) {
+        changed |= b->changed;
+    }
+    bool began =
+        first->began; /* Only the first can have: the session was its writer's. */
+    if (!began && changed) {
+        began = session_exec(store->session, store->driver->begin_write, err);
+        if (!began) {
+            return false;
+        }
+    }
+    if (began && !commit_send(store, first, err)) {
+        roll_back(store);
+        return false;
+    }
+    if (began && !commit_end(store, first->first, err)) {
+        return false;
+    }
+    image_publish(store->image, (struct version *)(uintptr_t)last_tip(first));
+    return true;
+}
+
+/* ---- the thread ------------------------------------------------------------------ */
+
+bool
+commit_is_idle(const struct store *store)
+{
+    return !store->ready && !store->committing;
+}
+
+/* With the lock held. */
+static void
+take_back(struct store *store, struct batch *batch)
+{
+    *store->again_last = batch->first;
+    while (*store->again_last) {
+        store->again_last = &(*store->again_last)->next;
+    }
+    batch_destroy(batch);
+}
+
+void
+commit_take_back(struct store *store, struct batch *batch)
+{
+    pthread_mutex_lock(&store->lock);
+    take_back(store, batch);
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* With the lock held: what stood on a commit that failed goes back to the writer, which
+ * lets go of the version that it has come to when it hands over again. */
+static void
+fail_ready(struct store *store)
+{
+    store->failures++;
+    while (store->ready) {
+        struct batch *batch = store->ready;
+        store->ready = batch->next;
+        take_back(store, batch);
+    }
+    store->ready_last = &store->ready;
+}
+
+/* Takes all that waits but what must be alone; NULL: no more will come. */
+static struct batch *
+take_ready(struct store *store)
+{
+    while (!store->ready && !store->hand_ends) {
+        pthread_cond_wait(&store->handed, &store->lock);
+    }
+    struct batch *first = store->ready, **end = &store->ready;
+    while (*end &&
+           (end == &store->ready || (!(*end)->first->alone && !first->first->alone))) {
+        end = &(*end)->next;
+    }
+    store->ready = *end;
+    *end = NULL;
+    if (!store->ready) {
+        store->ready_last = &store->ready;
+    }
+    return first;
+}
+
+static void
+commit_and_answer(struct store *store, struct batch *first)
+{
+    struct err err;
+    err_clear(&err);
+    bool ok = commit_batches(store, first, &err);
+    if (!ok) {
+        pthread_mutex_lock(&store->lock);
+        fail_ready(store);
+        pthread_mutex_unlock(&store->lock);
+    }
+    for (struct batch *b = first, *next; b; b = next) {
+        next = b->next;
+        batch_end(store, b, ok, &err);
+    }
+}
+
+static void *
+committer_main(void *ctx)
+{
+    struct store *store = ctx;
+    struct batch *first;
+    pthread_mutex_lock(&store->lock);
+    while ((first = take_ready(store)) != NULL) {
+        store->committing = true;
+        pthread_mutex_unlock(&store->lock);
+        commit_and_answer(store, first);
+        pthread_mutex_lock(&store->lock);
+        store->committing = false;
+        if (commit_is_idle(store)) {
+            pthread_cond_signal(&store->settled);
+            pthread_cond_signal(&store->work); /* The writer may wait to end. */
+        }
+    }
+    pthread_mutex_unlock(&store->lock);
+    return NULL;
+}
+
+bool
+commit_hand_over(struct store *store, struct batch *batch)
+{
+    pthread_mutex_lock(&store->lock);
+    bool ok = batch->failures == store->failures;
+    if (ok) {
+        *store->ready_last = batch;
+        store->ready_last = &batch->next;
+        pthread_cond_signal(&store->handed);
+    }
+    pthread_mutex_unlock(&store->lock);
+    return ok;
+}
+
+void
+commit_settle(struct store *store)
+{
+    pthread_mutex_lock(&store->lock);
+    while (!commit_is_idle(store)) {
+        pthread_cond_wait(&store->settled, &store->lock);
+    }
+    pthread_mutex_unlock(&store->lock);
+}
+
+bool
+commit_start(struct store *store, struct err *err)
+{
+    store->ready_last = &store->ready;
+    store->again_last = &store->again;
+    if (store->wake || store->follow) {
+        return true;
+    }
+    int rc = pthread_create(&store->committer, NULL, committer_main, store);
+    if (rc != 0) {
+        return err_sys(err, rc, "starting the store's committer");
+    }
+    store->committer_runs = true;
+    (void)pthread_setname_np(store->committer, "store-commit");
+    return true;
+}
+
+void
+commit_stop(struct store *store)
+{
+    if (!store->committer_runs) {
+        return;
+    }
+    pthread_mutex_lock(&store->lock);
+    store->hand_ends = true;
+    pthread_cond_signal(&store->handed);
+    pthread_mutex_unlock(&store->lock);
+    (void)pthread_join(store->committer, NULL);
+    store->committer_runs = false;
+}

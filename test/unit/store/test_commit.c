@@ -1,0 +1,263 @@
+/* test_commit.c - transactions run on what is not durable yet, and commits fail: who was
+ * answered well is there once, who was not is not there, and nobody saw more. Run it under
+ * TSan. */
+#include "fixture.h"
+#include "store/sql.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define LANES 4
+#define ROUNDS 150
+#define AT_ONCE 6 /* Asked for by a lane before it waits for the answers. */
+
+/* ---- a database that refuses some commits ---------------------------------------- */
+
+static struct sql_driver refusing;
+static atomic_uint commits, refuse_every;
+
+static bool
+refusing_exec(struct sql_conn *conn, const char *sql, struct err *err)
+{
+    unsigned every = atomic_load(&refuse_every);
+    if (strcmp(sql, "COMMIT") == 0 && every &&
+        atomic_fetch_add(&commits, 1) % every == every - 1) {
+        return err_set(err, ERR_NO_SPACE, "refused");
+    }
+    return sql_sqlite.exec(conn, sql, err);
+}
+
+static struct sql_conn *
+refusing_open(const char *where, struct err *err)
+{
+    struct sql_conn *conn = sql_sqlite.open(where, err);
+    if (conn) {
+        conn->driver = &refusing;
+    }
+    return conn;
+}
+
+static void
+open_refusing(struct fixture *f, unsigned every)
+{
+    struct err err;
+    store_close(f->store);
+    refusing = sql_sqlite;
+    refusing.open = refusing_open;
+    refusing.exec = refusing_exec;
+    atomic_store(&refuse_every, 0); /* Not while it is opened. */
+    const struct store_config config = {.url = f->url,
+                                        .types = test_types,
+                                        .type_count = TEST_TYPES,
+                                        .master_key = f->key,
+                                        .rng = &rng_system,
+                                        .clock = &clock_system,
+                                        .driver = &refusing};
+    f->store = store_open(&config, &err);
+    CHECK_OK(f->store != NULL, &err);
+    atomic_store(&refuse_every, every);
+}
+
+/* ---- a crowd --------------------------------------------------------------------- */
+
+struct lane {
+    struct fixture *f;
+    pthread_t thread;
+    unsigned number;
+    atomic_int waiting, done, refused, odd;
+};
+
+struct ask {
+    struct lane *lane;
+    struct arena *arena;
+    int64_t id;
+    bool looks; /* At a row of a cold table, first. */
+};
+
+/* Adds one to a number that all share, and two rows of its own. */
+static bool
+add_one(struct txn *txn, void *ctx, struct err *err)
+{
+    const struct ask *ask = ctx;
+    const void *found;
+    struct test_thing sum = {.account = "all", .id = "sum"};
+    char id[24];
+    (void)snprintf(id, sizeof id, "%" PRId64, ask->id);
+    struct test_thing own = {.account = "own", .id = id};
+    struct test_line line = {.id = ask->id, .text = "there"};
+    if (!row_get(txn, &test_thing_type, &sum, &found, err) ||
+        (ask->looks && !row_get(txn, &test_line_type,
+                                &(struct test_line){.id = ask->id - 1}, &found, err))) {
+        return false;
+    }
+    if (!row_get(txn, &test_thing_type, &sum, &found, err)) {
+        return false;
+    }
+    sum.size = found ? ((const struct test_thing *)found)->size + 1 : 1;
+    return row_put(txn, &test_thing_type, &sum, err) &&
+           row_insert(txn, &test_thing_type, &own, err) &&
+           row_put(txn, &test_line_type, &line, err);
+}
+
+static void
+on_answer(void *ctx, const struct err *err)
+{
+    struct ask *ask = ctx;
+    struct lane *lane = ask->lane;
+    atomic_fetch_add(&lane->done, err->code == ERR_NONE);
+    atomic_fetch_add(&lane->refused, err->code == ERR_NO_SPACE);
+    atomic_fetch_add(&lane->odd, err->code != ERR_NONE && err->code != ERR_NO_SPACE);
+    arena_destroy(ask->arena);
+    atomic_fetch_sub(&lane->waiting, 1);
+}
+
+struct view {
+    int64_t sum;
+    size_t own;
+};
+
+static bool
+see(struct txn *txn, void *ctx, struct err *err)
+{
+    struct view *view = ctx;
+    const void *found;
+    struct row_list list;
+    const struct test_thing key = {.account = "own"};
+    const struct row_query query = {.prefix = &key, .prefix_fields = 1};
+    if (!row_get(txn, &test_thing_type,
+                 &(struct test_thing){.account = "all", .id = "sum"}, &found, err) ||
+        !row_list(txn, &test_thing_type, &query, &list, err)) {
+        return false;
+    }
+    view->sum = found ? ((const struct test_thing *)found)->size : 0;
+    view->own = list.count;
+    return true;
+}
+
+/* What a reader sees is whole, and has what this lane was answered. */
+static void
+look(struct lane *lane, int done)
+{
+    AUTO(arena) struct arena *arena = arena_create();
+    struct view view;
+    struct err err;
+    bool whole = store_read(lane->f->store, arena, see, &view, &err) &&
+                 view.sum == (int64_t)view.own && view.sum >= done;
+    atomic_fetch_add(&lane->odd, !whole);
+}
+
+static void *
+lane_main(void *ctx)
+{
+    struct lane *lane = ctx;
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < AT_ONCE; i++) {
+            struct arena *arena = arena_create();
+            struct ask *ask = ARENA_NEW(arena, struct ask);
+            *ask = (struct ask){.lane = lane,
+                                .arena = arena,
+                                .id = (lane->number * ROUNDS + round) * AT_ONCE + i,
+                                .looks = round % 8 == 0 && i == 3};
+            atomic_fetch_add(&lane->waiting, 1);
+            store_write_async(lane->f->store, arena, add_one, on_answer, ask);
+        }
+        while (atomic_load(&lane->waiting) >= AT_ONCE / 2) {
+            sched_yield();
+        }
+        look(lane, atomic_load(&lane->done));
+    }
+    return NULL;
+}
+
+static void
+check_rows(struct fixture *f, int64_t done)
+{
+    const struct row_query all = {0};
+    const struct test_thing *sum = fixture_get(
+        f, &test_thing_type, &(struct test_thing){.account = "all", .id = "sum"});
+    CHECK_EQ(sum->size, done);
+    CHECK_EQ(fixture_list(f, &test_thing_type, &all).count, done + 1);
+    CHECK_EQ(fixture_list(f, &test_line_type, &all).count, done);
+}
+
+static void
+crowd_with_refusals(unsigned every)
+{
+    struct fixture f;
+    struct lane lanes[LANES] = {0};
+    int64_t done = 0, refused = 0;
+    fixture_init(&f);
+    open_refusing(&f, every);
+    for (unsigned i = 0; i < LANES; i++) {
+        lanes[i].f = &f;
+        lanes[i].number = i + 1;
+        CHECK_EQ(pthread_create(&lanes[i].thread, NULL, lane_main, &lanes[i]), 0);
+    }
+    for (unsigned i = 0; i < LANES; i++) {
+        CHECK_EQ(pthread_join(lanes[i].thread, NULL), 0);
+    }
+    store_close(f.store); /* Answers all that is queued first. */
+    f.store = NULL;
+    for (unsigned i = 0; i < LANES; i++) {
+        CHECK_EQ(atomic_load(&lanes[i].waiting), 0);
+        CHECK_EQ(atomic_load(&lanes[i].odd), 0);
+        done += atomic_load(&lanes[i].done);
+        refused += atomic_load(&lanes[i].refused);
+    }
+    CHECK_EQ(done + refused, LANES * ROUNDS * AT_ONCE);
+    CHECK(done > 0 && (refused > 0) == (every > 0));
+    fixture_reopen(&f);
+    check_rows(&f, done);
+    fixture_fini(&f);
+}
+
+TEST(commit_answers_what_is_there_and_nothing_else_when_some_commits_fail)
+{
+    crowd_with_refusals(7);
+    crowd_with_refusals(2);
+}
+
+TEST(commit_answers_all_when_none_fails)
+{
+    crowd_with_refusals(0);
+}
+
+/* ---- how much is written --------------------------------------------------------- */
+
+static void
+on_wake(void *ctx UNUSED)
+{
+}
+
+TEST(commit_sends_a_row_once_however_many_changed_it)
+{
+    struct fixture f;
+    struct err err;
+    struct ask asks[10];
+    struct lane lane = {0};
+    fixture_init(&f);
+    store_close(f.store);
+    const struct store_config config = {.url = f.url,
+                                        .types = test_types,
+                                        .type_count = TEST_TYPES,
+                                        .master_key = f.key,
+                                        .rng = &rng_system,
+                                        .clock = &clock_system,
+                                        .wake = on_wake};
+    f.store = store_open(&config, &err);
+    CHECK_OK(f.store != NULL, &err);
+    for (size_t i = 0; i < ARRAY_LEN(asks); i++) {
+        asks[i] =
+            (struct ask){.lane = &lane, .arena = arena_create(), .id = (int64_t)i};
+        store_write_async(f.store, asks[i].arena, add_one, on_answer, &asks[i]);
+    }
+    struct store_counts before = store_counts(f.store);
+    CHECK(!store_turn(f.store, 0));
+    CHECK_EQ(atomic_load(&lane.done), ARRAY_LEN(asks));
+    struct store_counts after = store_counts(f.store);
+    CHECK_EQ(after.commits - before.commits, 1);
+    CHECK_EQ(after.transactions - before.transactions, ARRAY_LEN(asks));
+    CHECK_EQ(after.rows - before.rows, 2 * ARRAY_LEN(asks) + 1);
+    fixture_reopen(&f);
+    check_rows(&f, ARRAY_LEN(asks));
+    fixture_fini(&f);
+}
