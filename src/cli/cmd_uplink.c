@@ -76,11 +76,9 @@ run_add(struct cli *cli, const struct args *args, struct err *err)
 {
     static const struct {
         const char *option, *member;
-    } given[] = {{"mode", "Mode"},
-                 {"node", "NodeId"},
-                 {"zone", "Zone"},
-                 {"address", "Address"},
-                 {"router", "Router"}};
+    } given[] = {{"mode", "Mode"},     {"node", "NodeId"},
+                 {"zone", "Zone"},     {"address", "Address"},
+                 {"router", "Router"}, {"account", "AccountId"}};
     AUTO(json) json_t *in = json_object();
     AUTO(json) json_t *answer = NULL;
     for (size_t i = 0; i < ARRAY_LEN(given); i++) {
@@ -95,9 +93,12 @@ run_add(struct cli *cli, const struct args *args, struct err *err)
     if (args_has(args, "default-route-too")) {
         json_object_set_new(in, "DefaultRouteToo", json_true());
     }
+    if (args_has(args, "unfiltered")) {
+        json_object_set_new(in, "Unfiltered", json_true());
+    }
     if (!args_has(args, "mode")) {
-        return cli_usage(err, "say --mode nat, bridge or none; 'moln help uplink add' "
-                              "tells which");
+        return cli_usage(err, "say --mode nat, bridge, passthrough or none; 'moln help "
+                              "uplink add' tells which");
     }
     if (args_has(args, "node") == args_has(args, "zone")) {
         return cli_usage(err, "say where: --node NODE or --zone ZONE");
@@ -190,11 +191,14 @@ run_pool_close(struct cli *cli, const struct args *args, struct err *err)
 }
 
 static const struct option add_options[] = {
-    {"mode", 0, "MODE", "nat, bridge or none"},
+    {"mode", 0, "MODE", "nat, bridge, passthrough or none"},
     {"node", 0, "NODE", "of this host"},
     {"zone", 0, "ZONE", "of each host of the zone that has none of its own"},
     {"address", 0, "CIDR", "bridge: an address of the host's own there, 192.0.2.2/24"},
     {"router", 0, "ADDRESS", "bridge: the provider's router, 192.0.2.1"},
+    {"account", 0, "ACCOUNT", "passthrough: whom the interface is lent to"},
+    {"unfiltered", 0, NULL,
+     "passthrough: security groups and addresses are not enforced on it"},
     {"default-route-too", 0, NULL,
      "the interface may be that of the host's own default route"},
     {NULL, 0, NULL, NULL},
@@ -205,7 +209,7 @@ const struct command uplink_commands[] = {
      WORD_NONE, false, run_ls},
     {"uplink add",
      "[INTERFACE] --mode MODE (--node NODE | --zone ZONE) [--address CIDR --router "
-     "ADDRESS] [--default-route-too]",
+     "ADDRESS] [--account ACCOUNT [--unfiltered]] [--default-route-too]",
      "let guests reach the world by an interface of their hosts",
      "Without an uplink nothing leaves a host: Elastic IPs meet in the namespace\n"
      "moln-CLOUDID-external alone. With one, what internet gateways and NAT gateways "
@@ -225,6 +229,17 @@ const struct command uplink_commands[] = {
      "  none    Nothing: for one host of a zone that has an uplink. Names no "
      "interface.\n"
      "\n"
+     "  passthrough  lends the interface to one account, besides whichever of these a "
+     "host\n"
+     "          has. The account says of a subnet that interfaces attached at some "
+     "device\n"
+     "          index are local network interfaces (ModifySubnetAttribute,\n"
+     "          EnableLniAtDeviceIndex); those are cards on the provider's network "
+     "itself, by\n"
+     "          macvtap, without a router, DHCP or metadata of ours. MAC, addresses "
+     "and\n"
+     "          security groups hold there too, unless you say --unfiltered.\n"
+     "\n"
      "The interface by which hosts meet (the underlay) never is one. One that carries "
      "the\n"
      "host's own default route is refused without --default-route-too. Each host "
@@ -234,7 +249,9 @@ const struct command uplink_commands[] = {
      "\n"
      "  moln uplink add eth1 --mode nat --zone us-east-1a\n"
      "  moln uplink add eth1 --mode bridge --node NODE --address 192.0.2.2/24 --router "
-     "192.0.2.1\n",
+     "192.0.2.1\n"
+     "  moln uplink add eth2 --mode passthrough --zone us-east-1a --account "
+     "123456789012\n",
      add_options, 0, 1, WORD_NONE, false, run_add},
     {"uplink rm", "UPLINK", "take an uplink away: nothing leaves by it any more", NULL,
      NULL, 1, 1, WORD_NONE, false, run_rm},

@@ -14,6 +14,7 @@
 #include "core/instance_rows.h"
 #include "core/migration_rows.h"
 #include "core/network_rows.h"
+#include "core/uplink_rows.h"
 
 /* The rows around one instance, as a pass needs them. */
 struct scene {
@@ -119,6 +120,21 @@ put_port(const struct scene *s, const struct link_port *record, struct err *err)
     return want_put_body(s->pass->txn, &want, err);
 }
 
+/* A local network interface: a card on what its account has been lent there. Where that is
+ * nothing, it names no uplink of the node, and so it does not come up. */
+static bool
+port_lent(const struct scene *s, const struct row_eni *eni, struct link_port *out,
+          struct err *err)
+{
+    const struct row_uplink *uplink;
+    if (!uplink_lent(s->pass->txn, eni->account, eni->zone, s->node_id, &uplink, err)) {
+        return false;
+    }
+    out->mode = "macvtap";
+    out->uplink_id = uplink ? uplink->id : "uplink-none";
+    return true;
+}
+
 /* One network card; 'eni' NULL when its row is gone. */
 static bool
 want_port(const struct scene *s, const struct row_eni *eni, struct err *err)
@@ -156,8 +172,10 @@ want_port(const struct scene *s, const struct row_eni *eni, struct err *err)
         .group_ids = {eni->group_ids.items, eni->group_ids.count},
     };
     const struct row_node_want *there;
+    bool lent = lni_at(subnet, eni->device_index);
     return network_want_base(s->pass, s->node_id, s->vpc, subnet, err) &&
-           port_publics(txn, eni, &record, err) &&
+           (lent ? port_lent(s, eni, &record, err)
+                 : port_publics(txn, eni, &record, err)) &&
            want_get(txn, s->node_id, LINK_PORT, record.id, &there, err) &&
            put_port(s, &record, err) &&
            ((there && !there->deleted) ||

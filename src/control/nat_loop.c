@@ -7,6 +7,7 @@
 #include "control/network_places.h"
 #include "control/wants.h"
 #include "core/network_rows.h"
+#include "core/uplink_rows.h"
 
 #define NAT_VISIBLE_NS (3600 * NS_PER_S)
 
@@ -48,21 +49,42 @@ nat_is_on(const struct pass *pass, const char *account, const char *vpc_id,
     return true;
 }
 
+/* Whether gateways of the node lead to the world. */
+static bool
+leads_out(const struct pass *pass, const char *node_id, bool *out, struct err *err)
+{
+    const struct row_node_want prefix = {.node_id = node_id, .kind = LINK_UPLINK};
+    const struct row_query query = {.prefix = &prefix, .prefix_fields = 2};
+    struct row_list wants;
+    *out = false;
+    if (!row_list(pass->txn, &row_node_want_type, &query, &wants, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < wants.count; i++) {
+        const struct row_node_want *want = wants.rows[i];
+        const struct row_uplink *uplink;
+        if (!GET(pass, uplink, &uplink, err, .id = want->id)) {
+            return false;
+        }
+        *out |= uplink && !want->deleted && !uplink_is_lent(uplink) &&
+                !str_eq(uplink->mode, "none");
+    }
+    return true;
+}
+
 /* How good a home the node is: 0 none, 1 one without an uplink, 2 one with. */
 static bool
 home_score(const struct pass *pass, const char *node_id, int *out, struct err *err)
 {
     const struct row_node *node;
-    const struct row_node_want prefix = {.node_id = node_id, .kind = LINK_UPLINK};
-    const struct row_query query = {.prefix = &prefix, .prefix_fields = 2, .limit = 1};
-    struct row_list uplinks;
+    bool out_there;
     if (!GET(pass, node, &node, err, .id = node_id) ||
-        !row_list(pass->txn, &row_node_want_type, &query, &uplinks, err)) {
+        !leads_out(pass, node_id, &out_there, err)) {
         return false;
     }
     bool reachable =
         node && str_eq(node->state, "active") && !str_empty(node->underlay);
-    *out = !reachable ? 0 : uplinks.count ? 2 : 1;
+    *out = !reachable ? 0 : out_there ? 2 : 1;
     return true;
 }
 

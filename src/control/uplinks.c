@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "control/wants.h"
+#include "core/uplink_rows.h"
 
 static bool
 is_for(const struct row_uplink *u, const struct row_node *node)
@@ -11,14 +12,15 @@ is_for(const struct row_uplink *u, const struct row_node *node)
                                  : str_eq(u->node_id, node->id);
 }
 
-/* The node's; NULL: none. */
+/* The one that the node's gateways use; NULL: none. */
 static const struct row_uplink *
 uplink_of(const struct row_list *uplinks, const struct row_node *node)
 {
     const struct row_uplink *found = NULL;
     for (size_t i = 0; i < uplinks->count; i++) {
         const struct row_uplink *u = uplinks->rows[i];
-        if (is_for(u, node) && (!found || !str_empty(u->node_id))) {
+        if (!uplink_is_lent(u) && is_for(u, node) &&
+            (!found || !str_empty(u->node_id))) {
             found = u;
         }
     }
@@ -37,13 +39,28 @@ want_uplink(const struct pass *pass, const struct row_node *node,
         .address = u->address,
         .router = u->router,
         .default_too = u->default_too,
+        .unfiltered = u->unfiltered,
     };
     return want_put(pass->txn, node->id, LINK_UPLINK, u->id, NULL, &record, err);
 }
 
+/* Whether the node is to have it: the gateways' one, and each that is lent there. */
 static bool
-drop_others(const struct pass *pass, const struct row_node *node,
-            const struct row_uplink *kept, struct err *err)
+is_wanted(const struct row_list *uplinks, const struct row_node *node, const char *id)
+{
+    const struct row_uplink *own = uplink_of(uplinks, node);
+    for (size_t i = 0; i < uplinks->count; i++) {
+        const struct row_uplink *u = uplinks->rows[i];
+        if (str_eq(u->id, id)) {
+            return u == own || (uplink_is_lent(u) && is_for(u, node));
+        }
+    }
+    return false;
+}
+
+static bool
+drop_others(const struct pass *pass, const struct row_list *uplinks,
+            const struct row_node *node, struct err *err)
 {
     const struct row_node_want prefix = {.node_id = node->id, .kind = LINK_UPLINK};
     const struct row_query query = {.prefix = &prefix, .prefix_fields = 2};
@@ -53,7 +70,7 @@ drop_others(const struct pass *pass, const struct row_node *node,
     }
     for (size_t i = 0; i < there.count; i++) {
         const struct row_node_want *want = there.rows[i];
-        if (!want->deleted && !(kept && str_eq(kept->id, want->id)) &&
+        if (!want->deleted && !is_wanted(uplinks, node, want->id) &&
             !want_take_down(pass->txn, node->id, LINK_UPLINK, want->id, err)) {
             return false;
         }
@@ -65,9 +82,19 @@ static bool
 node_uplinks(const struct pass *pass, const struct row_list *uplinks,
              const struct row_node *node, struct err *err)
 {
-    const struct row_uplink *u = uplink_of(uplinks, node);
-    return !str_eq(node->state, "active") ||
-           (drop_others(pass, node, u, err) && (!u || want_uplink(pass, node, u, err)));
+    if (!str_eq(node->state, "active")) {
+        return true;
+    }
+    if (!drop_others(pass, uplinks, node, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < uplinks->count; i++) {
+        const struct row_uplink *u = uplinks->rows[i];
+        if (is_wanted(uplinks, node, u->id) && !want_uplink(pass, node, u, err)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 bool

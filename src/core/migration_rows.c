@@ -3,6 +3,7 @@
 
 #include "core/id.h"
 #include "core/lifecycle.h"
+#include "core/uplink_rows.h"
 
 bool
 migration_is_open(const struct row_migration *m)
@@ -251,6 +252,34 @@ migration_choose(struct txn *txn, struct pool *pool, const struct cloud_config *
                    taker, to_node ? "" : "s", inst->id, inst->zone, from.seen->accel);
 }
 
+/* A card on the host's own interface is part of that host. */
+static bool
+check_cards(struct txn *txn, const struct row_instance *inst, struct err *err)
+{
+    for (size_t i = 0; i < inst->eni_ids.count; i++) {
+        const struct row_eni key = {.account = inst->account,
+                                    .id = inst->eni_ids.items[i]};
+        const void *eni, *subnet = NULL;
+        if (!row_get(txn, &row_eni_type, &key, &eni, err)) {
+            return false;
+        }
+        const struct row_eni *card = eni;
+        const struct row_subnet of = {.account = inst->account,
+                                      .id = card ? card->subnet_id : ""};
+        if (card && !row_get(txn, &row_subnet_type, &of, &subnet, err)) {
+            return false;
+        }
+        if (subnet && lni_at(subnet, card->device_index)) {
+            return err_set(
+                err, ERR_UNSUPPORTED,
+                "%s has a local network interface, %s, on its host's own: it "
+                "is not moved while it runs; detach that first, or stop it",
+                inst->id, card->id);
+        }
+    }
+    return true;
+}
+
 bool
 migration_begin(struct txn *txn, const struct row_instance *inst,
                 const struct migration_ask *ask, const struct rng *rng, int64_t now_ns,
@@ -293,6 +322,9 @@ migration_begin(struct txn *txn, const struct row_instance *inst,
         }
         m.held_disk_bytes += v->size_gib * (int64_t)GIB;
         disks[i] = v->id;
+    }
+    if (!check_cards(txn, inst, err)) {
+        return false;
     }
     m.disk_ids.items = disks;
     m.disk_ids.count = volumes.count;

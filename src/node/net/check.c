@@ -5,6 +5,7 @@
 #include "node/net/flowlog.h"
 #include "node/net/net_parts.h"
 #include "node/net/netns.h"
+#include "node/net/passthrough.h"
 #include "node/net/rules.h"
 #include "node/net/setup.h"
 #include "node/net/uplink.h"
@@ -266,6 +267,10 @@ net_check(struct net *net, size_t *out_drift, struct err *err)
     }
     struct err why = {0};
     if (!uplink_check(net, &drift, &why)) {
+        ok = false;
+        *err = why;
+    }
+    if (!passthrough_check(net, &drift, &why)) {
         ok = false;
         *err = why;
     }

@@ -13,6 +13,7 @@
 #include <netlink/route/link.h>
 #include <netlink/route/link/bridge.h>
 #include <netlink/route/link/macvlan.h>
+#include <netlink/route/link/macvtap.h>
 #include <netlink/route/neighbour.h>
 #include <netlink/socket.h>
 
@@ -169,6 +170,35 @@ links_up(struct links *links, int index, struct err *err)
     }
     rtnl_link_set_flags(change, IFF_UP);
     return link_change(links, index, change, "set link up", err);
+}
+
+static bool
+down_index(struct links *links, int index, const char *name, struct err *err)
+{
+    AUTO(rtlink) struct rtnl_link *change = rtnl_link_alloc();
+    if (!change) {
+        return err_set(err, ERR_SYSTEM, "set %s down: out of memory", name);
+    }
+    rtnl_link_unset_flags(change, IFF_UP);
+    return link_change(links, index, change, name, err);
+}
+
+bool
+links_start(struct links *links, int index, int mtu, struct err *err)
+{
+    AUTO(rtlink) struct rtnl_link *change = rtnl_link_alloc();
+    if (!change) {
+        return err_set(err, ERR_SYSTEM, "set link up: out of memory");
+    }
+    rtnl_link_set_mtu(change, (unsigned)mtu);
+    rtnl_link_set_flags(change, IFF_UP);
+    return link_change(links, index, change, "set link up", err);
+}
+
+bool
+links_stop(struct links *links, int index, struct err *err)
+{
+    return down_index(links, index, "set link down", err);
 }
 
 bool
@@ -415,11 +445,10 @@ links_veth(struct links *links, const char *name, const uint8_t *mac, const char
     return rc < 0 && rc != -NLE_EXIST ? links_fail(err, rc, name) : true;
 }
 
-bool
-links_macvlan(struct links *links, int lower, const char *name, int ns_fd,
-              const uint8_t mac[6], struct err *err)
+static bool
+add_macvlan(struct links *links, struct rtnl_link *link, int lower, const char *name,
+            int ns_fd, const uint8_t mac[6], struct err *err)
 {
-    AUTO(rtlink) struct rtnl_link *link = rtnl_link_macvlan_alloc();
     if (!link) {
         return err_set(err, ERR_SYSTEM, "macvlan %s: out of memory", name);
     }
@@ -427,9 +456,30 @@ links_macvlan(struct links *links, int lower, const char *name, int ns_fd,
     rtnl_link_set_link(link, lower);
     rtnl_link_set_ns_fd(link, ns_fd);
     set_mac(link, mac);
-    (void)rtnl_link_macvlan_set_mode(link, rtnl_link_macvlan_str2mode("bridge"));
     int rc = rtnl_link_add(links->sock, link, NLM_F_CREATE | NLM_F_EXCL);
     return rc < 0 && rc != -NLE_EXIST ? links_fail(err, rc, name) : true;
+}
+
+bool
+links_macvlan(struct links *links, int lower, const char *name, int ns_fd,
+              const uint8_t mac[6], struct err *err)
+{
+    AUTO(rtlink) struct rtnl_link *link = rtnl_link_macvlan_alloc();
+    if (link) {
+        (void)rtnl_link_macvlan_set_mode(link, rtnl_link_macvlan_str2mode("bridge"));
+    }
+    return add_macvlan(links, link, lower, name, ns_fd, mac, err);
+}
+
+bool
+links_macvtap(struct links *links, int lower, const char *name, int ns_fd,
+              const uint8_t mac[6], struct err *err)
+{
+    AUTO(rtlink) struct rtnl_link *link = rtnl_link_macvtap_alloc();
+    if (link) {
+        (void)rtnl_link_macvtap_set_mode(link, rtnl_link_macvtap_str2mode("bridge"));
+    }
+    return add_macvlan(links, link, lower, name, ns_fd, mac, err);
 }
 
 static bool
@@ -453,17 +503,6 @@ links_drop(struct links *links, const char *name, struct err *err)
         return false;
     }
     return index == 0 || drop_index(links, index, name, err);
-}
-
-static bool
-down_index(struct links *links, int index, const char *name, struct err *err)
-{
-    AUTO(rtlink) struct rtnl_link *change = rtnl_link_alloc();
-    if (!change) {
-        return err_set(err, ERR_SYSTEM, "set %s down: out of memory", name);
-    }
-    rtnl_link_unset_flags(change, IFF_UP);
-    return link_change(links, index, change, name, err);
 }
 
 static bool

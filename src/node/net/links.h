@@ -31,6 +31,9 @@ MUST_CHECK bool links_look(struct links *links, const char *name,
 MUST_CHECK bool links_bridge(struct links *links, const char *name,
                              const uint8_t mac[6], int *out_index, struct err *err);
 MUST_CHECK bool links_up(struct links *links, int index, struct err *err);
+/* Up, with this MTU; and down. */
+MUST_CHECK bool links_start(struct links *links, int index, int mtu, struct err *err);
+MUST_CHECK bool links_stop(struct links *links, int index, struct err *err);
 /* Makes an existing link a port of a bridge and sets it up, in one change. */
 MUST_CHECK bool links_enslave(struct links *links, int index, int bridge, int mtu,
                               struct err *err);
@@ -68,6 +71,9 @@ MUST_CHECK bool links_veth(struct links *links, const char *name, const uint8_t 
 /* A macvlan on 'lower', in another namespace; those of one interface see each other. There
  * already: success. */
 MUST_CHECK bool links_macvlan(struct links *links, int lower, const char *name,
+                              int ns_fd, const uint8_t mac[6], struct err *err);
+/* The same as a macvtap: its frames are those of a character device (tap.h). */
+MUST_CHECK bool links_macvtap(struct links *links, int lower, const char *name,
                               int ns_fd, const uint8_t mac[6], struct err *err);
 /* None: success. */
 MUST_CHECK bool links_drop(struct links *links, const char *name, struct err *err);

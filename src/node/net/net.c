@@ -4,6 +4,7 @@
 #include "node/net/flowlog.h"
 #include "node/net/net_parts.h"
 #include "node/net/netns.h"
+#include "node/net/passthrough.h"
 #include "node/net/rules.h"
 #include "node/net/setup.h"
 #include "node/net/uplink.h"
@@ -42,6 +43,7 @@ net_open(const struct net_config *config, struct err *err)
     net->options = map_create(free);
     gateway_open(net);
     uplink_open(net);
+    net->aside_fd = -1;
     net->found_count = dnsmasq_scan(&net->found);
     AUTO(free) char *folder = xasprintf("%s/net", net->run_dir);
     if (!dnsmasq_make_dir(net->run_dir, err) || !dnsmasq_make_dir(folder, err)) {
@@ -70,6 +72,7 @@ net_close(struct net *net)
     }
     gateway_close(net);
     uplink_close(net);
+    passthrough_close(net);
     links_close(net->underlay);
     remote_close(net);
     map_destroy(net->options);
@@ -402,7 +405,8 @@ network_flush(struct net *net, struct network *network, struct err *err)
 {
     return network->elems_held ||
            (policy_flush(network->policy, network->ns_fd, network->elems, err) &&
-            gateway_flush(net, network, err));
+            gateway_flush(net, network, err) &&
+            passthrough_refresh_all(net, network, err));
 }
 
 /* Its addresses stay; its ACL may change, and IPv6 may come. */

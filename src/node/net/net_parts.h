@@ -79,6 +79,9 @@ struct port {
     struct nat_pair publics[PORT_ADDRESSES_MAX];
     size_t public_count;
     uint64_t up_bps, down_bps;
+    char uplink_id[48]; /* Its card is on that one's interface; empty: on its bridge. */
+    char *card_rules;   /* passthrough.c's: how they read when they were written... */
+    uint64_t card_changes; /* ...and of which policy. 0: never. */
 };
 
 struct net {
@@ -96,6 +99,8 @@ struct net {
     struct links *outside;
     struct map *uplinks; /* uplink.c's, by id. */
     struct links *host;  /* In the agent's own namespace; NULL: not needed yet. */
+    int aside_fd;        /* passthrough.c's namespace; -1: not made. */
+    struct links *aside;
     bool publics_dirty;  /* uplink_refresh has something to do... */
     char *publics_text;  /* ...or this, what it wrote last, has changed. */
     struct map *callers; /* "NETWORK/ADDRESS": the port. */

@@ -6,6 +6,7 @@
 #include "node/net/addr.h"
 #include "node/net/netns.h"
 #include "node/net/rules.h"
+#include <arpa/inet.h>
 #include <linux/netfilter.h>
 
 /* A group, list or ACL. Without a record it has only been named by somebody. */
@@ -34,7 +35,7 @@ struct policy {
     struct map *groups, *lists, *acls; /* Of items, by id. */
     struct map *members, *profiles;
     bool dirty;
-    uint64_t revision;
+    uint64_t revision, changes;
 };
 
 /* ---- the object -----------------------------------------------------------------------
@@ -72,7 +73,7 @@ struct policy *
 policy_create(void)
 {
     struct policy *policy = xcalloc(1, sizeof *policy);
-    policy->revision = 1;
+    policy->revision = policy->changes = 1;
     policy->groups = map_create(item_free);
     policy->lists = map_create(item_free);
     policy->acls = map_create(item_free);
@@ -98,6 +99,12 @@ uint64_t
 policy_revision(const struct policy *policy)
 {
     return policy->revision;
+}
+
+uint64_t
+policy_changes(const struct policy *policy)
+{
+    return policy->changes;
 }
 
 bool
@@ -133,6 +140,7 @@ item_set(struct policy *policy, struct map *map, const char *id,
     item->arena = arena_create();
     item->record = desc_copy(desc, record, item->arena);
     item->dirty = policy->dirty = true;
+    policy->changes++;
 }
 
 /* Its chains become empty, and so let nothing through. */
@@ -145,6 +153,7 @@ item_drop(struct policy *policy, struct map *map, const char *id)
         item->arena = NULL;
         item->record = NULL;
         item->dirty = policy->dirty = true;
+        policy->changes++;
     }
 }
 
@@ -308,6 +317,7 @@ policy_want_member(struct policy *policy, struct elems *elems,
         return err_wrap(err, "group member %s", want->id);
     }
     policy->dirty = policy->dirty || !m->done;
+    policy->changes++;
     if (old) {
         map_del(policy->members, want->id);
     }
@@ -323,6 +333,7 @@ policy_drop_member(struct policy *policy, struct elems *elems, const char *id,
     if (m && !member_shrink(policy, elems, m, NULL, err)) {
         return err_wrap(err, "group member %s", id);
     }
+    policy->changes += m != NULL;
     if (m) {
         map_del(policy->members, id);
     }
@@ -378,22 +389,22 @@ write_items(struct policy *policy, struct buf *out)
     void *value;
     for (size_t it = 0; map_next(policy->groups, &it, &id, &value);) {
         if (((struct item *)value)->dirty) {
-            policy_group_declare(id, out);
+            policy_group_declare(POLICY_TABLE, id, out);
         }
     }
     for (size_t it = 0; map_next(policy->lists, &it, &id, &value);) {
         const struct link_prefix_list none = {.list_id = id};
         const struct item *item = value;
         if (item->dirty) {
-            policy_list_declare(id, out);
-            policy_list_text(item->record ? item->record : &none, out);
+            policy_list_declare(POLICY_TABLE, id, out);
+            policy_list_text(POLICY_TABLE, item->record ? item->record : &none, out);
         }
     }
     for (size_t it = 0; map_next(policy->groups, &it, &id, &value);) {
         const struct link_group none = {.id = id};
         const struct item *item = value;
         if (item->dirty) {
-            policy_group_text(item->record ? item->record : &none, out);
+            policy_group_text(POLICY_TABLE, item->record ? item->record : &none, out);
         }
     }
     for (size_t it = 0; map_next(policy->acls, &it, &id, &value);) {
@@ -509,5 +520,69 @@ policy_each_set(const struct policy *policy, policy_elem_fn *fn, void *ctx)
             struct elem e = elem_in(NFPROTO_INET, name);
             fn(ctx, &e);
         }
+    }
+}
+
+/* ---- groups in another table ----------------------------------------------------------
+ */
+
+/* The members of a group of one family, as the set's elements. */
+static void
+put_members(const struct policy *policy, const char *table, const char *group_id,
+            bool is6, struct buf *out)
+{
+    char name[ADDR_RULE_LEN], text[ADDR_BLOCK_LEN];
+    const char *id, *before = "{";
+    void *value;
+    addr_rule_name(is6 ? "m6" : "m4", group_id, "", name);
+    buf_printf(out, "flush set %s %s\n", table, name);
+    for (size_t it = 0; map_next(policy->members, &it, &id, &value);) {
+        const struct member *m = value;
+        for (size_t i = 0; str_eq(m->group_id, group_id) && i < m->count; i++) {
+            if (!str_eq(m->list[i].set, name)) {
+                continue;
+            }
+            (void)inet_ntop(is6 ? AF_INET6 : AF_INET, m->list[i].key, text,
+                            sizeof text);
+            if (*before == '{') {
+                buf_printf(out, "add element %s %s ", table, name);
+            }
+            buf_printf(out, "%s %s", before, text);
+            before = ",";
+        }
+    }
+    buf_puts(out, *before == ',' ? " }\n" : "");
+}
+
+/* What a rule names stands before the rule. */
+static void
+put_named(const struct policy *policy, const char *table,
+          const struct link_group_rule *r, struct buf *out)
+{
+    if (!str_empty(r->group_id)) {
+        policy_group_declare(table, r->group_id, out);
+        put_members(policy, table, r->group_id, false, out);
+        put_members(policy, table, r->group_id, true, out);
+    } else if (!str_empty(r->prefix_list_id)) {
+        const struct link_prefix_list none = {.list_id = r->prefix_list_id};
+        const struct item *list = map_get(policy->lists, r->prefix_list_id);
+        policy_list_declare(table, r->prefix_list_id, out);
+        policy_list_text(table, list && list->record ? list->record : &none, out);
+    }
+}
+
+void
+policy_put_groups(const struct policy *policy, const char *table,
+                  const char *const *group_ids, size_t count, struct buf *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct link_group none = {.id = group_ids[i]};
+        const struct item *item = map_get(policy->groups, group_ids[i]);
+        const struct link_group *group = item && item->record ? item->record : &none;
+        policy_group_declare(table, group->id, out);
+        for (size_t k = 0; k < group->rules.count; k++) {
+            put_named(policy, table, &group->rules.items[k], out);
+        }
+        policy_group_text(table, group, out);
     }
 }

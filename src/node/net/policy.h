@@ -51,6 +51,8 @@ void policy_acl_chain(struct policy *policy, const char *acl_id, bool egress,
 
 /* Rises with each flush that wrote; never 0. */
 uint64_t policy_revision(const struct policy *policy);
+/* Rises with each change of what was told, members included; never 0. */
+uint64_t policy_changes(const struct policy *policy);
 /* Whether a flush has anything to do. */
 bool policy_dirty(const struct policy *policy);
 /* In the namespace 'ns_fd'; then the members of new sets, through 'elems'. */
@@ -63,11 +65,20 @@ typedef void policy_elem_fn(void *ctx, const struct elem *elem);
 void policy_each_member(const struct policy *policy, policy_elem_fn *fn, void *ctx);
 void policy_each_set(const struct policy *policy, policy_elem_fn *fn, void *ctx);
 
-/* policy_text.c: pure, for golden tests. Records must have been checked. */
-void policy_group_text(const struct link_group *group, struct buf *out);
-void policy_group_declare(const char *group_id, struct buf *out);
-void policy_list_declare(const char *list_id, struct buf *out);
-void policy_list_text(const struct link_prefix_list *list, struct buf *out);
+/* The chains of these groups, with the sets that their rules name, written into another
+ * table, "netdev NAME": for a port that is on no bridge. It has a chain 'passed'. */
+void policy_put_groups(const struct policy *policy, const char *table,
+                       const char *const *group_ids, size_t count, struct buf *out);
+
+/* policy_text.c: pure, for golden tests. Records must have been checked. Tables are named
+ * with their family. */
+#define POLICY_TABLE "inet moln"
+void policy_group_text(const char *table, const struct link_group *group,
+                       struct buf *out);
+void policy_group_declare(const char *table, const char *group_id, struct buf *out);
+void policy_list_declare(const char *table, const char *list_id, struct buf *out);
+void policy_list_text(const char *table, const struct link_prefix_list *list,
+                      struct buf *out);
 void policy_profile_text(const char *profile, const char *const *group_ids,
                          size_t count, struct buf *out);
 void policy_acl_text(const struct link_acl *acl, struct buf *out);

@@ -8,7 +8,18 @@ enum { ICMP4 = 1, TCP = 6, UDP = 17, ICMP6 = 58, SCTP = 132 };
 struct match {
     int64_t protocol, from, to; /* ICMP: type and code. */
     bool egress;
+    const char *table; /* With its family. */
 };
+
+/* Which family's packets: the words differ where no layer 3 hook is. */
+static const char *
+family_of(const struct match *m, bool is6)
+{
+    bool netdev = str_starts(m->table, "netdev ");
+    return netdev ? is6 ? "meta protocol ip6" : "meta protocol ip"
+           : is6  ? "meta nfproto ipv6"
+                  : "meta nfproto ipv4";
+}
 
 /* The other side's address, as 'ip saddr' or its like; 'what' is a block or a set. */
 static void
@@ -76,11 +87,11 @@ put_rule(const char *chain, const struct match *m, bool is6, const char *what,
     if ((is6 && m->protocol == ICMP4) || (!is6 && m->protocol == ICMP6)) {
         return;
     }
-    buf_printf(out, "add rule inet moln %s", chain);
+    buf_printf(out, "add rule %s %s", m->table, chain);
     if (what) {
         put_side(m, is6, what, out);
     } else {
-        buf_printf(out, " meta nfproto %s", is6 ? "ipv6" : "ipv4");
+        buf_printf(out, " %s", family_of(m, is6));
     }
     put_protocol(m, out);
     buf_printf(out, " %s\n", verdict);
@@ -115,31 +126,31 @@ put_sets(const char *chain, const struct match *m, const char *set4, const char 
  */
 
 void
-policy_group_declare(const char *group_id, struct buf *out)
+policy_group_declare(const char *table, const char *group_id, struct buf *out)
 {
     char name[ADDR_RULE_LEN];
     addr_rule_name("m4", group_id, "", name);
-    buf_printf(out, "add set inet moln %s { type ipv4_addr; }\n", name);
+    buf_printf(out, "add set %s %s { type ipv4_addr; }\n", table, name);
     addr_rule_name("m6", group_id, "", name);
-    buf_printf(out, "add set inet moln %s { type ipv6_addr; }\n", name);
+    buf_printf(out, "add set %s %s { type ipv6_addr; }\n", table, name);
     for (int egress = 0; egress < 2; egress++) {
         addr_rule_name("g", group_id, egress ? "_out" : "_in", name);
-        buf_printf(out, "add chain inet moln %s\n", name);
+        buf_printf(out, "add chain %s %s\n", table, name);
     }
 }
 
 void
-policy_group_text(const struct link_group *group, struct buf *out)
+policy_group_text(const char *table, const struct link_group *group, struct buf *out)
 {
     char chains[2][ADDR_RULE_LEN];
     for (int egress = 0; egress < 2; egress++) {
         addr_rule_name("g", group->id, egress ? "_out" : "_in", chains[egress]);
-        buf_printf(out, "flush chain inet moln %s\n", chains[egress]);
+        buf_printf(out, "flush chain %s %s\n", table, chains[egress]);
     }
     for (size_t i = 0; i < group->rules.count; i++) {
         const struct link_group_rule *r = &group->rules.items[i];
         const char *chain = chains[r->egress];
-        struct match m = {r->protocol, r->from_port, r->to_port, r->egress};
+        struct match m = {r->protocol, r->from_port, r->to_port, r->egress, table};
         if (!str_empty(r->group_id)) {
             put_sets(chain, &m, "m4", "m6", r->group_id, out);
         } else if (!str_empty(r->prefix_list_id)) {
@@ -210,25 +221,26 @@ policy_profile_text(const char *profile, const char *const *group_ids, size_t co
  */
 
 void
-policy_list_declare(const char *list_id, struct buf *out)
+policy_list_declare(const char *table, const char *list_id, struct buf *out)
 {
     char name[ADDR_RULE_LEN];
     for (int is6 = 0; is6 < 2; is6++) {
         addr_rule_name(is6 ? "l6" : "l4", list_id, "", name);
         buf_printf(out,
-                   "add set inet moln %s { type ipv%d_addr; flags interval; "
+                   "add set %s %s { type ipv%d_addr; flags interval; "
                    "auto-merge; }\n",
-                   name, is6 ? 6 : 4);
+                   table, name, is6 ? 6 : 4);
     }
 }
 
 void
-policy_list_text(const struct link_prefix_list *list, struct buf *out)
+policy_list_text(const char *table, const struct link_prefix_list *list,
+                 struct buf *out)
 {
     char name[ADDR_RULE_LEN], text[ADDR_BLOCK_LEN];
     for (int is6 = 0; is6 < 2; is6++) {
         addr_rule_name(is6 ? "l6" : "l4", list->list_id, "", name);
-        buf_printf(out, "flush set inet moln %s\n", name);
+        buf_printf(out, "flush set %s %s\n", table, name);
         const char *before = "{";
         for (size_t i = 0; i < list->cidrs.count; i++) {
             struct addr_block block;
@@ -237,7 +249,7 @@ policy_list_text(const struct link_prefix_list *list, struct buf *out)
             }
             addr_block_text(&block, text);
             if (*before == '{') {
-                buf_printf(out, "add element inet moln %s ", name);
+                buf_printf(out, "add element %s %s ", table, name);
             }
             buf_printf(out, "%s %s", before, text);
             before = ",";
@@ -301,7 +313,7 @@ policy_acl_text(const struct link_acl *acl, struct buf *out)
                           icmp    ? r->icmp_code
                           : every ? -1
                                   : r->to_port,
-                          r->egress};
+                          r->egress, POLICY_TABLE};
         put_block(chains[r->egress], &m, r->cidr,
                   r->allow ? "return" : refusals[r->egress], out);
     }

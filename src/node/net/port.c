@@ -2,6 +2,7 @@
 #include "link/records.h"
 #include "node/net/flowlog.h"
 #include "node/net/net_parts.h"
+#include "node/net/passthrough.h"
 #include "node/net/rules.h"
 #include "node/net/shape.h"
 #include "node/net/tap.h"
@@ -27,6 +28,7 @@ port_free(struct port *port)
             free(port->group_ids[i]);
         }
         free(port->hostname);
+        free(port->card_rules);
         free(port);
     }
 }
@@ -76,7 +78,8 @@ add_address6(struct port *port, const char *text, struct err *err)
 static bool
 port_publics(struct port *port, const struct link_port *want, struct err *err)
 {
-    for (size_t i = 0; i < want->publics.count && !port->standby; i++) {
+    bool none = port->standby || passthrough_is(port);
+    for (size_t i = 0; i < want->publics.count && !none; i++) {
         const struct link_port_public *p = &want->publics.items[i];
         struct nat_pair pair;
         bool own = false;
@@ -148,6 +151,26 @@ port_addresses(struct port *port, const struct link_port *want, struct err *err)
     return true;
 }
 
+/* A card on an uplink's interface names that; any other none. */
+static bool
+port_kind(struct port *port, const struct link_port *want, struct err *err)
+{
+    bool direct = str_eq(want->mode, "macvtap");
+    if (!str_empty(want->mode) && !direct && !str_eq(want->mode, "tap")) {
+        return err_set(err, ERR_INVALID, "port %s: no such mode", want->id);
+    }
+    if (direct != !str_empty(want->uplink_id) ||
+        (direct && (!addr_id_ok(want->uplink_id) || want->standby ||
+                    strlen(want->uplink_id) >= sizeof port->uplink_id))) {
+        return err_set(err, ERR_INVALID,
+                       "port %s: its mode, its uplink and what it is for disagree",
+                       want->id);
+    }
+    (void)snprintf(port->uplink_id, sizeof port->uplink_id, "%s",
+                   direct ? want->uplink_id : "");
+    return true;
+}
+
 static char *
 default_hostname(uint32_t ip)
 {
@@ -179,8 +202,8 @@ port_read(struct net *net, const struct link_port *want, struct err *err)
     port->borrow = !want->check_source;
     port->standby = want->standby;
     addr_link_name(net->cloud_id, RULES_TAP, want->id, port->tap);
-    if (!port_addresses(port, want, err) || !port_groups(port, want, err) ||
-        !port_publics(port, want, err)) {
+    if (!port_kind(port, want, err) || !port_addresses(port, want, err) ||
+        !port_groups(port, want, err) || !port_publics(port, want, err)) {
         return NULL;
     }
     port->up_bps = (uint64_t)MAX(want->up_bps, 0);
@@ -362,6 +385,9 @@ size_t
 port_elems(const struct port *port, struct elem *out)
 {
     struct list l = {.items = out};
+    if (passthrough_is(port)) {
+        return 0; /* Its rights stand at its card. */
+    }
     push_port(&l, port);
     for (size_t i = 0; i < port->address_count; i++) {
         push_ipv4(&l, port, port->addresses[i]);
@@ -431,8 +457,8 @@ take_rights(const struct port *old, const struct port *now, struct err *err)
     if (!elems_del(network->elems, had, gone_count, err)) {
         return false;
     }
-    if (old->standby) { /* What leads to its addresses is a neighbour's. */
-        return true;
+    if (old->standby || passthrough_is(old)) {
+        return true; /* What leads to its addresses is not the router's. */
     }
     struct in6_addr local;
     addr_link_local(old->mac, &local);
@@ -497,8 +523,13 @@ give_rights(struct net *net, const struct port *port, struct err *err)
     size_t count;
     AUTO(free) struct elem *list = elems_of(port, &count);
     if (!network_flush(net, network, err) ||
-        !elems_add(network->elems, list, count, err) ||
-        (!port->standby && !lead_to(port, err))) {
+        !elems_add(network->elems, list, count, err)) {
+        return false;
+    }
+    if (passthrough_is(port)) {
+        return true;
+    }
+    if (!port->standby && !lead_to(port, err)) {
         return false;
     }
     port_announce(port);
@@ -535,6 +566,7 @@ port_same(const struct port *a, const struct port *b)
                0 &&
            str_eq(a->chains[0], b->chains[0]) && a->up_bps == b->up_bps &&
            a->down_bps == b->down_bps && str_eq(a->hostname, b->hostname) &&
+           str_eq(a->uplink_id, b->uplink_id) &&
            str_eq(a->info.machine_id, b->info.machine_id);
 }
 
@@ -659,6 +691,11 @@ net_want_port(struct net *net, const struct link_port *want, struct err *err)
     if (old && old->subnet != port->subnet) {
         return err_set(err, ERR_INVALID, "port %s cannot change its subnet", want->id);
     }
+    if (old && !str_eq(old->uplink_id, port->uplink_id) &&
+        !net_drop_port(net, want->id, err)) { /* Another kind of port. */
+        return false;
+    }
+    old = map_get(net->ports, want->id);
     if (!addresses_free(net, port, err)) {
         return false;
     }
@@ -688,6 +725,7 @@ net_want_port(struct net *net, const struct link_port *want, struct err *err)
     }
     bool ok = network_flush(net, kept->subnet->network, err) &&
               (!old || hand_over_publics(net, old, err)) &&
+              (!passthrough_is(kept) || passthrough_refresh(net, kept, err)) &&
               flowlog_port(net, kept, false, err);
     port_free(old);
     if (!ok) {
@@ -737,6 +775,9 @@ net_drop_port(struct net *net, const char *id, struct err *err)
     struct network *network = port->subnet->network;
     char ifb[IFNAMSIZ];
     addr_link_name(net->cloud_id, RULES_IFB, id, ifb);
+    if (passthrough_is(port) && !passthrough_drop(net, port, err)) {
+        return err_wrap(err, "port %s", id);
+    }
     if (!flowlog_port(net, port, true, err) || !take_rights(port, NULL, err) ||
         !links_drop(network->links, port->tap, err) ||
         !links_drop(network->links, ifb, err) || !forget_port(net, port, NULL, err) ||
@@ -801,6 +842,9 @@ net_tap_open(struct net *net, const char *port_id, int *out_fd, struct err *err)
     if (!port) {
         return false;
     }
+    if (passthrough_is(port)) {
+        return passthrough_open(net, port, out_fd, err);
+    }
     struct network *network = port->subnet->network;
     AUTO(fd) int fd = -1;
     int index;
@@ -822,6 +866,9 @@ net_veth_open(struct net *net, const char *port_id, int guest_ns_fd,
     struct port *port = pluggable(net, port_id, err);
     if (!port) {
         return false;
+    }
+    if (passthrough_is(port)) {
+        return err_set(err, ERR_INVALID, "port %s is a machine's card", port_id);
     }
     struct network *network = port->subnet->network;
     int index;

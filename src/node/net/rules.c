@@ -399,7 +399,13 @@ rules_ask(const char *command, struct err *err)
 }
 
 char *
+rules_show(const char *command, struct err *err)
+{
+    return ask(command, NFT_CTX_OUTPUT_STATELESS | NFT_CTX_OUTPUT_TERSE, err);
+}
+
+char *
 rules_list(struct err *err)
 {
-    return ask("list ruleset", NFT_CTX_OUTPUT_STATELESS | NFT_CTX_OUTPUT_TERSE, err);
+    return rules_show("list ruleset", err);
 }

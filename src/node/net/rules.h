@@ -47,5 +47,7 @@ MUST_CHECK bool rules_apply(struct err *err);
 MUST_CHECK bool rules_run(const char *text, struct err *err);
 /* What nftables answers, without counters; malloc'ed. */
 MUST_CHECK char *rules_ask(const char *command, struct err *err);
+/* The same, less elements of sets. */
+MUST_CHECK char *rules_show(const char *command, struct err *err);
 /* What stands in the kernel, without elements and counters; malloc'ed. */
 MUST_CHECK char *rules_list(struct err *err);

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "node/net/net_parts.h"
 #include "node/net/netns.h"
+#include "node/net/passthrough.h"
 #include "node/net/rules.h"
 #include "node/net/uplink.h"
 #include <dirent.h>
@@ -132,7 +133,7 @@ net_prune(struct net *net, struct err *err)
         }
     }
     struct prune p = {.net = net, .names = names};
-    return each_namespace(&p, err);
+    return each_namespace(&p, err) && passthrough_prune(net, err);
 }
 
 /* ---- sweep -------------------------------------------------------------------------
@@ -188,6 +189,6 @@ net_sweep(struct net *net, struct err *err)
     if (!uplink_sweep(net, &ignored)) {
         log_warn("uplink: %s", ignored.msg);
     }
-    return each_namespace(&p, err) && netns_remove(outside, err) &&
-           dir_remove(net->run_dir, err);
+    return each_namespace(&p, err) && passthrough_sweep(net, err) &&
+           netns_remove(outside, err) && dir_remove(net->run_dir, err);
 }

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "link/records.h"
 #include "node/net/netns.h"
+#include "node/net/passthrough.h"
 #include "node/net/rules.h"
 #include <ifaddrs.h>
 
@@ -154,8 +155,10 @@ link_ok(struct net *net, struct uplink *u, struct err *err)
 static bool
 mode_read(const char *text, enum uplink_mode *out)
 {
-    static const char *const names[] = {
-        [UPLINK_NONE] = "none", [UPLINK_NAT] = "nat", [UPLINK_BRIDGE] = "bridge"};
+    static const char *const names[] = {[UPLINK_NONE] = "none",
+                                        [UPLINK_NAT] = "nat",
+                                        [UPLINK_BRIDGE] = "bridge",
+                                        [UPLINK_PASSTHROUGH] = "passthrough"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (str_eq(names[i], text)) {
             *out = (enum uplink_mode)i;
@@ -208,6 +211,7 @@ uplink_read(const struct link_uplink *want, struct uplink *u, struct err *err)
     (void)snprintf(u->id, sizeof u->id, "%s", want->id);
     (void)snprintf(u->link, sizeof u->link, "%s", want->link ? want->link : "");
     u->default_too = want->default_too;
+    u->unfiltered = want->unfiltered;
     return true;
 }
 
@@ -366,10 +370,18 @@ is_leg(const struct uplink *u)
 }
 
 static bool
+take_down(struct net *net, const struct uplink *u, struct err *err)
+{
+    return u->mode == UPLINK_PASSTHROUGH ? passthrough_drop_uplink(net, u->id, err)
+                                         : !is_leg(u) || leg_drop(net, u, err);
+}
+
+static bool
 same(const struct uplink *a, const struct uplink *b)
 {
     return a->mode == b->mode && str_eq(a->link, b->link) && a->address == b->address &&
-           a->prefix == b->prefix && a->router == b->router && a->index == b->index;
+           a->prefix == b->prefix && a->router == b->router && a->index == b->index &&
+           a->unfiltered == b->unfiltered;
 }
 
 bool
@@ -387,9 +399,9 @@ uplink_want(struct net *net, const void *record, struct err *err)
     }
     bool allowed = u.mode == UPLINK_NONE || link_ok(net, &u, err);
     /* What may no longer be goes, and what changed. */
-    if (old && is_leg(old) && (!allowed || !same(old, &u))) {
+    if (old && (!allowed || !same(old, &u))) {
         struct err why = {0};
-        if (!leg_drop(net, old, &why)) {
+        if (!take_down(net, old, &why)) {
             *err = why;
             return err_wrap(err, "uplink %s", u.id);
         }
@@ -416,7 +428,7 @@ bool
 uplink_drop(struct net *net, int kind, const char *id, struct err *err)
 {
     struct uplink *u = map_get(net->uplinks, id);
-    if (u && is_leg(u) && !leg_drop(net, u, err)) {
+    if (u && !take_down(net, u, err)) {
         return err_wrap(err, "uplink %s", id);
     }
     map_del(net->uplinks, id);

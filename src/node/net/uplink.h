@@ -9,6 +9,8 @@
  *             bridge  a macvlan on the interface: public addresses are the provider's
  *                     network's, answered for there while a port or NAT gateway has them.
  *             none    nothing; an operator says so for one node of a zone.
+ *           Besides, any number of mode passthrough: interfaces on which ports have cards of
+ *           their own (passthrough.h); no gateway leads there.
  * Place:    part of net.h; in the agent's own namespace it touches nothing but what it made,
  *           and the forwarding setting of the named interface.
  * Refused:  an interface that is not there, is down, is loopback, a part of something else,
@@ -18,7 +20,7 @@
 #include "base/buf.h"
 #include "node/net/net_parts.h"
 
-enum uplink_mode { UPLINK_NONE, UPLINK_NAT, UPLINK_BRIDGE };
+enum uplink_mode { UPLINK_NONE, UPLINK_NAT, UPLINK_BRIDGE, UPLINK_PASSTHROUGH };
 
 struct uplink {
     char id[48];
@@ -29,6 +31,7 @@ struct uplink {
     int prefix;
     uint32_t router; /* ...and the provider's router. */
     bool default_too;
+    bool unfiltered; /* passthrough: cards are bound to their MAC, and no more. */
 };
 
 #define UPLINK_LEG \

@@ -2,6 +2,7 @@
 #include "link/link.h"
 #include "node/net/flowlog.h"
 #include "node/net/net_parts.h"
+#include "node/net/passthrough.h"
 #include "node/net/uplink.h"
 
 static bool
@@ -155,7 +156,8 @@ net_release(struct net *net, struct err *err)
     for (size_t it = 0; map_next(net->networks, &it, &id, &value);) {
         struct network *network = value;
         if (!policy_flush(network->policy, network->ns_fd, network->elems, err) ||
-            !elems_flush(network->elems, err) || !gateway_flush(net, network, err)) {
+            !elems_flush(network->elems, err) || !gateway_flush(net, network, err) ||
+            !passthrough_refresh_all(net, network, err)) {
             return err_wrap(err, "network %s", id);
         }
         network->elems_held = false;

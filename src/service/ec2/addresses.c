@@ -1,4 +1,5 @@
 /* addresses.c - Elastic IPs: allocated, associated, released, described. */
+#include "core/uplink_rows.h"
 #include "service/ec2/network.h"
 
 /* ---- shown ---- */
@@ -248,6 +249,21 @@ private_of(const struct ec2_associate_address_request *in, const struct row_eni 
                    "Address %.40s is not associated with interface %s.", *out, eni->id);
 }
 
+/* What stands on the provider's network has that one's addresses. */
+static bool
+check_routed(struct call *call, const struct row_eni *eni, struct err *err)
+{
+    const struct row_subnet *subnet;
+    if (str_empty(eni->instance_id)) {
+        return true;
+    }
+    return FIND(call, kind_subnet, eni->subnet_id, &subnet, err) &&
+           (!lni_at(subnet, eni->device_index) ||
+            err_set(err, ERR_UNSUPPORTED_OPERATION,
+                    "'%s' is a local network interface: it has no Elastic IP address",
+                    eni->id));
+}
+
 static bool
 check_gateway(struct call *call, const char *vpc_id, struct err *err)
 {
@@ -298,7 +314,7 @@ ec2_associate_address(struct call *call, const struct ec2_associate_address_requ
     const char *private_ip;
     if (!address_find(call, in->allocation_id, in->public_ip, &address, err) ||
         !eni_of(call, in, &eni, err) || !private_of(in, eni, &private_ip, err) ||
-        !check_gateway(call, eni->vpc_id, err)) {
+        !check_gateway(call, eni->vpc_id, err) || !check_routed(call, eni, err)) {
         return false;
     }
     if (str_eq(address->eni_id, eni->id) && str_eq(address->private_ip, private_ip)) {

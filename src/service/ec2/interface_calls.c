@@ -1,6 +1,8 @@
 /* interface_calls.c - network interfaces made, attached, detached and deleted. */
 #include "service/ec2/interfaces.h"
 
+#include "core/uplink_rows.h"
+
 #define FREE_ADDRESSES_MAX 50 /* Of an interface on no instance, each family. */
 
 /* ---- groups ---- */
@@ -337,6 +339,36 @@ eni_check_own(const struct row_eni *eni, struct err *err)
                    eni->owner_id);
 }
 
+bool
+lni_check(struct call *call, const struct row_subnet *subnet, int64_t device_index,
+          const char *node_id, struct err *err)
+{
+    const struct row_uplink *uplink;
+    if (!lni_at(subnet, device_index)) {
+        return true;
+    }
+    if (!uplink_lent(call->txn, call->account, subnet->zone, node_id, &uplink, err)) {
+        return false;
+    }
+    return uplink ||
+           err_set(err, ERR_UNSUPPORTED_OPERATION,
+                   "At device index %" PRId64
+                   " an interface of '%s' is a local network "
+                   "interface, and %s has none to put it on. Ask the cloud's operator.",
+                   device_index, subnet->id,
+                   node_id ? "the instance's host" : "not every host of the zone");
+}
+
+static bool
+check_local(struct call *call, const struct row_instance *inst,
+            const struct row_eni *eni, int64_t index, struct err *err)
+{
+    const struct row_subnet *subnet;
+    return FIND(call, kind_subnet, eni->subnet_id, &subnet, err) &&
+           lni_check(call, subnet, index,
+                     str_empty(inst->node_id) ? NULL : inst->node_id, err);
+}
+
 /* The instance can take another interface at that place. */
 static bool
 check_place(struct call *call, const struct row_instance *inst,
@@ -421,6 +453,7 @@ ec2_attach_network_interface(struct call *call,
                        in->device_index);
     }
     if (!check_place(call, inst, eni, in->device_index, err) ||
+        !check_local(call, inst, eni, in->device_index, err) ||
         !dry_run_check(in->dry_run, err)) {
         return false;
     }

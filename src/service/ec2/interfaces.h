@@ -29,6 +29,10 @@ const char *public_dns_name(struct call *call, const char *ip);
 MUST_CHECK bool eni_out(struct call *call, const struct row_eni *eni,
                         struct tag_set tags, struct ec2_network_interface *out,
                         struct err *err);
+/* An interface of the subnet may be attached at that place, on the node or (NULL) on any of
+ * the zone's: one that becomes a local network interface has to stand on something. */
+MUST_CHECK bool lni_check(struct call *call, const struct row_subnet *subnet,
+                          int64_t device_index, const char *node_id, struct err *err);
 /* Refuses what a tenant may not do with the cloud's own interfaces. */
 MUST_CHECK bool eni_check_own(const struct row_eni *eni, struct err *err);
 /* Addresses added to an interface: those named, and 'any' more. */

@@ -208,6 +208,9 @@ settle_more(struct call *call, struct launch *l, struct err *err)
                            "You may not attach network interfaces of several "
                            "availability zones or networks to an instance");
         }
+        if (!lni_check(call, nic->ask.subnet, nic->index, NULL, err)) {
+            return false;
+        }
         if (!nic->existing &&
             !eni_groups_check(call, l->net.vpc_id, n->groups.items, n->groups.count,
                               &nic->ask.group_ids, &nic->ask.group_count, err)) {

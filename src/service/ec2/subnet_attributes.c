@@ -1,4 +1,5 @@
 /* subnet_attributes.c - ModifySubnetAttribute, and a subnet's IPv6 block. */
+#include "core/uplink_rows.h"
 #include "service/ec2/network.h"
 
 static bool
@@ -9,6 +10,47 @@ set_flag(const struct ec2_attribute_boolean_value *asked, bool *flag, int *count
         ++*count;
     }
     return asked != NULL;
+}
+
+/* Where local network interfaces of the subnet sit: on an interface of the hosts that the
+ * operator has lent the account in that zone. It stays while one is attached. */
+static bool
+set_lni_index(struct call *call, const struct ec2_modify_subnet_attribute_request *in,
+              struct row_subnet *next, int *asked, struct err *err)
+{
+    bool off =
+        in->disable_lni_at_device_index && in->disable_lni_at_device_index->value;
+    const struct row_eni *eni;
+    bool lent;
+    if (!off && !in->has_enable_lni_at_device_index) {
+        return true;
+    }
+    ++*asked;
+    if (!off && (in->enable_lni_at_device_index < 1 ||
+                 in->enable_lni_at_device_index > UINT8_MAX)) {
+        return err_set(err, ERR_INVALID_PARAMETER_VALUE,
+                       "Value (%" PRId64 ") for parameter enableLniAtDeviceIndex is "
+                       "invalid. A local network interface cannot be the primary one.",
+                       in->enable_lni_at_device_index);
+    }
+    if (!uplink_lent_somewhere(call->txn, call->account, next->zone, &lent, err) ||
+        !lni_any(call->txn, call->account, call->region, next->zone, next->id, &eni,
+                 err)) {
+        return false;
+    }
+    if (!off && !lent) {
+        return err_set(err, ERR_UNSUPPORTED_OPERATION,
+                       "No interface of the hosts in '%s' is lent to this account. Ask "
+                       "the cloud's operator.",
+                       next->zone);
+    }
+    if (eni) {
+        return err_set(err, ERR_DEPENDENCY,
+                       "The network interface '%s' is attached as a local one.",
+                       eni->id);
+    }
+    next->lni_index = off ? 0 : in->enable_lni_at_device_index;
+    return true;
 }
 
 bool
@@ -36,6 +78,9 @@ ec2_modify_subnet_attribute(struct call *call,
     if (in->private_dns_hostname_type_on_launch) {
         next.hostname_type = in->private_dns_hostname_type_on_launch;
         asked++;
+    }
+    if (!set_lni_index(call, in, &next, &asked, err)) {
+        return false;
     }
     if (asked != 1) {
         return err_set(

@@ -76,6 +76,8 @@ subnet_out(struct call *call, const struct row_subnet *row, struct tag_set tags,
         HAS(assign_ipv6_address_on_creation, row->assign_ipv6),
         HAS(enable_dns64, row->dns64),
         HAS(ipv6_native, false),
+        .enable_lni_at_device_index = row->lni_index,
+        .has_enable_lni_at_device_index = row->lni_index > 0,
         .private_dns_name_options_on_launch = names,
         .ipv6_cidr_block_association_set = {block6, !str_empty(row->block6)},
         .tags = {tags_out(call, tags), tags.count},
@@ -88,6 +90,7 @@ subnet_out(struct call *call, const struct row_subnet *row, struct tag_set tags,
 FILTER_TEXT(subnet_zone, struct ec2_subnet, availability_zone)
 FILTER_TEXT(subnet_zone_id, struct ec2_subnet, availability_zone_id)
 FILTER_INT(subnet_free, struct ec2_subnet, available_ip_address_count)
+FILTER_INT(subnet_lni, struct ec2_subnet, enable_lni_at_device_index)
 FILTER_TEXT(subnet_cidr, struct ec2_subnet, cidr_block)
 FILTER_BOOL(subnet_default, struct ec2_subnet, default_for_az)
 FILTER_BOOL(subnet_dns64, struct ec2_subnet, enable_dns64)
@@ -118,7 +121,7 @@ static const struct filter_def subnet_filters[] = {
     {"default-for-az", subnet_default_values},
     {"defaultForAz", subnet_default_values},
     {"enable-dns64", subnet_dns64_values},
-    {"enable-lni-at-device-index", NULL},
+    {"enable-lni-at-device-index", subnet_lni_values},
     {"ipv6-cidr-block-association.association-id", block6_id_values},
     {"ipv6-cidr-block-association.ipv6-cidr-block", block6_values},
     {"ipv6-cidr-block-association.state", block6_state_values},

@@ -1,5 +1,6 @@
 /* uplinks.c - the interfaces of hosts that lead to the world, as operators name them. */
 #include "core/address.h"
+#include "core/uplink_rows.h"
 #include "link/link.h"
 #include "service/moln/operators.h"
 
@@ -58,6 +59,9 @@ uplink_out(struct call *call, const struct row_uplink *row, struct moln_uplink *
         .address = str_empty(row->address) ? NULL : row->address,
         .router = str_empty(row->router) ? NULL : row->router,
         HAS(default_route_too, row->default_too),
+        .account_id = str_empty(row->account) ? NULL : row->account,
+        .unfiltered = row->unfiltered,
+        .has_unfiltered = uplink_is_lent(row),
         HAS_TIME(created_at, row->created_at),
     };
     return nodes_out(call, row, out, err);
@@ -119,6 +123,23 @@ bridge_read(const struct moln_create_uplink_request *in, struct err *err)
 }
 
 static bool
+lent_check(struct call *call, const struct moln_create_uplink_request *in,
+           struct err *err)
+{
+    const struct row_account *account;
+    bool lent = str_eq(in->mode, UPLINK_PASSTHROUGH_MODE);
+    if (lent && !in->account_id) {
+        return err_set(err, ERR_VALIDATION,
+                       "Mode passthrough lends the interface: name the AccountId");
+    }
+    if (!lent && (in->account_id || in->unfiltered)) {
+        return err_set(err, ERR_VALIDATION,
+                       "AccountId and Unfiltered are for mode passthrough");
+    }
+    return !lent || account_find(call, in->account_id, &account, err);
+}
+
+static bool
 mode_check(const struct moln_create_uplink_request *in, struct err *err)
 {
     bool bridge = str_eq(in->mode, "bridge"), none = str_eq(in->mode, "none");
@@ -132,7 +153,7 @@ mode_check(const struct moln_create_uplink_request *in, struct err *err)
     return !bridge || bridge_read(in, err);
 }
 
-/* A node's, or a zone's, gateways use one. */
+/* A node's, or a zone's, gateways use one; so do an account's local network interfaces. */
 static bool
 check_single(struct call *call, const struct row_uplink *row, struct err *err)
 {
@@ -143,6 +164,8 @@ check_single(struct call *call, const struct row_uplink *row, struct err *err)
     for (size_t i = 0; i < list.count; i++) {
         const struct row_uplink *old = list.rows[i];
         if (str_eq(old->zone, row->zone) &&
+            uplink_is_lent(old) == uplink_is_lent(row) &&
+            (!uplink_is_lent(row) || str_eq(old->account, row->account)) &&
             str_eq(str_empty(old->node_id) ? "" : old->node_id,
                    row->node_id ? row->node_id : "")) {
             return err_set(err, ERR_RESOURCE_IN_USE,
@@ -164,10 +187,12 @@ moln_create_uplink(struct call *call, const struct moln_create_uplink_request *i
         .address = in->address,
         .router = in->router,
         .default_too = in->default_route_too,
+        .account = in->account_id,
+        .unfiltered = in->unfiltered,
         .created_at = call->now_ns,
     };
     if (!place_read(call, in, &row, err) || !mode_check(in, err) ||
-        !check_single(call, &row, err) ||
+        !lent_check(call, in, err) || !check_single(call, &row, err) ||
         !row_insert(call->txn, &row_uplink_type, &row, err)) {
         return false;
     }
@@ -204,6 +229,20 @@ moln_list_uplinks(struct call *call, const struct moln_list_uplinks_request *in,
     return true;
 }
 
+/* A lent one goes when no interface of its account stands there. */
+static bool
+check_free(struct call *call, const struct row_uplink *row, struct err *err)
+{
+    const struct row_eni *eni = NULL;
+    if (uplink_is_lent(row) &&
+        !lni_any(call->txn, row->account, row->region, row->zone, NULL, &eni, err)) {
+        return false;
+    }
+    return !eni || err_set(err, ERR_RESOURCE_IN_USE,
+                           "%s stands on it, or may: account %s must detach it first",
+                           eni->id, eni->account);
+}
+
 bool
 moln_delete_uplink(struct call *call, const struct moln_delete_uplink_request *in,
                    struct moln_delete_uplink_response *out UNUSED, struct err *err)
@@ -213,6 +252,9 @@ moln_delete_uplink(struct call *call, const struct moln_delete_uplink_request *i
     if (!row_get(call->txn, &row_uplink_type, &key, &row, err)) {
         return false;
     }
-    return row ? row_delete(call->txn, &row_uplink_type, &key, err)
-               : err_no(err, "uplink", in->uplink_id);
+    if (!row) {
+        return err_no(err, "uplink", in->uplink_id);
+    }
+    return check_free(call, row, err) &&
+           row_delete(call->txn, &row_uplink_type, &key, err);
 }

@@ -6,6 +6,7 @@
  *   {"op":"drop","kind":"group","id":"sg-1"}
  *   {"op":"hold"} {"op":"release"}
  *   {"op":"veth","id":"eni-1","namespace":"/run/netns/x","name":"eth0"}
+ *   {"op":"tap","id":"eni-1"}   its tap, kept open here: {"ok":true,"fd":9}
  *   {"op":"export","id":"eni-1"}   its connections: {"ok":true,"bytes":HEX,"moved":1,"left":0}
  *   {"op":"import","id":"eni-1","bytes":HEX}
  *   {"op":"flows","at":SECONDS}   as if it were that real time: {"ok":true,"batches":[...]}
@@ -112,6 +113,18 @@ veth(struct net *net, const json_t *in, struct err *err)
            net_veth_open(net, text_of(in, "id"), fd, text_of(in, "name"), err);
 }
 
+/* It is closed with this program: whoever wants it takes a copy (pidfd_getfd). */
+static bool
+tap(struct net *net, const json_t *in, struct buf *answer, struct err *err)
+{
+    int fd;
+    if (!net_tap_open(net, text_of(in, "id"), &fd, err)) {
+        return false;
+    }
+    buf_printf(answer, ",\"fd\":%d", fd);
+    return true;
+}
+
 /* 'answer' takes further members. */
 static bool
 export_flows(struct net *net, const json_t *in, struct buf *answer, struct err *err)
@@ -177,6 +190,9 @@ obey(struct net *net, const json_t *in, struct buf *answer, struct err *err)
     }
     if (str_eq(op, "veth")) {
         return veth(net, in, err);
+    }
+    if (str_eq(op, "tap")) {
+        return tap(net, in, answer, err);
     }
     if (str_eq(op, "hold")) {
         net_hold(net);

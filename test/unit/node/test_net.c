@@ -4,6 +4,7 @@
 #include "node/net/addr.h"
 #include "node/net/dnsmasq.h"
 #include "node/net/elems.h"
+#include "node/net/passthrough.h"
 #include "node/net/policy.h"
 #include "node/net/rules.h"
 #include "test.h"
@@ -167,13 +168,49 @@ TEST(policy_writes_the_golden_chains)
                  policy_acl_ok(&acl, &err),
              &err);
     AUTO(buf) struct buf text = {0};
-    policy_group_declare("sg-1", &text);
-    policy_list_declare("pl-1", &text);
-    policy_list_text(&list, &text);
-    policy_group_text(&group, &text);
+    policy_group_declare(POLICY_TABLE, "sg-1", &text);
+    policy_list_declare(POLICY_TABLE, "pl-1", &text);
+    policy_list_text(POLICY_TABLE, &list, &text);
+    policy_group_text(POLICY_TABLE, &group, &text);
     policy_profile_text("p_1", groups, 2, &text);
     policy_acl_text(&acl, &text);
     check_golden("net_policy.nft", buf_str(&text));
+}
+
+/* A card with both families, one group that names another, and one that nobody described. */
+TEST(passthrough_writes_the_golden_rules)
+{
+    struct link_group_rule rules[] = {
+        {.protocol = 6, .from_port = 22, .to_port = 22, .cidr = "0.0.0.0/0"},
+        {.protocol = 17, .from_port = 53, .to_port = 53, .group_id = "sg-2"},
+        {.protocol = -1, .prefix_list_id = "pl-1", .egress = true},
+    };
+    struct link_group group = {.id = "sg-1", .rules = {rules, ARRAY_LEN(rules)}};
+    const char *cidrs[] = {"10.0.0.0/8", "2001:db8::/32"};
+    struct link_prefix_list list = {.list_id = "pl-1", .cidrs = {cidrs, 2}};
+    struct network network = {.policy = policy_create()};
+    struct subnet subnet = {.network = &network};
+    struct port port = {.info.mac = "02:00:00:00:00:05",
+                        .tap = "mt0123456789ab",
+                        .mac = {2, 0, 0, 0, 0, 5},
+                        .subnet = &subnet,
+                        .addresses = {0xc0000205, 0xc0000206},
+                        .address_count = 2,
+                        .group_ids = {"sg-1", "sg-9"},
+                        .group_count = 2};
+    struct err err;
+    AUTO(buf) struct buf text = {0};
+    CHECK(addr_parse_ipv6("2001:db8::5", &port.addresses6[port.address6_count++]));
+    CHECK_OK(policy_want_group(network.policy, &group, &err) &&
+                 policy_want_list(network.policy, &list, &err),
+             &err);
+    passthrough_text(&port, true, &text);
+    check_golden("net_passthrough.nft", buf_str(&text));
+    buf_clear(&text);
+    passthrough_text(&port, false, &text);
+    CHECK(strstr(buf_str(&text), "from_guest ether saddr != 02:00:00:00:00:05 drop"));
+    CHECK(!strstr(buf_str(&text), "judge_in jump"));
+    policy_destroy(network.policy);
 }
 
 TEST(policy_refuses_what_could_break_out_of_its_text)

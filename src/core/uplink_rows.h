@@ -1,0 +1,30 @@
+/* uplink_rows.h - which uplinks a node has, and which interfaces stand on one.
+ *
+ * Purpose:  an uplink of mode passthrough is lent to an account. An interface of a subnet with
+ *           an index for local network interfaces (AWS's EnableLniAtDeviceIndex), attached at
+ *           that index, is a card on it: on the provider's network, not on the VPC's.
+ * Place:    core/, over the store's transactions.
+ * Threads:  the transaction's. Rows handed out live in its arena. */
+#pragma once
+#include "store/rows.h"
+#include "store/store.h"
+
+/* What the mode is called in rows, records and calls. */
+#define UPLINK_PASSTHROUGH_MODE "passthrough"
+
+bool uplink_is_lent(const struct row_uplink *uplink);
+/* Whether an interface of the subnet, at that place, is a local network interface. */
+bool lni_at(const struct row_subnet *subnet, int64_t device_index);
+/* Whether the account has been lent one anywhere in the zone. */
+MUST_CHECK bool uplink_lent_somewhere(struct txn *txn, const char *account,
+                                      const char *zone, bool *out, struct err *err);
+/* The uplink that an account has been lent on a node, the node's own before its zone's;
+ * 'node_id' NULL: one that each node of the zone has. '*out' NULL: none. */
+MUST_CHECK bool uplink_lent(struct txn *txn, const char *account, const char *zone,
+                            const char *node_id, const struct row_uplink **out,
+                            struct err *err);
+/* An attached local network interface of the account in the zone (of the subnet, where
+ * 'subnet_id' is not NULL); '*out' NULL: there is none. */
+MUST_CHECK bool lni_any(struct txn *txn, const char *account, const char *region,
+                        const char *zone, const char *subnet_id,
+                        const struct row_eni **out, struct err *err);
