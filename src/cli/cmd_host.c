@@ -157,6 +157,7 @@ host_show(struct cli *cli, json_t *n)
     put_promises(cli, &grid, n);
     put_row(&grid, "rack", json_text(arena, n, "Rack"));
     put_row(&grid, "segment", json_text(arena, n, "Segment"));
+    put_row(&grid, "only for", json_text(arena, n, "SingleAccount"));
     put_row(&grid, "labels", joined(cli, json_object_get(n, "Labels")));
     put_row(&grid, "underlay", json_text(arena, n, "UnderlayAddress"));
     if (json_int(n, "Cost")) {
@@ -273,6 +274,28 @@ run_set(struct cli *cli, const struct args *args, struct err *err)
     return ask_node(cli, "UpdateNode", in, err);
 }
 
+/* ---- moln node mark, unmark ---- */
+
+static bool
+run_mark(struct cli *cli, const struct args *args, struct err *err)
+{
+    AUTO(json) json_t *in = json_pack("{ss}", "NodeId", args->words[0]);
+    if (!args_has(args, "single-account")) {
+        return cli_usage(err, "say as what: --single-account ACCOUNT");
+    }
+    json_object_set_new(in, "SingleAccount",
+                        json_string(args_get(args, "single-account")));
+    return ask_node(cli, "UpdateNode", in, err);
+}
+
+static bool
+run_unmark(struct cli *cli, const struct args *args, struct err *err)
+{
+    AUTO(json)
+    json_t *in = json_pack("{ssss}", "NodeId", args->words[0], "SingleAccount", "");
+    return ask_node(cli, "UpdateNode", in, err);
+}
+
 /* ---- moln place explain ---- */
 
 static void
@@ -336,6 +359,11 @@ static const struct option set_options[] = {
     {NULL, 0, NULL, NULL},
 };
 
+static const struct option mark_options[] = {
+    {"single-account", 0, "ACCOUNT", "its instances alone may be there"},
+    {NULL, 0, NULL, NULL},
+};
+
 static const struct option explain_options[] = {
     {"count", 0, "N", "so many of them (1)"},
     {"zone", 0, "NAME", "only there"},
@@ -355,6 +383,18 @@ const struct command host_commands[] = {
      "\n"
      "  moln node set node-0123456789abcdef0 --rack r7 --labels gpu-l4,ssd --cost 3\n",
      set_options, 1, 1, WORD_NODE, false, run_set},
+    {"node mark", "NODE --single-account ACCOUNT",
+     "keep a host for one account, and let its guests share memory",
+     "No other account's instances are placed there; those that are must be moved "
+     "away\n"
+     "first. Guests that start there from now on have equal pages of theirs merged by "
+     "the\n"
+     "kernel (KSM), as soon as all that run there have. 'moln node unmark' ends "
+     "both.\n",
+     mark_options, 1, 1, WORD_NODE, false, run_mark},
+    {"node unmark", "NODE", "let a marked host take everybody's instances again",
+     "What was merged is taken apart before others' guests start there.\n", NULL, 1, 1,
+     WORD_NODE, false, run_unmark},
     {"node accept", "NODE", "take a host as it is now, though its hardware changed",
      "A host that comes back with other hardware than it joined with gets no new "
      "machines\n"
@@ -371,7 +411,8 @@ const struct command host_commands[] = {
     {"node use", "NODE", "what its machines used in the last minute",
      "Busy vCPUs, how long they waited for a processor (95th percentile of a minute), "
      "memory,\n"
-     "CPU credits of burstable types; and the host's memory pressure, with what it does\n"
+     "CPU credits of burstable types; and the host's memory pressure, with what it "
+     "does\n"
      "about it: reclaim, balloon, move, refuse.\n",
      NULL, 1, 1, WORD_NODE, false, run_node_use},
     {NULL},

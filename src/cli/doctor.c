@@ -203,7 +203,9 @@ check_cgroups(struct doctor *d)
     if (access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0) {
         say(d, GOOD, "cgroups", "version 2");
     } else if (access("/sys/fs/cgroup/memory", F_OK) == 0) {
-        say(d, GOOD, "cgroups", "version 1");
+        say(d, GOOD, "cgroups",
+            "version 1: what is cold in guests is taken back only once the host runs "
+            "short of memory, by soft limits; version 2 takes it back at once");
     } else {
         say(d, BAD, "cgroups",
             "none under /sys/fs/cgroup: guests could not be limited");

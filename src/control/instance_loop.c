@@ -430,6 +430,11 @@ want_machine(const struct scene *s, struct err *err)
         .leased = i->leased,
     };
     promise_of(s, &record);
+    const struct row_node *node;
+    if (!GET(s, node, &node, err, .id = s->node_id)) {
+        return false;
+    }
+    record.merge = node && str_eq(node->single_account, i->account);
     if (s->migration && str_eq(s->node_id, s->migration->from_node)) {
         record.outgoing = s->migration->id;
     } else if (s->migration) {

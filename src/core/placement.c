@@ -154,6 +154,7 @@ placement_host_of(const struct placement_rows *rows,
         .class = class_of(seen),
         .speed = seen ? seen->speed : 0,
         .cost = node->cost,
+        .single = node->single_account,
         .processors = seen ? seen->vcpus : 0,
         .ceiling = placement_ceiling(rows, rules),
         .closed = closed_for(rows),
@@ -182,6 +183,9 @@ placement_claim(enum placement_class class, const struct placement_ask *ask)
 static enum placement_no
 tenancy_why(const struct placement_host *host, const struct placement_ask *ask)
 {
+    if (!str_empty(host->single) && !str_eq(host->single, ask->account)) {
+        return PLACEMENT_OWNED;
+    }
     bool mine = !str_empty(host->owner) && str_eq(host->owner, ask->account);
     switch (ask->tenancy) {
     case PLACEMENT_HOST:

@@ -75,6 +75,7 @@ struct placement_host {
     const char *rack;    /* What fails with it; empty: nothing else. */
     const char *segment; /* Part of the network in which all reach each other well. */
     const char *owner;   /* Account that has it alone; empty: all share it. */
+    const char *single;  /* Account that the operator marked it for; empty: none. */
     const char *host_id; /* Allocated as a dedicated host, h-...; empty: no. */
     struct placement_words features; /* Hardware... */
     struct placement_words labels;   /* ...and the operator's words. */

@@ -227,7 +227,7 @@ same_kind(const struct placement_host *a, const struct placement_host *b)
            a->cost == b->cost && str_eq(a->region, b->region) &&
            str_eq(a->zone, b->zone) && str_eq(a->rack, b->rack) &&
            str_eq(a->segment, b->segment) && str_eq(a->owner, b->owner) &&
-           str_eq(a->host_id, b->host_id) && words_equal(a->features, b->features) &&
+           str_eq(a->host_id, b->host_id) && str_eq(a->single, b->single) && words_equal(a->features, b->features) &&
            words_equal(a->labels, b->labels);
 }
 
@@ -253,6 +253,7 @@ entry_copy(struct entry *e, const struct placement_host *host)
     e->host.segment = arena_strdup(texts, host->segment);
     e->host.owner = arena_strdup(texts, host->owner);
     e->host.host_id = arena_strdup(texts, host->host_id);
+    e->host.single = arena_strdup(texts, host->single);
     e->host.features = words_copy(texts, host->features);
     e->host.labels = words_copy(texts, host->labels);
     arena_destroy(e->texts);

@@ -143,6 +143,7 @@ on_pass(uv_timer_t *timer)
     wake = MIN(wake, next);
     machines_pass(a->machines, &next);
     wake = MIN(wake, next);
+    ksm_want(a->ksm, machines_may_merge(a->machines));
     jobs_pass(a->jobs, &next);
     wake = MIN(wake, next);
     migrations_pass(a->migrations, &next);
@@ -281,6 +282,17 @@ open_meter(struct agent *a)
                                                  .ctx = a});
 }
 
+static void
+open_ksm(struct agent *a)
+{
+    AUTO(free) char *note = sub(a, "ksm");
+    a->ksm = ksm_open(&(struct ksm_config){.loop = a->config.loop,
+                                           .root = "",
+                                           .note = note,
+                                           .event = agent_event,
+                                           .ctx = a});
+}
+
 bool
 agent_open_modules(struct agent *a, struct err *err)
 {
@@ -293,6 +305,7 @@ agent_open_modules(struct agent *a, struct err *err)
         return false;
     }
     open_meter(a);
+    open_ksm(a);
     a->modules_open = true;
     for (int kind = 1; kind < LINK_KINDS; kind++) {
         wants_each(a->wants, (enum link_kind)kind, apply_one, a);
@@ -410,6 +423,7 @@ agent_destroy(struct agent *a)
     a->closing = true;
     link_client_destroy(a->link);
     meter_close(a->meter);
+    ksm_close(a->ksm);
     jobs_close(a->jobs);
     migrations_stop(a->migrations);
     machines_close(a->machines);

@@ -9,6 +9,7 @@
 #include "node/disk/disk.h"
 #include "node/disk/job.h"
 #include "node/fence/fence_client.h"
+#include "node/ksm.h"
 #include "node/machine/machine.h"
 #include "node/measure.h"
 #include "node/metadata/metadata.h"
@@ -68,6 +69,7 @@ struct agent {
     struct lease lease;
     struct metadata *metadata;
     struct meter *meter;
+    struct ksm *ksm;
     struct map *net_items[LINK_KINDS]; /* By id; LINK_NETWORK.. LINK_METADATA. */
     int64_t net_check_ns;              /* When the kernel's rules are read back next. */
     struct map *net_gone[LINK_KINDS];  /* Ids no longer named by a snapshot. */

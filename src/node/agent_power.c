@@ -157,8 +157,10 @@ power_off(const struct agent_config *config, int64_t grace_ns, bool purge,
     bool ok = take_over(&a, err) && identity_load(&a, err);
     if (ok && a.identity.cloud_id[0]) {
         AUTO(free) char *fence = lease_socket(&a);
+        AUTO(free) char *note = xasprintf("%s/ksm", dir);
         ok = end_guests(&a, grace_ns, err) && fence_stop(fence, err) &&
              end_networks(&a, err);
+        ksm_end("", note);
     }
     if (ok && purge) {
         ok = dir_remove(dir, err);

@@ -1,6 +1,9 @@
 """What guests use: CPU credits of burstable types, and the limit of those who have none."""
+import os
 import pathlib
 import signal
+
+import pytest
 
 from cloud import wait_for
 
@@ -51,6 +54,37 @@ def test_credits_are_counted_and_who_has_none_is_held_to_its_baseline(cloud, ec2
     assert seen[poor]["CreditBalanceMilli"] < 1000
     assert 20_000 < seen[rich]["CreditBalanceMilli"] <= 31_000
     assert seen[free]["BusyMilli"] > 0 and seen[free]["MemoryBytes"] > 64 << 20
+
+
+KSM_RUN = pathlib.Path("/sys/kernel/mm/ksm/run")
+
+
+def guest_memory_is_mergeable(cloud, instance_id):
+    (pid,) = cloud.holdings().emulators()[instance_id]
+    return "merge=on" in pathlib.Path(f"/proc/{pid}/cmdline").read_text()
+
+
+@pytest.mark.skipif(not os.access(KSM_RUN, os.W_OK) or KSM_RUN.read_text() != "0\n",
+                    reason="no KSM on this host, or somebody uses it")
+def test_guests_share_memory_only_on_a_host_marked_for_their_account(cloud, launch):
+    node = next(n["NodeId"] for n in cloud.moln("node", "ls", "--json")["Nodes"] if n["Local"])
+    before = launch(InstanceType="t3.nano")
+    cloud.wait_state(before, "running")
+    owner = cloud.client("sts").get_caller_identity()["Account"]
+    cloud.moln("node", "mark", node, "--single-account", owner)
+    try:
+        after = launch(InstanceType="t3.nano")
+        cloud.wait_state(after, "running")
+        assert not guest_memory_is_mergeable(cloud, before)
+        assert guest_memory_is_mergeable(cloud, after)
+        wait_for("the kernel to merge", lambda: KSM_RUN.read_text() == "1\n", 30)
+        told = cloud.moln("node", "show", node, "--json")["Node"]
+        assert told["SingleAccount"] == owner
+    finally:
+        cloud.moln("node", "unmark", node)
+    wait_for("the kernel to take it apart", lambda: KSM_RUN.read_text() == "0\n", 30)
+    events = [e for e in cloud.moln("node", "events", "--json")["Events"] if e["Kind"] == "ksm"]
+    assert len(events) == 2
 
 
 def test_memory_that_a_guest_frees_goes_back_to_the_host(cloud, launch):

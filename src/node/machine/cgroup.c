@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #define PATH_LEN 320
+#define SOFT_LIMIT "memory.soft_limit_in_bytes" /* Version 1. */
 
 static const char *const controllers[CGROUP_ROOTS_MAX] = {"memory", "cpu", "pids"};
 
@@ -258,8 +259,24 @@ cgroup_reclaim(const struct cgroup_host *host, const char *id, int64_t bytes)
 {
     struct err err = {0};
     char dir[PATH_LEN];
-    return host->v2 && path_of(host, "memory", id, dir) &&
-           write_number(dir, "memory.reclaim", bytes, &err);
+    if (!path_of(host, "memory", id, dir)) {
+        return false;
+    }
+    if (host->v2) {
+        return write_number(dir, "memory.reclaim", bytes, &err);
+    }
+    int64_t used = cgroup_memory_bytes(host, id);
+    return used > bytes && write_number(dir, SOFT_LIMIT, used - bytes, &err);
+}
+
+void
+cgroup_reclaim_end(const struct cgroup_host *host, const char *id)
+{
+    struct err err = {0};
+    char dir[PATH_LEN];
+    if (!host->v2 && path_of(host, "memory", id, dir)) {
+        (void)write_number(dir, SOFT_LIMIT, -1, &err); /* Gone with its machine. */
+    }
 }
 
 void

@@ -44,9 +44,13 @@ MUST_CHECK bool cgroup_limit_cpu(const struct cgroup_host *host, const char *id,
 /* Since it was made, how long such a limit held its threads back; 0 when unknown. */
 int64_t cgroup_throttled_ns(const struct cgroup_host *host, const char *id);
 int64_t cgroup_memory_bytes(const struct cgroup_host *host, const char *id);
-/* Lets the kernel take back up to 'bytes' of what is cold in the group. False: this host's
- * kernel cannot, or found none. May take a while: not on a loop's thread. */
+/* Lets the kernel take back up to 'bytes' of what is cold in the group: at once with
+ * version 2; with version 1, which has no such call, ahead of all else when the host runs
+ * short, by a soft limit that stands until cgroup_reclaim_end(). False: this host's kernel
+ * cannot, or found none. May take a while: not on a loop's thread. */
 bool cgroup_reclaim(const struct cgroup_host *host, const char *id, int64_t bytes);
+/* There is room again. */
+void cgroup_reclaim_end(const struct cgroup_host *host, const char *id);
 void cgroup_kill(const struct cgroup_host *host, const char *id);
 /* ERR_BUSY while a process is in it. */
 MUST_CHECK bool cgroup_remove(const struct cgroup_host *host, const char *id,

@@ -506,6 +506,26 @@ machines_leased(const struct machines *set)
     return count;
 }
 
+bool
+machines_may_merge(const struct machines *set)
+{
+    size_t count = 0;
+    const char *key;
+    void *value;
+    for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
+        const struct machine *m = value;
+        bool wanted = m->want && m->want->running && !m->deleted;
+        if (!wanted && m->process == PROCESS_NONE) {
+            continue;
+        }
+        if (!m->want || !m->want->merge) {
+            return false;
+        }
+        count++;
+    }
+    return count > 0;
+}
+
 /* ---- who uses what --------------------------------------------------------------- */
 
 static int

@@ -91,6 +91,8 @@ size_t machines_running(const struct machines *set);
 size_t machines_processes(const struct machines *set); /* Up, or on the way. */
 /* Wanted to run, or running, while the node's lease lives. */
 size_t machines_leased(const struct machines *set);
+/* Whether there are machines, and the pages of all may be merged with one another's. */
+bool machines_may_merge(const struct machines *set);
 /* For each machine that runs: what the meter needs. */
 struct machine_metered {
     const char *id;

@@ -143,6 +143,7 @@ gather_texts(struct start *s, const struct link_machine *want)
     s->spec.id = s->id;
     s->spec.vcpus = want->vcpus;
     s->spec.memory_bytes = want->memory_bytes;
+    s->spec.merge = want->merge;
     s->spec.uuid = arena_strdup(a, want->uuid);
     s->spec.manufacturer = arena_strdup(a, want->manufacturer);
     s->spec.product = arena_strdup(a, want->product);

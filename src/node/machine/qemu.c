@@ -166,7 +166,10 @@ add_board(struct words *w, const struct qemu_spec *s)
     add_option(w, "-smp", "cpus=%" PRId64 ",sockets=1,cores=%" PRId64 ",threads=1",
                s->vcpus, s->vcpus);
     add_option(w, "-m", "size=%" PRId64 "M", mib);
-    add_option(w, "-object", "memory-backend-memfd,id=ram,size=%" PRId64 "M,share=on",
+    /* The kernel merges private pages only; a memfd's are never anybody else's. */
+    add_option(w, "-object",
+               s->merge ? "memory-backend-ram,id=ram,size=%" PRId64 "M,merge=on"
+                        : "memory-backend-memfd,id=ram,size=%" PRId64 "M,share=on",
                mib);
     add_option(w, "-rtc", "base=utc");
     if (!str_empty(s->uuid)) {
@@ -229,7 +232,8 @@ add_devices(struct words *w, const struct qemu_spec *s)
     add_option(w, "-object", "rng-builtin,id=rng");
     add_option(w, "-device", "virtio-rng-pci,rng=rng,addr=0x%x", SLOT_RNG);
     add_option(w, "-device",
-               "virtio-balloon-pci,id=balloon,free-page-reporting=on,deflate-on-oom=on,addr=0x%x",
+               "virtio-balloon-pci,id=balloon,free-page-reporting=on,deflate-on-oom=on,"
+               "addr=0x%x",
                SLOT_BALLOON);
     for (int i = 0; i < QEMU_SPARE_SLOTS; i++) {
         add_option(w, "-device",

@@ -51,6 +51,7 @@ struct qemu_spec {
     size_t disk_count;
     struct qemu_nic nics[QEMU_NICS_MAX];
     size_t nic_count;
+    bool merge;    /* Its pages may be merged with other guests'. */
     bool incoming; /* Waits for a guest that is moved here, and does not run it. */
 };
 

@@ -196,31 +196,22 @@ sum_up(struct meter *meter, int64_t *out_worst, int64_t *out_busy_milli)
     }
 }
 
-/* An emulated host promises shares of its processors, not speed: there waiting breaks no
- * promise, and is only told. */
 static void
 judge(struct meter *meter)
 {
     int64_t worst, busy_milli;
-    char unfit[sizeof meter->unfit] = "";
     sum_up(meter, &worst, &busy_milli);
-    bool waits = meter->config.real_processors &&
-                 ready_is_bad(worst, busy_milli, meter->promised_vcpus);
-    if (meter->relief.stage == RELIEF_REFUSE) {
-        snprintf(unfit, sizeof unfit, "memory pressure, which relief has not ended");
-    } else if (waits) {
-        snprintf(unfit, sizeof unfit,
-                 "machines wait for processors, though few of those promised are busy");
-    }
-    bool crowded = waits || meter->relief.stage >= RELIEF_MOVE;
-    if (strcmp(unfit, meter->unfit) != 0 || crowded != meter->crowded) {
+    const struct host_verdict now = host_judge(
+        meter->relief.stage, ready_is_bad(worst, busy_milli, meter->promised_vcpus),
+        meter->config.real_processors);
+    if (strcmp(now.unfit, meter->unfit) != 0 || now.crowded != meter->crowded) {
         meter->config.event(meter->config.ctx, "pressure", "",
-                            unfit[0] ? "warn" : "info",
-                            unfit[0]  ? unfit
-                            : crowded ? "machines should be moved away"
-                                      : "fit again");
-        memcpy(meter->unfit, unfit, sizeof unfit);
-        meter->crowded = crowded;
+                            now.unfit[0] ? "warn" : "info",
+                            now.unfit[0]  ? now.unfit
+                            : now.crowded ? "machines should be moved away"
+                                          : "fit again");
+        snprintf(meter->unfit, sizeof meter->unfit, "%s", now.unfit);
+        meter->crowded = now.crowded;
         report(meter);
     }
 }

@@ -36,6 +36,7 @@ struct meter {
     enum relief_stage relieved; /* The stage that was carried out last... */
     int64_t relieved_ns;        /* ...and when. */
     bool reclaiming;
+    bool let_go;  /* No guest is short of memory for the host's sake. */
     bool unsaved; /* A machine has started. */
     int64_t promised_vcpus;
     char unfit[96];

@@ -75,11 +75,26 @@ balloon(struct meter *meter, bool shrink)
     }
 }
 
+/* Also what a last agent did, which ended before the host was quiet. */
+static void
+let_go(struct meter *meter)
+{
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(meter->machines, &it, &id, &value);) {
+        cgroup_reclaim_end(machines_cgroups(meter->config.machines), id);
+    }
+    meter->let_go = true;
+}
+
 void
 meter_relieve(struct meter *meter)
 {
     enum relief_stage stage = relief_step(&meter->relief, &meter->host, meter->now_ns);
     bool again = meter->now_ns - meter->relieved_ns >= AGAIN_NS;
+    if (stage == RELIEF_NONE && !meter->let_go && !meter->reclaiming) {
+        let_go(meter);
+    }
     if (stage != meter->relieved) {
         log_warn("memory: relief: %s", relief_name(stage));
     } else if (stage == RELIEF_NONE || !again) {
@@ -88,6 +103,7 @@ meter_relieve(struct meter *meter)
     meter->relieved = stage;
     meter->relieved_ns = meter->now_ns;
     if (stage >= RELIEF_RECLAIM && !meter->reclaiming) {
+        meter->let_go = false;
         reclaim(meter);
     }
     balloon(meter, stage >= RELIEF_BALLOON);

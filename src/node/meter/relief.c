@@ -79,3 +79,17 @@ relief_step(struct relief *r, const struct relief_facts *facts, int64_t now_ns)
     }
     return r->stage;
 }
+
+struct host_verdict
+host_judge(enum relief_stage stage, bool waits, bool real_processors)
+{
+    bool breaks = waits && real_processors;
+    return (struct host_verdict){
+        .unfit =
+            stage == RELIEF_REFUSE ? "memory pressure, which relief has not ended"
+            : breaks
+                ? "machines wait for processors, though few of those promised are busy"
+                : "",
+        .crowded = breaks || stage >= RELIEF_MOVE,
+    };
+}

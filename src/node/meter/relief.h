@@ -39,6 +39,17 @@ struct relief {
     int64_t loud_ns;  /* When there was pressure last. */
 };
 
+/* What a host says of itself in consequence: placement heeds 'unfit', and whoever is on it
+ * is moved away, one at a time, while it is 'crowded'. */
+struct host_verdict {
+    const char *unfit; /* Why it takes no more; "": it does. */
+    bool crowded;
+};
+/* 'waits': its guests wait for processors (ready_is_bad()), which breaks a promise only
+ * where those are real: an emulated host promises shares, not speed. */
+struct host_verdict host_judge(enum relief_stage stage, bool waits,
+                               bool real_processors);
+
 /* The stage from now on; monotonic time. */
 enum relief_stage relief_step(struct relief *relief, const struct relief_facts *facts,
                               int64_t now_ns);

@@ -118,6 +118,62 @@ set_labels(struct call *call, const struct moln_update_node_request *in,
     node->labels.count = count;
 }
 
+/* What is there, stopped machines too, must be the account's: those start there again. */
+static bool
+check_all_of(struct call *call, const struct row_node *node, const char *account,
+             const struct row_list *machines, struct err *err)
+{
+    size_t others = 0;
+    const struct row_account *row;
+    struct placement_rows rows;
+    if (!account_find(call, account, &row, err) ||
+        !pool_rows(call->txn, node->id, &rows, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < machines->count; i++) {
+        const struct row_instance *inst = machines->rows[i];
+        others += !inst->terminated_at && !str_eq(inst->account, account);
+    }
+    if (others > 0) {
+        return err_set(err, ERR_RESOURCE_IN_USE,
+                       "Node %s holds %zu instances of other accounts than %s: move "
+                       "them away first (moln node drain, moln migrate)",
+                       node->id, others, account);
+    }
+    bool owned = rows.claim && !str_empty(rows.claim->owner) &&
+                 !str_eq(rows.claim->owner, account);
+    return !owned || err_set(err, ERR_RESOURCE_IN_USE,
+                             "Node %s is account %s's alone, as a dedicated host",
+                             node->id, rows.claim->owner);
+}
+
+/* Every machine's record says whether its pages may be merged: all are written anew. */
+static bool
+mark(struct call *call, struct row_node *node, const char *account, struct err *err)
+{
+    const struct row_instance prefix = {.node_id = node->id};
+    const struct row_query query = {
+        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
+    struct row_list list;
+    if (!account || str_eq(node->single_account ? node->single_account : "", account)) {
+        return true;
+    }
+    if (!row_list(call->txn, &row_instance_type, &query, &list, err) ||
+        (*account && !check_all_of(call, node, account, &list, err))) {
+        return false;
+    }
+    node->single_account = account;
+    for (size_t i = 0; i < list.count; i++) {
+        struct row_instance next = *(const struct row_instance *)list.rows[i];
+        next.generation++;
+        if (!next.terminated_at &&
+            !row_put(call->txn, &row_instance_type, &next, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool
 moln_update_node(struct call *call, const struct moln_update_node_request *in,
                  struct moln_update_node_response *out, struct err *err)
@@ -137,7 +193,8 @@ moln_update_node(struct call *call, const struct moln_update_node_request *in,
         next.ceiling_memory_bytes = in->ceiling_memory_bytes;
     }
     set_labels(call, in, &next);
-    return node_put(call, &next, &out->node, err);
+    return mark(call, &next, in->single_account, err) &&
+           node_put(call, &next, &out->node, err);
 }
 
 /* ---- RemoveNode ---- */

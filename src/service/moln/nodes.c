@@ -40,6 +40,7 @@ node_out(const struct node_view *view)
         .labels = {(const char **)node->labels.items, node->labels.count},
         .cost = node->cost,
         .has_cost = node->cost != 0,
+        .single_account = str_empty(node->single_account) ? NULL : node->single_account,
     };
     if (seen) {
         out.seen_at = seen->at;

@@ -142,6 +142,21 @@ TEST(placement_why_refuses_real_processors_slower_than_promised)
     CHECK_EQ(placement_why(&host, &ask), PLACEMENT_FITS);
 }
 
+TEST(placement_keeps_a_marked_host_for_its_account)
+{
+    struct row_node node = a_node;
+    struct placement_ask ask = small;
+    node.single_account = "444455556666";
+    struct placement_host host = host_of(&node, &a_seen);
+    CHECK_EQ(placement_why(&host, &ask), PLACEMENT_OWNED);
+    ask.account = NULL; /* The cloud's own work. */
+    CHECK_EQ(placement_why(&host, &ask), PLACEMENT_OWNED);
+    ask.account = "444455556666";
+    CHECK_EQ(placement_why(&host, &ask), PLACEMENT_FITS);
+    ask.tenancy = PLACEMENT_EMPTY;
+    CHECK_EQ(placement_why(&host, &ask), PLACEMENT_FITS);
+}
+
 TEST(placement_why_keeps_tenancies_apart)
 {
     struct placement_host host = host_of(&a_node, &a_seen);

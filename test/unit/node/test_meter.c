@@ -157,3 +157,36 @@ TEST(relief_hears_little_memory_before_anything_waits)
     struct relief r = {0};
     CHECK_EQ(relief_step(&r, &low, NS_PER_S), RELIEF_RECLAIM);
 }
+
+/* A minute of a host with four machines of two vCPUs, one of which waits: as the kernel's
+ * schedstat and cgroups would have it, second by second. */
+TEST(host_judge_has_guests_moved_away_that_wait_on_a_host_with_little_to_do)
+{
+    struct ready_window calm = {0}, waiting = {0};
+    for (int s = 0; s < 60; s++) {
+        ready_add(&calm, 2, 4 * NS_PER_MS, 0, NS_PER_S);
+        /* 120 ms for two vCPUs, 20 of them its own limit's doing: 5 %. */
+        ready_add(&waiting, 2, 120 * NS_PER_MS, 20 * NS_PER_MS, NS_PER_S);
+    }
+    int64_t worst = MAX(ready_p95(&calm), ready_p95(&waiting));
+    CHECK_EQ(worst, 50);
+    bool waits = ready_is_bad(worst, 2000, 8); /* Two of eight are busy. */
+    struct host_verdict v = host_judge(RELIEF_NONE, waits, true);
+    CHECK(v.crowded);
+    CHECK(strstr(v.unfit, "wait for processors") != NULL);
+    v = host_judge(RELIEF_NONE, waits, false); /* Emulated: shares, not speed. */
+    CHECK(!v.crowded && !v.unfit[0]);
+    v = host_judge(RELIEF_NONE, ready_is_bad(worst, 2001, 8), true);
+    CHECK(!v.crowded && !v.unfit[0]); /* Busy as promised. */
+    v = host_judge(RELIEF_NONE, ready_is_bad(40, 2000, 8), true);
+    CHECK(!v.crowded && !v.unfit[0]);
+}
+
+TEST(host_judge_moves_guests_before_it_refuses_new_ones)
+{
+    for (enum relief_stage stage = RELIEF_NONE; stage < RELIEF_STAGES; stage++) {
+        const struct host_verdict v = host_judge(stage, false, true);
+        CHECK_EQ(v.crowded, stage >= RELIEF_MOVE);
+        CHECK_EQ(v.unfit[0] != '\0', stage >= RELIEF_REFUSE);
+    }
+}

@@ -88,6 +88,32 @@ TEST(qemu_args_of_a_bios_guest_without_disks_match_the_golden_file)
     check_golden(&spec, &tcg, "qemu-incoming-tcg.args");
 }
 
+/* Whether the words have an option with this value. */
+static bool
+has_option(const char *const *args, const char *option, const char *value)
+{
+    for (size_t i = 0; args[i] && args[i + 1]; i++) {
+        if (str_eq(args[i], option) && str_eq(args[i + 1], value)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+TEST(qemu_args_takes_memory_that_the_kernel_may_merge_only_where_it_may)
+{
+    struct err err = {0};
+    AUTO(arena) struct arena *arena = arena_create();
+    struct qemu_spec spec = direct();
+    const char *const *args;
+    spec.merge = true;
+    CHECK_OK(qemu_args(&spec, &tcg, arena, &args, &err), &err);
+    CHECK(has_option(args, "-object", "memory-backend-ram,id=ram,size=1024M,merge=on"));
+    spec.merge = false;
+    CHECK_OK(qemu_args(&spec, &tcg, arena, &args, &err), &err);
+    CHECK(has_option(args, "-object", "memory-backend-memfd,id=ram,size=1024M,share=on"));
+}
+
 /* Records are a stranger's: nothing in them may become another option. */
 TEST(qemu_args_refuses_texts_that_could_become_options)
 {

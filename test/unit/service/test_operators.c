@@ -232,6 +232,42 @@ TEST(node_is_described_changed_and_its_hardware_accepted)
     ec2_fini(&e);
 }
 
+TEST(node_is_kept_for_one_account_that_alone_is_there)
+{
+    struct ec2 e;
+    struct err err;
+    struct ec2_reservation launched;
+    struct moln_update_node_response changed;
+    const struct ec2_run_instances_request launch = {
+        .image_id = IMAGE, .instance_type = "t3.micro", .min_count = 1, .max_count = 1};
+    ec2_init(&e);
+    const char *account = account_make(&e, "alone");
+    struct moln_update_node_request mark = {.node_id = "node-a",
+                                            .single_account = "999999999999"};
+    CHECK(!MOLN(&e, "UpdateNode", &mark, &changed, &err));
+    CHECK_EQ(err.code, ERR_RESOURCE_NOT_FOUND);
+    mark.single_account = account;
+    CHECK_OK(MOLN(&e, "UpdateNode", &mark, &changed, &err), &err);
+    CHECK_STR(changed.node->single_account, account);
+
+    /* Others are placed elsewhere, and keep a host from being marked. */
+    for (int i = 0; i < 4; i++) {
+        CHECK_OK(EC2(&e, "RunInstances", &launch, &launched, &err), &err);
+    }
+    CHECK(!EC2(&e, "RunInstances", &launch, &launched, &err));
+    CHECK_EQ(err.code, ERR_INSTANCE_CAPACITY);
+    mark.node_id = "node-b";
+    CHECK(!MOLN(&e, "UpdateNode", &mark, &changed, &err));
+    CHECK_EQ(err.code, ERR_RESOURCE_IN_USE);
+    CHECK(strstr(err.msg, "4 instances") && strstr(err.msg, "node-b"));
+
+    mark = (struct moln_update_node_request){.node_id = "node-a", .single_account = ""};
+    CHECK_OK(MOLN(&e, "UpdateNode", &mark, &changed, &err), &err);
+    CHECK_NULL(changed.node->single_account);
+    CHECK_OK(EC2(&e, "RunInstances", &launch, &launched, &err), &err);
+    ec2_fini(&e);
+}
+
 TEST(node_is_removed_when_it_is_revoked_and_empty)
 {
     struct ec2 e;
