@@ -9,8 +9,8 @@
 #pragma once
 #include "control/instance_loop.h"
 
-/* Brings 'leased' in line with what is asked for; '*inst' becomes the changed row. A
- * machine that runs already keeps to what it was started with until its next start. */
+/* Brings 'leased' in line with what is asked for; '*inst' becomes the changed row. Of a
+ * machine that runs already, its node says when its process ends with the lease. */
 MUST_CHECK bool recovery_settle(const struct pass *pass,
                                 const struct row_instance **inst, struct err *err);
 /* Moves the instance to another node if its own is lost and nothing of it can run there;

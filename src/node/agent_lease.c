@@ -59,6 +59,28 @@ note_state(struct agent *a)
     l->given_up = l->given_up && state != FENCE_EMPTY;
 }
 
+/* What runs already, and is to end with the lease from now on; one after the other. */
+static void
+adopt(struct agent *a)
+{
+    pid_t pid;
+    int pidfd;
+    if (a->modules_open && fence_client_state(a->lease.fence) == FENCE_OPEN &&
+        machines_unleased(a->machines, &pid, &pidfd)) {
+        (void)fence_client_adopt(a->lease.fence, pid, pidfd);
+    }
+}
+
+static void
+on_adopted(void *ctx, pid_t pid, bool done)
+{
+    struct agent *a = ctx;
+    if (!a->closing) {
+        machines_adopted(a->machines, pid, done);
+        adopt(a);
+    }
+}
+
 void
 lease_look(struct agent *a)
 {
@@ -76,9 +98,11 @@ lease_look(struct agent *a)
                                                             .program = program,
                                                             .clock = a->config.clock,
                                                             .changed = lease_changed,
+                                                            .adopted = on_adopted,
                                                             .ctx = a});
     }
     note_state(a);
+    adopt(a);
     if (is_wanted(a) && link_client_is_up(a->link) && a->complete &&
         now >= l->ask_at_ns) {
         ask(a, now);

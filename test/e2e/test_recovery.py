@@ -169,10 +169,16 @@ def leased_disk(node):
     return len([n for n in node.folder.joinpath("pool").iterdir() if n.suffix == ".qcow2"])
 
 
-def test_fence_works_without_its_agent(pool, nodes, held, ec2, watcher):
-    leased = launch(pool, ec2)
+def test_recovery_asked_for_later_holds_at_once_and_without_the_agent(pool, nodes, held, ec2,
+                                                                      watcher):
+    leased = launch(pool, ec2, recover=False)
     pool.cloud.wait_state(leased, "running")
-    home = node_of(pool, nodes, held, leased)
+    home, pids = node_of(pool, nodes, held, leased), held.emulators()[leased]
+    ec2.create_tags(Resources=[leased], Tags=REBUILD[0]["Tags"])
+    ec2.modify_instance_maintenance_options(InstanceId=leased, AutoRecovery="default")
+    wait_for("the fence to have it", lambda: any(
+        leased in str(e) and "from now on" in e["Message"] for e in events(pool, "lease")), 30)
+    assert held.emulators()[leased] == pids
     fence = fence_of(home)
     os.kill(home.process.pid, signal.SIGSTOP)
     wait_for("it to be elsewhere",

@@ -21,6 +21,7 @@ struct fence_client {
     enum fence_state state;
     int64_t until_ns;
     uint64_t turn;
+    pid_t adopting;
 };
 
 struct ask {
@@ -28,6 +29,7 @@ struct ask {
     enum fence_what what;
     int64_t until_ns;
     unsigned life;
+    bool adopted;
 };
 
 /* ---- the supervisor -------------------------------------------------------------- */
@@ -112,6 +114,21 @@ renew(struct host *h, int64_t until_ns)
     }
 }
 
+/* A guest that ran before: from now on it goes with the others. */
+static bool
+adopt(struct host *h, pid_t pid)
+{
+    for (size_t i = 0; h->fence.until_ns && i < h->guests.count; i++) {
+        struct guest *g = h->guests.items[i];
+        if (g->alive && g->pid == pid) {
+            trace("%s: the fence adopts guest %s", h->name, g->id);
+            g->leased = true;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- the agent's end ------------------------------------------------------------- */
 
 static void
@@ -127,6 +144,11 @@ on_answer(void *ctx)
     c->state = state;
     c->until_ns = h->fence.until_ns;
     c->turn = h->fence.turn;
+    if (a->what == FENCE_ADOPT) {
+        pid_t pid = c->adopting;
+        c->adopting = 0;
+        c->config.adopted(c->config.ctx, pid, there && a->adopted);
+    }
     free(a);
     if (news) {
         c->config.changed(c->config.ctx);
@@ -144,6 +166,8 @@ on_ask(void *ctx)
             renew(h, a->until_ns);
         } else if (a->what == FENCE_END) {
             end_room(h, "the agent asks for it", STOP_NS);
+        } else if (a->what == FENCE_ADOPT) {
+            a->adopted = adopt(h, (pid_t)a->until_ns);
         }
     }
     (void)world_after(h->process, world_between(CHANCE_ORDER, 1, TALK_NS), on_answer,
@@ -207,6 +231,17 @@ void
 fence_client_end(struct fence_client *c)
 {
     ask(c, FENCE_END, 0);
+}
+
+bool
+fence_client_adopt(struct fence_client *c, pid_t pid, int pidfd UNUSED)
+{
+    if (fence_client_state(c) != FENCE_OPEN || c->adopting) {
+        return false;
+    }
+    c->adopting = pid;
+    ask(c, FENCE_ADOPT, pid);
+    return true;
 }
 
 bool

@@ -32,8 +32,9 @@ struct errand {
     char token[32];
     int64_t count;
     const char *type;
-    bool recover; /* Elsewhere, should its host be lost. */
-    size_t known; /* DescribeInstances: servers that must be in the answer. */
+    bool recover;   /* Elsewhere, should its host be lost... */
+    bool stateless; /* ...for which it may lose its disk. */
+    size_t known;   /* DescribeInstances: servers that must be in the answer. */
 };
 
 static struct server *
@@ -110,6 +111,11 @@ ask_recovery(struct arena *arena, struct ec2_run_instances_request *in)
     in->maintenance_options =
         ARENA_NEW(arena, struct ec2_instance_maintenance_options_request);
     in->maintenance_options->auto_recovery = "default";
+}
+
+static void
+say_stateless(struct arena *arena, struct ec2_run_instances_request *in)
+{
     in->tag_specifications.items = ARENA_NEW(arena, struct ec2_tag_specification);
     in->tag_specifications.count = 1;
     struct ec2_tag_specification *spec = in->tag_specifications.items;
@@ -134,10 +140,20 @@ errand_ask(struct arena *arena, void *ctx)
         if (e->recover) {
             ask_recovery(arena, in);
         }
+        if (e->stateless) {
+            say_stateless(arena, in);
+        }
         return in;
     }
     if (str_eq(e->operation, "DescribeInstances")) {
         return ARENA_NEW(arena, struct ec2_describe_instances_request);
+    }
+    if (str_eq(e->operation, "ModifyInstanceMaintenanceOptions")) {
+        struct ec2_modify_instance_maintenance_options_request *in =
+            ARENA_NEW(arena, struct ec2_modify_instance_maintenance_options_request);
+        in->instance_id = arena_strdup(arena, e->server->id);
+        in->auto_recovery = e->recover ? "default" : "disabled";
+        return in;
     }
     /* The others begin with the same list of ids. */
     struct ec2_stop_instances_request *in =
@@ -213,6 +229,9 @@ call(const char *operation, struct server *server)
     struct errand *e = xcalloc(1, sizeof *e);
     e->operation = operation;
     e->server = server;
+    if (str_eq(operation, "ModifyInstanceMaintenanceOptions")) {
+        e->recover = world_percent(CHANCE_TENANT, 60);
+    }
     errand_send(e);
 }
 
@@ -224,6 +243,7 @@ launch(void)
     e->operation = "RunInstances";
     e->count = world_between(CHANCE_TENANT, 1, PER_LAUNCH_MAX);
     e->recover = world_percent(CHANCE_TENANT, 40);
+    e->stateless = e->recover || world_percent(CHANCE_TENANT, 50);
     e->type = names[world_below(CHANCE_TENANT, ARRAY_LEN(names))];
     snprintf(e->token, sizeof e->token, "token-%u", ++tenant.tokens);
     errand_send(e);
@@ -279,6 +299,10 @@ on_idea(void *ctx)
     }
     if (roll < 15) {
         describe();
+    } else if (roll < 21) {
+        if (server) {
+            call("ModifyInstanceMaintenanceOptions", server);
+        }
     } else if (tenant.live < tenant.config.servers_max) {
         launch();
     }

@@ -1,11 +1,13 @@
 /* fence.c - see fence.h. */
 #include "node/fence/fence.h"
 #include "base/log.h"
+#include "node/fence/fence_guests.h"
 #include "node/fence/fence_room.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 
@@ -14,9 +16,10 @@
 
 struct fence {
     struct fence_config config;
-    int timer_fd;
+    int timer_fd, child_fd;   /* 'child_fd': SIGCHLD, for traced guests. */
     int clients[CLIENTS_MAX]; /* Oldest first; -1: free. */
     struct fence_room room;
+    struct fence_guests guests;
     int64_t until_ns; /* 0: no lease. */
     bool quit;
 };
@@ -26,7 +29,8 @@ struct fence {
 static enum fence_state
 state_of(const struct fence *f)
 {
-    return f->room.pidfd < 0 ? FENCE_EMPTY : f->until_ns ? FENCE_OPEN : FENCE_ENDING;
+    bool empty = f->room.pidfd < 0 && f->guests.count == 0;
+    return empty ? FENCE_EMPTY : f->until_ns ? FENCE_OPEN : FENCE_ENDING;
 }
 
 /* First the kill, then the word about it: nothing that can wait stands before. */
@@ -36,6 +40,7 @@ end_room(struct fence *f, const char *why)
     if (state_of(f) == FENCE_OPEN) {
         f->until_ns = 0;
         room_kill(&f->room);
+        guests_kill(&f->guests);
         log_warn("leased guests are ended: %s", why);
     }
 }
@@ -90,11 +95,13 @@ hang_up(struct fence *f, size_t i)
     f->clients[CLIENTS_MAX - 1] = -1;
 }
 
+/* 'more': what stands beside the state. */
 static bool
-answer(const struct fence *f, int sock)
+answer(const struct fence *f, int sock, uint32_t more)
 {
+    const enum fence_state state = state_of(f);
     struct fence_answer a = {.magic = FENCE_MAGIC,
-                             .state = state_of(f),
+                             .state = state | more,
                              .until_ns = f->until_ns,
                              .turn = f->room.turn};
     struct iovec part = {&a, sizeof a};
@@ -103,7 +110,7 @@ answer(const struct fence *f, int sock)
         char space[CMSG_SPACE(sizeof(int))];
     } control = {0};
     struct msghdr msg = {.msg_iov = &part, .msg_iovlen = 1};
-    if (a.state == FENCE_OPEN) {
+    if (state == FENCE_OPEN) {
         msg.msg_control = &control;
         msg.msg_controllen = sizeof control;
         control.head = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
@@ -112,6 +119,24 @@ answer(const struct fence *f, int sock)
         memcpy(CMSG_DATA(&control.head), &f->room.ns_fd, sizeof(int));
     }
     return sendmsg(sock, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof a;
+}
+
+/* 'pidfd' is taken; -1: none came. */
+static uint32_t
+adopt(struct fence *f, const struct fence_ask *ask, int pidfd)
+{
+    struct err err = {0};
+    pid_t pid = (pid_t)ask->until_ns;
+    AUTO(fd) int fd = pidfd;
+    if (state_of(f) != FENCE_OPEN || fd < 0 || pid <= 1) {
+        return FENCE_DECLINED; /* What would end now may not begin. */
+    }
+    if (!guests_adopt(&f->guests, pid, fd, &err)) {
+        log_error("a guest cannot be leased before its next start: %s", err.msg);
+        return FENCE_DECLINED;
+    }
+    (void)take_fd(&fd);
+    return FENCE_ADOPTED;
 }
 
 static bool
@@ -135,16 +160,46 @@ obey(struct fence *f, const struct fence_ask *ask)
     }
 }
 
+/* One ask, and the descriptor that came with it; -1: none did. */
+static ssize_t
+receive(int sock, struct fence_ask *out, int *out_fd)
+{
+    struct iovec part = {out, sizeof *out};
+    union {
+        struct cmsghdr head;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct msghdr msg = {.msg_iov = &part,
+                         .msg_iovlen = 1,
+                         .msg_control = &control,
+                         .msg_controllen = sizeof control};
+    ssize_t n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+    *out_fd = -1;
+    if (c && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int))) {
+        memcpy(out_fd, CMSG_DATA(c), sizeof(int));
+    }
+    return n;
+}
+
 static void
 on_client(struct fence *f, size_t i)
 {
     struct fence_ask ask;
-    ssize_t n = recv(f->clients[i], &ask, sizeof ask, MSG_DONTWAIT);
+    int pidfd;
+    ssize_t n = receive(f->clients[i], &ask, &pidfd);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
     }
-    if (n != (ssize_t)sizeof ask || ask.magic != FENCE_MAGIC || !obey(f, &ask) ||
-        !answer(f, f->clients[i])) {
+    AUTO(fd) int fd = pidfd;
+    uint32_t more = 0;
+    bool ok = n == (ssize_t)sizeof ask && ask.magic == FENCE_MAGIC;
+    if (ok && ask.what == FENCE_ADOPT) {
+        more = adopt(f, &ask, take_fd(&fd));
+    } else {
+        ok = ok && obey(f, &ask);
+    }
+    if (!ok || !answer(f, f->clients[i], more)) {
         hang_up(f, i);
     }
 }
@@ -182,14 +237,36 @@ on_listener(struct fence *f)
 
 /* ---- the loop -------------------------------------------------------------------- */
 
+static void
+on_child(struct fence *f)
+{
+    struct signalfd_siginfo told;
+    while (read(f->child_fd, &told, sizeof told) == (ssize_t)sizeof told) {
+    }
+    guests_look(&f->guests); /* Several may have come as one. */
+}
+
+/* Who is told by a descriptor needs no handler: nothing interrupts. */
+static int
+open_child_signals(void)
+{
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    return sigprocmask(SIG_BLOCK, &child, NULL) < 0
+               ? -1
+               : signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
 /* A lease that is over goes before all else; then the room's end, then who asks. */
 static void
 turn(struct fence *f)
 {
-    enum { TIME, ROOM, LISTENER, CLIENTS };
+    enum { TIME, ROOM, CHILD, LISTENER, CLIENTS };
     struct pollfd ready[CLIENTS + CLIENTS_MAX] = {
         [TIME] = {.fd = f->timer_fd, .events = POLLIN},
         [ROOM] = {.fd = f->room.pidfd, .events = POLLIN},
+        [CHILD] = {.fd = f->child_fd, .events = POLLIN},
         [LISTENER] = {.fd = f->config.listen_fd, .events = POLLIN},
     };
     for (size_t i = 0; i < CLIENTS_MAX; i++) {
@@ -200,8 +277,11 @@ turn(struct fence *f)
     }
     on_time(f);
     if (ready[ROOM].revents) {
+        end_room(f, "the first process of their namespace is gone");
         room_close(&f->room);
-        f->until_ns = 0;
+    }
+    if (ready[CHILD].revents) {
+        on_child(f);
     }
     for (size_t i = CLIENTS_MAX; i-- > 0;) { /* Backwards: hang_up moves the rest. */
         if (ready[CLIENTS + i].revents) {
@@ -220,9 +300,11 @@ fence_serve(const struct fence_config *config, struct err *err)
         .config = *config, .clients = {-1, -1, -1, -1}, .room = ROOM_NONE};
     f.timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
     bool ok = f.timer_fd >= 0 || err_sys(err, errno, "make a timer");
+    f.child_fd = open_child_signals();
+    ok = ok && (f.child_fd >= 0 || err_sys(err, errno, "hear of guests' ends"));
     /* Who connects is told that it is us who listen, and not who made the socket. */
-    ok = ok && (listen(config->listen_fd, CLIENTS_MAX) == 0 ||
-                err_sys(err, errno, "listen"));
+    ok = ok &&
+         (listen(config->listen_fd, CLIENTS_MAX) == 0 || err_sys(err, errno, "listen"));
     ok = ok && (!config->harden || room_harden(err));
     while (ok && !f.quit) {
         turn(&f);
@@ -235,7 +317,12 @@ fence_serve(const struct fence_config *config, struct err *err)
     if (f.timer_fd >= 0) {
         close(f.timer_fd);
     }
+    if (f.child_fd >= 0) {
+        close(f.child_fd);
+    }
+    guests_kill(&f.guests);
     room_wait(&f.room);
+    guests_wait(&f.guests);
     close(config->listen_fd);
     return ok;
 }

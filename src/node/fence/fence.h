@@ -7,7 +7,9 @@
  *           be dead, hung, or just starting one more. The kernel does the rest: ending
  *           the namespace's first process kills all that is in it, nothing can be started
  *           in it afterwards, and that process is gone only when all of them are. The
- *           first process dies with the fence too: no fence, no leased guest.
+ *           first process dies with the fence too: no fence, no leased guest. A guest that
+ *           ran already when it was leased cannot enter the namespace: the fence traces it,
+ *           and it dies with its tracer just so (fence_guests.h).
  * Place:    program moln-fence, over base/ alone: it knows neither guests nor cgroups. It
  *           writes no file, and all that it needs to end the namespace was made before.
  * Clock:    CLOCK_BOOTTIME, which counts a sleep of the host.
@@ -25,6 +27,7 @@ enum fence_what {
     FENCE_RENEW, /* Leased guests may run until 'until_ns'; never sooner than before. */
     FENCE_END,   /* End them now. */
     FENCE_QUIT,  /* End them, and yourself. */
+    FENCE_ADOPT, /* Process 'until_ns', whose pidfd comes along, is one of them now. */
 };
 
 enum fence_state {
@@ -46,6 +49,11 @@ struct fence_answer {
     int64_t until_ns;
     uint64_t turn; /* Rises with each namespace. */
 };
+
+/* Beside the state, in the answer to FENCE_ADOPT alone: whether it was done. A fence of the
+ * version before hangs up instead, and goes on with what it has. */
+#define FENCE_ADOPTED UINT32_C(0x100)
+#define FENCE_DECLINED UINT32_C(0x200)
 
 #define FENCE_MAGIC UINT32_C(0x46454e31) /* FEN1 */
 

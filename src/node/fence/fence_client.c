@@ -25,18 +25,38 @@ struct fence_client {
     pid_t child; /* Of the one that we started, until it is reaped; 0: none. */
     unsigned unanswered;
     int64_t asked_ns; /* The oldest unanswered. */
+    pid_t adopting;   /* 0: nobody. */
     struct fence_answer last;
     int ns_fd; /* FENCE_OPEN's. */
 };
 
 /* ---- the wire -------------------------------------------------------------------- */
 
+/* 'fd' goes along; -1: none. */
+static bool
+send_with(int sock, enum fence_what what, int64_t until_ns, int fd)
+{
+    struct fence_ask ask = {FENCE_MAGIC, what, until_ns};
+    struct iovec part = {&ask, sizeof ask};
+    union {
+        struct cmsghdr head;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {.head = {.cmsg_level = SOL_SOCKET,
+                          .cmsg_type = SCM_RIGHTS,
+                          .cmsg_len = CMSG_LEN(sizeof(int))}};
+    struct msghdr msg = {.msg_iov = &part, .msg_iovlen = 1};
+    if (fd >= 0) {
+        memcpy(CMSG_DATA(&control.head), &fd, sizeof fd);
+        msg.msg_control = &control;
+        msg.msg_controllen = sizeof control;
+    }
+    return sendmsg(sock, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof ask;
+}
+
 static bool
 send_ask(int sock, enum fence_what what, int64_t until_ns)
 {
-    const struct fence_ask ask = {FENCE_MAGIC, what, until_ns};
-    return send(sock, &ask, sizeof ask, MSG_DONTWAIT | MSG_NOSIGNAL) ==
-           (ssize_t)sizeof ask;
+    return send_with(sock, what, until_ns, -1);
 }
 
 /* 1, 0 when there is none now, or -1. '*out_ns' -1: none came with it. */
@@ -83,6 +103,16 @@ forget_answer(struct fence_client *c)
 }
 
 static void
+adopted(struct fence_client *c, bool done)
+{
+    pid_t pid = c->adopting;
+    c->adopting = 0;
+    if (pid) {
+        c->config.adopted(c->config.ctx, pid, done);
+    }
+}
+
+static void
 disconnect(struct fence_client *c)
 {
     if (c->poll) {
@@ -100,7 +130,16 @@ lose(struct fence_client *c, const char *why)
 {
     log_warn("fence, pid %d: %s", (int)c->pid, why);
     disconnect(c);
+    adopted(c, false);
     c->config.changed(c->config.ctx);
+}
+
+static void
+note_asked(struct fence_client *c)
+{
+    if (c->unanswered++ == 0) {
+        c->asked_ns = clock_mono(c->config.clock);
+    }
 }
 
 static void
@@ -113,9 +152,7 @@ ask(struct fence_client *c, enum fence_what what, int64_t until_ns)
         lose(c, strerror(errno));
         return;
     }
-    if (c->unanswered++ == 0) {
-        c->asked_ns = clock_mono(c->config.clock);
-    }
+    note_asked(c);
 }
 
 static void
@@ -132,12 +169,17 @@ on_readable(uv_poll_t *poll, int status UNUSED, int events UNUSED)
         lose(c, "ended, and leased guests with it");
         return;
     }
+    const uint32_t about = a.state & (FENCE_ADOPTED | FENCE_DECLINED);
+    a.state &= ~about;
     bool news = a.state != c->last.state || a.turn != c->last.turn;
     forget_answer(c);
     c->last = a;
     c->ns_fd = ns_fd;
     c->unanswered -= c->unanswered > 0;
     c->asked_ns = clock_mono(c->config.clock);
+    if (about) {
+        adopted(c, about == FENCE_ADOPTED);
+    }
     if (news) {
         c->config.changed(c->config.ctx);
     }
@@ -298,6 +340,18 @@ void
 fence_client_end(struct fence_client *c)
 {
     ask(c, FENCE_END, 0);
+}
+
+bool
+fence_client_adopt(struct fence_client *c, pid_t pid, int pidfd)
+{
+    if (fence_client_state(c) != FENCE_OPEN || c->adopting || !c->poll ||
+        !send_with(c->sock, FENCE_ADOPT, pid, pidfd)) {
+        return false; /* A socket that is lost is seen to be by the next ask. */
+    }
+    c->adopting = pid;
+    note_asked(c);
+    return true;
 }
 
 bool

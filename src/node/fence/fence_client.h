@@ -19,6 +19,8 @@ struct fence_client_config {
     const char *program; /* moln-fence; copied. */
     const struct clock *clock;
     void (*changed)(void *ctx); /* Its state did. */
+    /* Whether the guest that was to be adopted ends with the lease from now on. */
+    void (*adopted)(void *ctx, pid_t pid, bool done);
     void *ctx;
 };
 
@@ -32,6 +34,9 @@ enum fence_state fence_client_state(const struct fence_client *client);
 /* Dropped when there is no fence; ask again when the state has changed. */
 void fence_client_renew(struct fence_client *client, int64_t until_ns);
 void fence_client_end(struct fence_client *client);
+/* A guest that runs already is to end with the lease too: 'pid', which 'pidfd' (borrowed)
+ * holds. One at a time; the answer is told. False: not now. */
+bool fence_client_adopt(struct fence_client *client, pid_t pid, int pidfd);
 /* A descriptor of the namespace, the caller's. ERR_BUSY: there is no lease. */
 MUST_CHECK bool fence_client_enter(const struct fence_client *client, int *out_fd,
                                    struct err *err);

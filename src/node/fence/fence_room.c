@@ -155,6 +155,7 @@ static const int calls[] = {
     SYS_exit_group,
     SYS_rt_sigreturn,
     SYS_pidfd_send_signal,
+    SYS_ptrace,
     SYS_brk,
     SYS_mmap,
     SYS_munmap,
@@ -166,7 +167,7 @@ static const int calls[] = {
     SYS_rt_sigprocmask,
 };
 
-/* To make namespaces, and to open that of a process that may not be looked at. */
+/* To make namespaces, and to open that of a process that may not be looked at; to trace. */
 static bool
 drop_capabilities(struct err *err)
 {

@@ -402,3 +402,11 @@ jail_reap(int pidfd)
     return info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8
                                       : (info.si_status & 0x7f);
 }
+
+bool
+jail_has_ended(int pidfd)
+{
+    siginfo_t info = {0};
+    int rc = waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT);
+    return rc < 0 || info.si_pid != 0; /* Below zero: no child of ours. */
+}

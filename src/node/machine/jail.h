@@ -51,3 +51,5 @@ MUST_CHECK bool jail_start(const struct jail_spec *spec, struct jail_process *ou
                            struct err *err);
 /* Reaps an ended child of ours: its wait status, or -1 when it was not ours. */
 int jail_reap(int pidfd);
+/* Whether jail_reap() would not wait. */
+bool jail_has_ended(int pidfd);

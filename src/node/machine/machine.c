@@ -506,6 +506,51 @@ machines_leased(const struct machines *set)
     return count;
 }
 
+static bool
+is_unleased(const struct machine *m)
+{
+    return m->process == PROCESS_UP && m->pidfd >= 0 && m->want && !m->deleted &&
+           m->want->leased && !m->record.leased && !m->lease_late &&
+           !machine_is_given(m);
+}
+
+bool
+machines_unleased(const struct machines *set, pid_t *out_pid, int *out_pidfd)
+{
+    const char *key;
+    void *value;
+    for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
+        const struct machine *m = value;
+        if (is_unleased(m)) {
+            *out_pid = m->pid;
+            *out_pidfd = m->pidfd;
+            return true;
+        }
+    }
+    return false;
+}
+
+void
+machines_adopted(struct machines *set, pid_t pid, bool done)
+{
+    const char *key;
+    void *value;
+    for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
+        struct machine *m = value;
+        if (m->process == PROCESS_NONE || m->pid != pid) {
+            continue;
+        }
+        m->record.leased = m->record.leased || done;
+        m->lease_late = !done;
+        machine_save(m);
+        machine_event(m, "lease", done ? "info" : "warn",
+                      done ? "ends with this node's lease from now on"
+                           : "could not be leased while it runs: it is from its next "
+                             "start");
+        machine_changed(m);
+    }
+}
+
 bool
 machines_may_merge(const struct machines *set)
 {

@@ -91,6 +91,11 @@ size_t machines_running(const struct machines *set);
 size_t machines_processes(const struct machines *set); /* Up, or on the way. */
 /* Wanted to run, or running, while the node's lease lives. */
 size_t machines_leased(const struct machines *set);
+/* One that runs, and is to end with the lease from now on, though it was not started so;
+ * each once. False: there is none. 'pidfd' is borrowed. */
+bool machines_unleased(const struct machines *set, pid_t *out_pid, int *out_pidfd);
+/* Whether that could be done; if not, it is so from its next start. */
+void machines_adopted(struct machines *set, pid_t pid, bool done);
 /* Whether there are machines, and the pages of all may be merged with one another's. */
 bool machines_may_merge(const struct machines *set);
 /* For each machine that runs: what the meter needs. */

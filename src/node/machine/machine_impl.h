@@ -51,6 +51,7 @@ struct machine {
     struct qmp *qmp;
     bool qmp_up, was_up; /* was_up: this process has run the guest. */
     int64_t speak_at_ns; /* Not up by then: QMP is tried anew. */
+    bool lease_late; /* This process cannot be leased any more. */
     bool host_fault;
     int64_t resume_at_ns;
     int64_t stop_began_ns, asked_ns, quit_ns, retry_at_ns, up_since_ns;

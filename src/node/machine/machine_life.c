@@ -193,7 +193,7 @@ forget_process(struct machine *m)
 {
     machine_unwatch(m);
     m->process = PROCESS_NONE;
-    m->qmp_up = m->was_up = false;
+    m->qmp_up = m->was_up = m->lease_late = false;
     m->host_fault = false;
     m->stop_began_ns = m->asked_ns = m->quit_ns = 0;
     machine_cards_reset(m);
@@ -239,6 +239,9 @@ static void
 on_exit_seen(uv_poll_t *poll, int poll_status UNUSED, int events UNUSED)
 {
     struct machine *m = poll->data;
+    if (!jail_has_ended(m->pidfd)) {
+        return; /* The fence, which traced it, is to see it first. */
+    }
     int status = jail_reap(m->pidfd);
     enum machine_process was = m->process;
     bool stopping = is_stopping(m), was_up = m->was_up;

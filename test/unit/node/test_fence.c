@@ -88,7 +88,7 @@ ask_by(int sock, enum fence_what what, int64_t until_ns, int *out_ns)
     if (c) {
         memcpy(&fd, CMSG_DATA(c), sizeof fd);
     }
-    CHECK_EQ(fd >= 0, a.state == FENCE_OPEN);
+    CHECK_EQ(fd >= 0, (a.state & 0xff) == FENCE_OPEN);
     if (out_ns) {
         *out_ns = fd;
     } else if (fd >= 0) {
@@ -101,6 +101,29 @@ static struct fence_answer
 ask(const struct stage *s, enum fence_what what, int64_t until_ns, int *out_ns)
 {
     return ask_by(s->sock, what, until_ns, out_ns);
+}
+
+/* Asks the fence to take on a guest that runs already. */
+static uint32_t
+adopt(const struct stage *s, const struct jail_process *p)
+{
+    struct fence_ask ask = {FENCE_MAGIC, FENCE_ADOPT, p->pid};
+    struct fence_answer a = {0};
+    struct iovec part = {&ask, sizeof ask};
+    union {
+        struct cmsghdr head;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {.head = {.cmsg_level = SOL_SOCKET,
+                          .cmsg_type = SCM_RIGHTS,
+                          .cmsg_len = CMSG_LEN(sizeof(int))}};
+    memcpy(CMSG_DATA(&control.head), &p->pidfd, sizeof(int));
+    struct msghdr msg = {.msg_iov = &part,
+                         .msg_iovlen = 1,
+                         .msg_control = &control,
+                         .msg_controllen = sizeof control};
+    CHECK_EQ(sendmsg(s->sock, &msg, MSG_NOSIGNAL), sizeof ask);
+    CHECK_EQ(recv(s->sock, &a, sizeof a, 0), sizeof a);
+    return a.state;
 }
 
 static int64_t
@@ -218,6 +241,67 @@ TEST(fence_takes_guests_along_when_it_is_killed)
     CHECK_EQ(kill(plain.pid, SIGKILL), 0);
     wait_killed(&plain);
     end(&s, SIGKILL);
+}
+
+TEST(fence_adopts_a_guest_that_runs_and_ends_it_with_the_lease)
+{
+    struct stage s;
+    struct jail_process old, plain;
+    setup(&s);
+    CHECK(start(&s, -1, &old) && start(&s, -1, &plain));
+    CHECK_EQ(adopt(&s, &old), FENCE_EMPTY | FENCE_DECLINED); /* There is no lease. */
+    int64_t until = now() + 300 * NS_PER_MS;
+    CHECK_EQ(ask(&s, FENCE_RENEW, until, NULL).state, FENCE_OPEN);
+    CHECK_EQ(adopt(&s, &old), FENCE_OPEN | FENCE_ADOPTED);
+    CHECK_EQ(adopt(&s, &old), FENCE_OPEN | FENCE_ADOPTED); /* By a next agent. */
+    /* What stops others stops it, and it goes on as others do. */
+    CHECK_EQ(kill(old.pid, SIGSTOP), 0);
+    CHECK_EQ(kill(old.pid, SIGCONT), 0);
+    wait_killed(&old);
+    CHECK(now() >= until);
+    CHECK(!has_ended(&plain));
+    wait_empty(&s);
+    CHECK_EQ(ask(&s, FENCE_RENEW, now() + LONG_NS, NULL).state, FENCE_OPEN);
+    CHECK_EQ(ask(&s, FENCE_END, 0, NULL).state, FENCE_ENDING);
+    wait_empty(&s);
+    CHECK_EQ(adopt(&s, &plain), FENCE_EMPTY | FENCE_DECLINED);
+    CHECK_EQ(kill(plain.pid, SIGKILL), 0);
+    wait_killed(&plain);
+    CHECK_EQ(ask(&s, FENCE_QUIT, 0, NULL).state, FENCE_EMPTY);
+    end(&s, 0);
+}
+
+TEST(fence_takes_adopted_guests_along_when_it_is_killed)
+{
+    struct stage s;
+    struct jail_process old, plain;
+    setup(&s);
+    CHECK(start(&s, -1, &old) && start(&s, -1, &plain));
+    CHECK_EQ(ask(&s, FENCE_RENEW, now() + LONG_NS, NULL).state, FENCE_OPEN);
+    CHECK_EQ(adopt(&s, &old), FENCE_OPEN | FENCE_ADOPTED);
+    CHECK_EQ(kill(s.fence, SIGKILL), 0);
+    wait_killed(&old);
+    CHECK(!has_ended(&plain));
+    CHECK_EQ(kill(plain.pid, SIGKILL), 0);
+    wait_killed(&plain);
+    end(&s, SIGKILL);
+}
+
+TEST(fence_forgets_adopted_guests_that_end_by_themselves)
+{
+    struct stage s;
+    struct jail_process old;
+    setup(&s);
+    CHECK(start(&s, -1, &old));
+    CHECK_EQ(ask(&s, FENCE_RENEW, now() + LONG_NS, NULL).state, FENCE_OPEN);
+    CHECK_EQ(adopt(&s, &old), FENCE_OPEN | FENCE_ADOPTED);
+    CHECK_EQ(kill(old.pid, SIGKILL), 0);
+    wait_killed(&old);
+    struct jail_process gone = {.pid = old.pid,
+                                .pidfd = s.sock}; /* No process at all. */
+    CHECK_EQ(adopt(&s, &gone), FENCE_OPEN | FENCE_DECLINED);
+    CHECK_EQ(ask(&s, FENCE_QUIT, 0, NULL).state, FENCE_ENDING);
+    end(&s, 0);
 }
 
 TEST(fence_opens_anew_only_when_all_are_gone)
