@@ -1,4 +1,5 @@
 /* moln node ...: hosts, tickets for more of them, what they told. */
+#include "base/timefmt.h"
 #include "cli/api.h"
 #include "cli/command.h"
 #include "cli/grid.h"
@@ -172,28 +173,64 @@ run_token(struct cli *cli, const struct args *args, struct err *err)
     return true;
 }
 
-static bool
-run_events(struct cli *cli, const struct args *args, struct err *err)
+/* ---- events ---- */
+
+static double
+event_time(const json_t *event)
 {
-    AUTO(json) json_t *in = json_object();
-    AUTO(json) json_t *answer = NULL;
-    if (args->word_count) {
-        json_object_set_new(in, "NodeId", json_string(args->words[0]));
+    return json_number_value(json_object_get(event, "At"));
+}
+
+static int
+by_time(const void *a, const void *b)
+{
+    double x = event_time(*(json_t *const *)a), y = event_time(*(json_t *const *)b);
+    return x < y ? -1 : x > y;
+}
+
+/* What was asked for of all of them, the oldest first. */
+static json_t *
+events_chosen(const struct args *args, json_t *all)
+{
+    static const struct {
+        const char *option, *member;
+    } words[] = {{"kind", "Kind"}, {"object", "Object"}, {"level", "Level"}};
+    VEC(json_t *) chosen = {0};
+    json_t *event, *out = json_array();
+    size_t i;
+    json_array_foreach(all, i, event)
+    {
+        bool wanted = true;
+        for (size_t w = 0; w < ARRAY_LEN(words); w++) {
+            const char *has =
+                json_string_value(json_object_get(event, words[w].member));
+            wanted &= !args_has(args, words[w].option) ||
+                      str_eq(has, args_get(args, words[w].option));
+        }
+        if (wanted) {
+            VEC_PUSH(&chosen, event);
+        }
     }
-    if (!api_operator_all(cli, "ListEvents", in, "Events", &answer, err)) {
-        return false;
+    if (chosen.count > 0) {
+        qsort(chosen.items, chosen.count, sizeof *chosen.items, by_time);
     }
-    if (cli->json) {
-        json_print(answer);
-        return true;
+    for (size_t k = 0; k < chosen.count; k++) {
+        json_array_append(out, chosen.items[k]);
     }
+    VEC_FREE(&chosen);
+    return out;
+}
+
+static void
+print_events(struct cli *cli, json_t *events)
+{
     static const char *const titles[] = {"AT",     "NODE",    "LEVEL", "KIND",
                                          "OBJECT", "MESSAGE", NULL};
     AUTO(grid) struct grid grid;
     grid_init(&grid, titles);
     size_t i;
     json_t *event;
-    json_array_foreach(json_object_get(answer, "Events"), i, event)
+    json_array_foreach(events, i, event)
     {
         grid_put(&grid, json_when(cli->arena, event, "At"));
         grid_put(&grid, json_text(cli->arena, event, "NodeId"));
@@ -203,8 +240,44 @@ run_events(struct cli *cli, const struct args *args, struct err *err)
         grid_put(&grid, json_text(cli->arena, event, "Message"));
     }
     grid_print(&grid, stdout);
+}
+
+static bool
+run_events(struct cli *cli, const struct args *args, struct err *err)
+{
+    AUTO(json) json_t *in = json_object();
+    AUTO(json) json_t *answer = NULL;
+    if (args->word_count) {
+        json_object_set_new(in, "NodeId", json_string(args->words[0]));
+    }
+    if (args_has(args, "from")) {
+        const char *day = args_get(args, "from");
+        int64_t ns;
+        if (!time_parse(arena_printf(cli->arena, "%sT00:00:00Z", day), &ns)) {
+            return cli_usage(err, "--from takes a day: 2026-01-31");
+        }
+        json_object_set_new(in, "Since", json_integer(ns / NS_PER_S));
+    }
+    if (!api_operator_all(cli, "ListEvents", in, "Events", &answer, err)) {
+        return false;
+    }
+    json_t *chosen = events_chosen(args, json_object_get(answer, "Events"));
+    json_object_set_new(answer, "Events", chosen);
+    if (cli->json) {
+        json_print(answer);
+    } else {
+        print_events(cli, chosen);
+    }
     return true;
 }
+
+static const struct option event_options[] = {
+    {"from", 0, "DAY", "from this day on, 2026-01-31"},
+    {"kind", 0, "WORD", "only of this kind: lease, recovery, quarantine, ..."},
+    {"object", 0, "ID", "only about this instance, node, ..."},
+    {"level", 0, "WORD", "info, warn or error"},
+    {NULL, 0, NULL, NULL},
+};
 
 static const struct option ls_options[] = {
     {"zone", 0, "NAME", "only those of this zone"},
@@ -247,7 +320,17 @@ const struct command node_commands[] = {
      false, run_uncordon},
     {"node revoke", "NODE", "close its stream and refuse its certificate for ever",
      NULL, NULL, 1, 1, WORD_NODE, false, run_revoke},
-    {"node events", "[NODE]", "what hosts found worth telling", NULL, NULL, 0, 1,
-     WORD_NODE, false, run_events},
+    {"events", "[NODE] [--kind WORD] ...", "what happened to hosts and guests, by time",
+     "What a node refused or was refused (ceiling, quarantine, foreign-report, lease, "
+     "certificate),\n"
+     "what was done for its guests (recovery, migration, drain, pressure, ksm), and "
+     "how "
+     "they\n"
+     "fared (crash, io_pause). Kept for 90 days.\n"
+     "\n"
+     "  moln events --kind recovery --from 2026-01-31\n",
+     event_options, 0, 1, WORD_NODE, false, run_events},
+    {"node events", "[NODE] [--kind WORD] ...", "the same as 'moln events'", NULL,
+     event_options, 0, 1, WORD_NODE, false, run_events},
     {NULL},
 };

@@ -12,9 +12,10 @@
 
 #define ROUND_MS 60000
 #define HOUR_NS (3600 * NS_PER_S)
-#define TOKEN_KEPT_NS (48 * HOUR_NS)      /* AWS promises a day of idempotency. */
-#define AUDIT_KEPT_NS (90 * 24 * HOUR_NS) /* As CloudTrail's event history. */
-#define BATCH 500                         /* Rows changed in one transaction. */
+#define TOKEN_KEPT_NS (48 * HOUR_NS) /* AWS promises a day of idempotency. */
+#define AUDIT_KEPT_NS \
+    (90 * 24 * HOUR_NS) /* As CloudTrail's event history; events too. */
+#define BATCH 500       /* Rows changed in one transaction. */
 
 struct janitor {
     struct nodes_config config;
@@ -124,6 +125,26 @@ forget_audit(struct txn *txn, struct round *round, struct err *err)
     return true;
 }
 
+bool
+janitor_forget_events(struct txn *txn, int64_t now_ns, struct err *err)
+{
+    struct row_list list;
+    const struct row_query query = {.index = "by_time", .limit = BATCH};
+    if (!row_list(txn, &row_node_event_type, &query, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        const struct row_node_event *event = list.rows[i];
+        if (event->at >= now_ns - AUDIT_KEPT_NS) {
+            break;
+        }
+        if (!row_delete(txn, &row_node_event_type, event, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool
 round_txn(struct txn *txn, void *ctx, struct err *err)
 {
@@ -133,6 +154,7 @@ round_txn(struct txn *txn, void *ctx, struct err *err)
            each_row(txn, &row_tunnel_ticket_type, round, forget_ticket, err) &&
            each_row(txn, &row_node_token_type, round, forget_join_token, err) &&
            forget_audit(txn, round, err) &&
+           janitor_forget_events(txn, round->now_ns, err) &&
            migrations_prune(txn, round->now_ns, BATCH, err) &&
            blob_sweep(txn, round->now_ns, err);
 }

@@ -10,5 +10,7 @@
 struct janitor;
 
 MUST_CHECK struct janitor *janitor_create(const struct nodes_config *config);
+/* Events that are past their time, a batch of them; in the caller's transaction. */
+MUST_CHECK bool janitor_forget_events(struct txn *txn, int64_t now_ns, struct err *err);
 /* NULL is a no-op. The loop must run on until it is empty. */
 void janitor_close(struct janitor *janitor);

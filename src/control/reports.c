@@ -182,7 +182,7 @@ report_event(const struct pass *pass, const char *node_id, const struct link_eve
     struct row_node_event row = {
         .node_id = node_id,
         .id = event_id,
-        .at = r->at ? r->at : pass->now_ns,
+        .at = r->at > 0 && r->at < pass->now_ns ? r->at : pass->now_ns,
         .kind = r->kind,
         .object = r->object,
         .message = r->message,

@@ -124,8 +124,7 @@ def fence_of(node):
 
 
 def events(pool, kind):
-    return [e for e in pool.cloud.moln("node", "events", "--json")["Events"]
-            if e["Kind"] == kind]
+    return pool.cloud.moln("events", "--kind", kind, "--json")["Events"]
 
 
 def end(pool, ec2, held, *ids):

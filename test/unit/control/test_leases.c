@@ -1,6 +1,7 @@
 /* test_leases.c - leases granted, refused and lost, and what becomes of instances then. */
 #include "one_instance.h"
 
+#include "control/janitor.h"
 #include "control/leases.h"
 #include "control/recovery.h"
 #include "core/elsewhere.h"
@@ -353,5 +354,47 @@ TEST(report_apply_tells_of_a_node_that_speaks_of_anothers_machine)
     const struct row_node_event *event = l.events.rows[0];
     CHECK_STR(event->kind, "foreign-report");
     CHECK_STR(event->node_id, OTHER_NODE);
+    stage_close(&s);
+}
+
+#define DAY_NS (24 * 3600 * NS_PER_S)
+
+struct told {
+    const char *id;
+    int64_t at;
+};
+
+static bool
+do_event(struct pass *pass, void *ctx, struct err *err)
+{
+    const struct told *t = ctx;
+    const struct link_event event = {.kind = "crash", .at = t->at};
+    return report_apply(pass, NODE, LINK_EVENT, &event, 0, t->id, err);
+}
+
+static bool
+do_forget(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    return janitor_forget_events(pass->txn, pass->now_ns, err);
+}
+
+/* Whatever a node's clock says, an event is no newer than we are. */
+TEST(events_are_kept_for_ninety_days_of_our_own_clock)
+{
+    struct stage s;
+    setup(&s);
+    s.now_ns = 1000 * DAY_NS;
+    struct told events[] = {{"e1", s.now_ns - 91 * DAY_NS},
+                            {"e2", s.now_ns - 89 * DAY_NS},
+                            {"e3", s.now_ns + 5000 * DAY_NS}};
+    for (size_t i = 0; i < ARRAY_LEN(events); i++) {
+        stage_run(&s, do_event, &events[i]);
+    }
+    CHECK_EQ(look(&s).events.count, 3);
+    stage_run(&s, do_forget, NULL);
+    CHECK_EQ(look(&s).events.count, 2);
+    s.now_ns += 90 * DAY_NS + 1;
+    stage_run(&s, do_forget, NULL);
+    CHECK_EQ(look(&s).events.count, 0);
     stage_close(&s);
 }
