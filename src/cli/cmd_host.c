@@ -133,6 +133,11 @@ state_of(struct cli *cli, json_t *n)
     if (!str_empty(quarantine)) {
         return arena_printf(cli->arena, "quarantined: it has %s", quarantine);
     }
+    const char *lacks = json_text(cli->arena, n, "Lacks");
+    if (!str_empty(lacks)) {
+        return arena_printf(cli->arena, "below its zone's baseline: it lacks %s",
+                            lacks);
+    }
     const char *unfit = json_text(cli->arena, n, "Unfit");
     if (!str_empty(unfit)) {
         return arena_printf(cli->arena, "takes nothing: %s", unfit);
@@ -172,6 +177,9 @@ host_show(struct cli *cli, json_t *n)
         put_row(&grid, "features", joined(cli, json_object_get(hw, "Features")));
         put_parts(cli, &grid, hw);
     }
+    put_row(&grid, "gives guests", joined(cli, json_object_get(n, "CpuModels")));
+    put_row(&grid, "machines", joined(cli, json_object_get(n, "MachineTypes")));
+    put_row(&grid, "qemu", json_text(arena, n, "EmulatorVersion"));
     put_row(&grid, "agent", json_text(arena, n, "AgentVersion"));
     grid_print(&grid, stdout);
 }

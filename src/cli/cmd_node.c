@@ -18,6 +18,7 @@ put_node(struct cli *cli, struct grid *grid, json_t *n)
     grid_put(grid, !str_eq(state, "active")           ? state
                    : !json_bool(n, "Connected")       ? "away"
                    : json_object_get(n, "Quarantine") ? "quarantined"
+                   : json_object_get(n, "Lacks")      ? "below"
                    : json_object_get(n, "Unfit")      ? "unfit"
                    : json_bool(n, "Draining")         ? "draining"
                    : json_bool(n, "Cordoned")         ? "cordoned"

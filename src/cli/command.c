@@ -10,6 +10,7 @@ const struct command_group command_groups[] = {
     {"Uplinks (operators)", uplink_commands},
     {"Records (operators)", logs_commands},
     {"Hosts and placement (operators)", host_commands},
+    {"Hosts alike (operators)", pool_commands},
     {"Moving instances (operators)", migrate_commands},
     {"The cloud", cloud_commands},
     {"Its rows", store_commands},

@@ -11,6 +11,7 @@
 #include "control/network_records.h"
 #include "control/recovery.h"
 #include "control/wants.h"
+#include "core/baseline.h"
 #include "core/instance_rows.h"
 #include "core/migration_rows.h"
 #include "core/network_rows.h"
@@ -401,6 +402,47 @@ promise_of(const struct scene *s, struct link_machine *record)
     record->cpu_weight = MAX(1, i->vcpus * record->baseline_permille / 10);
 }
 
+/* Whether a process may be there that was started with what its node said last. */
+static bool
+may_run(const struct scene *s)
+{
+    static const char *const states[] = {"starting", "running", "stopping"};
+    for (size_t n = 0; s->seen && n < ARRAY_LEN(states); n++) {
+        if (str_eq(s->seen->state, states[n])) {
+            return true;
+        }
+    }
+    return s->seen && s->migration;
+}
+
+/* Its processor and machine type: what it runs with, it keeps, wherever it goes; what does
+ * not run gets the zone's baseline when it starts. */
+static bool
+give_build(const struct scene *s, struct link_machine *record, struct err *err)
+{
+    const struct row_instance *i = s->instance;
+    const struct row_node_seen *node;
+    const struct row_baseline *baseline;
+    if (may_run(s)) {
+        record->machine_type = s->seen->machine_type;
+        record->cpu_model = s->seen->cpu_model;
+        return true;
+    }
+    if (!GET(s, node_seen, &node, err, .id = s->node_id)) {
+        return false;
+    }
+    if (!baseline_told(node)) {
+        return true; /* It would not know the names. */
+    }
+    const struct baseline_key key = {i->region, i->zone, node->accel};
+    if (!baseline_get(s->pass->txn, &key, &baseline, err)) {
+        return false;
+    }
+    record->machine_type = baseline ? baseline->machine_type : NULL;
+    record->cpu_model = baseline ? baseline->cpu_model : NULL;
+    return true;
+}
+
 static bool
 want_machine(const struct scene *s, struct err *err)
 {
@@ -435,6 +477,9 @@ want_machine(const struct scene *s, struct err *err)
         return false;
     }
     record.merge = node && str_eq(node->single_account, i->account);
+    if (!give_build(s, &record, err)) {
+        return false;
+    }
     if (s->migration && str_eq(s->node_id, s->migration->from_node)) {
         record.outgoing = s->migration->id;
     } else if (s->migration) {

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "control/reports.h"
 #include "core/address.h"
+#include "core/baseline.h"
 
 /* Beyond these a host is a liar; sums of them fit any number of ours. */
 #define VCPUS_MAX (1 << 16)
@@ -11,6 +12,7 @@
 #define SPEED_MAX 100000
 #define PARTS_MAX 256 /* Of one kind, kept. */
 #define WORDS_MAX 16
+#define MODELS_MAX 128
 #define WORD_LEN_MAX 32
 
 /* A kernel of another version counts a little more or less as its own. */
@@ -187,6 +189,60 @@ judge_ceiling(const struct pass *pass, const struct row_node *node,
                       err);
 }
 
+/* ---- can it give what its zone's guests count on? ---------------------------------- */
+
+static bool
+below_note(const struct pass *pass, const struct row_node *node,
+           const struct row_baseline *baseline, const char *gap, struct err *err)
+{
+    return event_note(
+        pass, node->id, "baseline", "error",
+        arena_printf(
+            txn_arena(pass->txn),
+            "cannot give guests what the others of %s do (%s, %s): it lacks %s. "
+            "It takes no new machines. Upgrade it, or set a baseline that all "
+            "can give: moln pool %s --cpu-baseline auto",
+            node->zone, baseline->cpu_model, baseline->machine_type, gap, node->zone),
+        err);
+}
+
+/* The first host of a zone decides; while the zone has no machines, all of them do. */
+static bool
+judge_baseline(const struct pass *pass, const struct row_node_seen *seen,
+               struct row_node *node, struct err *err)
+{
+    const struct baseline_key key = {node->region, node->zone, seen->accel};
+    const struct row_baseline *baseline, *renewed = NULL;
+    struct arena *arena = txn_arena(pass->txn);
+    bool used = false;
+    if (!baseline_told(seen) || !str_eq(node->state, "active")) {
+        return true;
+    }
+    if (!baseline_get(pass->txn, &key, &baseline, err)) {
+        return false;
+    }
+    const char *gap = baseline_gap(arena, baseline, seen);
+    if ((gap && !baseline->fixed && !baseline_in_use(pass->txn, &key, &used, err)) ||
+        ((!baseline || (gap && !baseline->fixed && !used)) &&
+         (!baseline_renew(pass->txn, &key, pass->now_ns, &renewed, err) ||
+          (renewed && !baseline_judge_all(pass->txn, &key, node->id, err))))) {
+        return false;
+    }
+    if (renewed) {
+        log_info("baseline of %s, %s: %s, %s", key.zone, key.accel, renewed->cpu_model,
+                 renewed->machine_type);
+        baseline = renewed;
+        gap = baseline_gap(arena, baseline, seen);
+    }
+    bool told = str_eq(gap ? gap : "", node->lacks ? node->lacks : "");
+    bool was = !str_empty(node->lacks);
+    node->lacks = gap;
+    return told ||
+           (gap ? below_note(pass, node, baseline, gap, err)
+                : !was || event_note(pass, node->id, "baseline", "info",
+                                     "gives guests what its zone's others do", err));
+}
+
 /* ---- rows -------------------------------------------------------------------------- */
 
 /* Words of the form that types use; others are not words of ours. */
@@ -202,6 +258,22 @@ take_features(struct arena *arena, const struct link_node_seen *r,
         }
     }
     out->features.items = words;
+}
+
+/* Names of QEMU's, bounded; what is not plain could become an option. */
+static void
+take_names(struct arena *arena, const char **from, size_t count, size_t most,
+           const char ***out, size_t *out_count)
+{
+    const char **names = ARENA_ARRAY(arena, most, const char *);
+    *out = names;
+    *out_count = 0;
+    for (size_t i = 0; i < count && *out_count < most; i++) {
+        const char *name = from[i];
+        if (!str_empty(name) && strlen(name) <= WORD_LEN_MAX && plain_name(name)) {
+            names[(*out_count)++] = name;
+        }
+    }
 }
 
 static void
@@ -235,6 +307,14 @@ take_seen(const struct pass *pass, const struct link_node_seen *r,
         out->sockets = bounded(r->hardware->sockets, VCPUS_MAX);
     }
     take_features(arena, r, out);
+    if (!str_empty(r->qemu_version) && strlen(r->qemu_version) <= WORD_LEN_MAX &&
+        plain_name(r->qemu_version)) {
+        out->qemu_version = r->qemu_version;
+    }
+    take_names(arena, r->machine_types.items, r->machine_types.count, WORDS_MAX,
+               &out->machine_types.items, &out->machine_types.count);
+    take_names(arena, r->cpu_models.items, r->cpu_models.count, MODELS_MAX,
+               &out->cpu_models.items, &out->cpu_models.count);
 }
 
 /* Copies the first PARTS_MAX items of a list of the report; fields have the same names. */
@@ -299,7 +379,8 @@ node_report(const struct pass *pass, const char *node_id,
     return describe_node(pass, r, &next, err) &&
            judge_hardware(pass, &seen, &next, err) &&
            judge_ceiling(pass, &next, old, &seen, err) &&
-           row_put_new(pass->txn, &row_node_type, &next, err) &&
            row_put(pass->txn, &row_node_seen_type, &seen, err) &&
+           judge_baseline(pass, &seen, &next, err) &&
+           row_put_new(pass->txn, &row_node_type, &next, err) &&
            (!r->hardware || put_hardware(pass, node_id, r->hardware, err));
 }

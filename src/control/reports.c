@@ -59,6 +59,8 @@ report_machine(const struct pass *pass, const struct row_node_want *want,
         .guest_reboots = r->guest_reboots,
         .account = want->account,
         .leased = r->leased,
+        .machine_type = r->machine_type,
+        .cpu_model = r->cpu_model,
     };
     bool gone = want->deleted && is_absent(r->state);
     const char *home;

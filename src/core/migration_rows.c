@@ -1,6 +1,7 @@
 /* migration_rows.c - see migration_rows.h. */
 #include "core/migration_rows.h"
 
+#include "core/baseline.h"
 #include "core/id.h"
 #include "core/lifecycle.h"
 #include "core/uplink_rows.h"
@@ -73,12 +74,19 @@ hold(struct txn *txn, const struct row_migration *m, int64_t sign, struct err *e
     return str_empty(m->held_node) || node_claim_add(txn, m->held_node, &claim, err);
 }
 
+static bool
+machine_seen(struct txn *txn, const char *id, const struct row_machine_seen **out,
+             struct err *err)
+{
+    const struct row_machine_seen key = {.id = id};
+    return row_get(txn, &row_machine_seen_type, &key, (const void **)out, err);
+}
+
 bool
 migration_may_begin(struct txn *txn, const struct row_instance *inst, struct err *err)
 {
-    const struct row_machine_seen key = {.id = inst->id};
     const struct row_machine_seen *seen;
-    if (!row_get(txn, &row_machine_seen_type, &key, (const void **)&seen, err)) {
+    if (!machine_seen(txn, inst->id, &seen, err)) {
         return false;
     }
     if (!str_empty(inst->migration_id)) {
@@ -147,6 +155,18 @@ same_processor(const struct row_node_seen *a, const struct row_node_seen *b)
            (!str_eq(a->accel, "kvm") || str_eq(a->cpu_model, b->cpu_model));
 }
 
+/* Whether 'to' can go on with the guest as it was started: with a named processor and
+ * machine type that it offers, or else as its host made it. */
+static bool
+takes_build(const struct row_machine_seen *guest, const struct row_node_seen *from,
+            const struct row_node_seen *to)
+{
+    bool named = guest && !str_empty(guest->cpu_model);
+    return named ? str_eq(from->accel, to->accel) &&
+                       baseline_offers(to, guest->cpu_model, guest->machine_type)
+                 : same_processor(from, to);
+}
+
 /* The nodes that could run what 'from' runs, as it runs it. */
 static bool
 alike(struct txn *txn, const struct row_instance *inst, const char *to_node,
@@ -157,6 +177,10 @@ alike(struct txn *txn, const struct row_instance *inst, const char *to_node,
         .index = "by_zone", .prefix = &prefix, .prefix_fields = 2};
     struct row_list list;
     if (!row_list(txn, &row_node_type, &query, &list, err)) {
+        return false;
+    }
+    const struct row_machine_seen *guest;
+    if (!machine_seen(txn, inst->id, &guest, err)) {
         return false;
     }
     const char **ids = ARENA_ARRAY(txn_arena(txn), list.count, const char *);
@@ -171,7 +195,7 @@ alike(struct txn *txn, const struct row_instance *inst, const char *to_node,
         if (!node_rows(txn, node->id, &rows, err)) {
             return false;
         }
-        if (rows.seen && same_processor(rows.seen, from->seen) && !node->local &&
+        if (rows.seen && takes_build(guest, from->seen, rows.seen) && !node->local &&
             !str_empty(node->underlay)) {
             ids[count++] = node->id;
         }
@@ -216,6 +240,30 @@ choose_among(struct txn *txn, struct pool *pool, const struct cloud_config *conf
     return true;
 }
 
+/* Why no node, or not the one that was named, takes it. */
+static bool
+err_nobody(struct txn *txn, const struct row_instance *inst, const char *to_node,
+           const struct row_node_seen *from, struct err *err)
+{
+    const struct row_machine_seen *guest;
+    if (!machine_seen(txn, inst->id, &guest, err)) {
+        return false;
+    }
+    struct arena *arena = txn_arena(txn);
+    const char *build =
+        guest && !str_empty(guest->cpu_model)
+            ? arena_printf(arena, ", offer the processor %s and the machine type %s",
+                           guest->cpu_model, guest->machine_type)
+            : "";
+    return err_set(
+        err, ERR_RESOURCE_IN_USE,
+        "%s%s take%s %s: it must be in %s, run guests by %s%s, have an underlay "
+        "address, be connected and not cordoned, have room, and be allowed by "
+        "its placement group and tenancy",
+        to_node ? to_node : "No other node", to_node ? " does not" : "",
+        to_node ? "" : "s", inst->id, inst->zone, from->accel, build);
+}
+
 bool
 migration_choose(struct txn *txn, struct pool *pool, const struct cloud_config *config,
                  const struct row_instance *inst, const char *to_node, const char **out,
@@ -242,14 +290,7 @@ migration_choose(struct txn *txn, struct pool *pool, const struct cloud_config *
         !choose_among(txn, pool, config, inst, among, out, err)) {
         return false;
     }
-    const char *taker = to_node ? arena_printf(txn_arena(txn), "%s does not", to_node)
-                                : "No other node";
-    return *out ||
-           err_set(err, ERR_RESOURCE_IN_USE,
-                   "%s take%s %s: it must be in %s, run guests by %s, have an "
-                   "underlay address, be connected and not cordoned, have room, and be "
-                   "allowed by its placement group and tenancy",
-                   taker, to_node ? "" : "s", inst->id, inst->zone, from.seen->accel);
+    return *out || err_nobody(txn, inst, to_node, from.seen, err);
 }
 
 /* A card on the host's own interface is part of that host. */

@@ -11,6 +11,7 @@ static const char *const no_texts[PLACEMENT_NOS] = {
     [PLACEMENT_REVOKED] = "revoked",
     [PLACEMENT_QUARANTINED] = "quarantined (moln node accept)",
     [PLACEMENT_CORDONED] = "cordoned",
+    [PLACEMENT_BELOW] = "below the zone's baseline (moln pool)",
     [PLACEMENT_UNFIT] = "under pressure",
     [PLACEMENT_POOL_FULL] = "without room for disks",
     [PLACEMENT_OTHER] = "not asked for",
@@ -125,6 +126,9 @@ closed_for(const struct placement_rows *rows)
     }
     if (node->cordoned) {
         return PLACEMENT_CORDONED;
+    }
+    if (!str_empty(node->lacks)) {
+        return PLACEMENT_BELOW;
     }
     if (!str_empty(seen->unfit)) {
         return PLACEMENT_UNFIT;

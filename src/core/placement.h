@@ -25,6 +25,7 @@ enum placement_no {
     PLACEMENT_REVOKED,
     PLACEMENT_QUARANTINED, /* It changed, and nobody has accepted that. */
     PLACEMENT_CORDONED,
+    PLACEMENT_BELOW,     /* It cannot give what its zone's guests count on (baseline.h). */
     PLACEMENT_UNFIT,     /* It says itself that it takes nothing: pressure. */
     PLACEMENT_POOL_FULL, /* Not a byte left where disks lie. */
     PLACEMENT_OTHER,     /* Not one of those that were asked for. */

@@ -3,6 +3,8 @@
 #include "base/log.h"
 #include "link/place.h"
 #include "node/agent.h"
+#include "node/machine/accel.h"
+#include "node/machine/offer.h"
 #include "node/measure.h"
 #include "node/metadata/metadata.h"
 
@@ -109,8 +111,18 @@ serve(struct agent_config *config, struct err *err)
 {
     AUTO(arena) struct arena *arena = arena_create();
     struct measured measured;
+    struct offer offer;
+    struct accel accel;
+    struct err why = {0};
+    accel_detect(&accel);
+    struct offer_ask ask = offer_begin(accel.kvm); /* It answers in the meantime. */
     measure_host(arena, &measured);
     config->measured = &measured;
+    if (offer_end(&ask, arena, &offer, &why)) {
+        config->offer = &offer;
+    } else {
+        log_error("what QEMU offers is not known: %s", why.msg);
+    }
     uv_signal_t signals[2];
     static const int numbers[] = {SIGTERM, SIGINT};
     struct agent *agent = agent_create(config, err);

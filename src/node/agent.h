@@ -15,6 +15,7 @@
 
 struct agent;
 struct measured;
+struct offer;
 
 struct agent_config {
     uv_loop_t *loop;
@@ -30,6 +31,7 @@ struct agent_config {
     const char *underlay;
     const char *version;
     struct measured *measured; /* Of the host (measure.h); NULL: nothing is told. */
+    const struct offer *offer; /* Of its QEMU (machine/offer.h); the same. */
 };
 
 /* Finds running guests, starts what is wanted, connects. ERR_BUSY: an agent runs here. */

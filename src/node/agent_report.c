@@ -1,5 +1,6 @@
 #include "base/tlv.h"
 #include "node/agent_impl.h"
+#include "node/machine/offer.h"
 
 #include <sys/sysinfo.h>
 
@@ -212,6 +213,14 @@ agent_report_node(struct agent *a)
         seen.features.items = m->features;
         seen.features.count = m->feature_count;
         seen.watts = measure_watts("", clock_mono(a->config.clock), &a->power);
+    }
+    const struct offer *o = a->config.offer;
+    if (o) {
+        seen.qemu_version = o->qemu_version;
+        seen.machine_types.items = o->machine_types;
+        seen.machine_types.count = o->machine_type_count;
+        seen.cpu_models.items = o->cpu_models;
+        seen.cpu_models.count = o->cpu_model_count;
     }
     (void)link_client_report(a->link, LINK_NODE, 0, &seen);
 }

@@ -424,6 +424,8 @@ machine_see(const struct machine *m, struct arena *arena, struct link_machine_se
         .guest_reboots = m->record.guest_reboots,
         .crashes = m->record.crashes,
         .leased = m->record.leased,
+        .machine_type = arena_strdup(arena, m->record.machine_type),
+        .cpu_model = arena_strdup(arena, m->record.cpu_model),
     };
 }
 

@@ -19,6 +19,7 @@ struct machine_record {
     int64_t crashes, guest_reboots;
     int64_t started_at_ns;
     bool leased; /* The process runs so that it ends with the node's lease. */
+    char machine_type[32], cpu_model[40]; /* Of the process; empty: the host's own. */
     char reason[24];
     char message[200];
     char tried[48]; /* The migration that it was last started to wait for. */

@@ -149,6 +149,8 @@ gather_texts(struct start *s, const struct link_machine *want)
     s->spec.product = arena_strdup(a, want->product);
     s->spec.asset_tag = arena_strdup(a, want->asset_tag);
     s->spec.cmdline = arena_strdup(a, want->cmdline);
+    s->spec.machine_type = arena_strdup(a, want->machine_type);
+    s->spec.cpu_model = arena_strdup(a, want->cpu_model);
 }
 
 static bool
@@ -302,6 +304,12 @@ after_work(uv_work_t *w, int status UNUSED)
     start_destroy(s); /* Our copies of the disks go: their locks are QEMU's alone. */
 }
 
+static void
+note_word(char *out, size_t size, const char *word)
+{
+    (void)snprintf(out, size, "%s", word ? word : "");
+}
+
 void
 machine_start(struct machine *m)
 {
@@ -327,6 +335,9 @@ machine_start(struct machine *m)
     m->record.reboots_done = m->want->reboot_count;
     m->record.halted_generation = -1;
     m->record.leased = m->want->leased;
+    note_word(m->record.machine_type, sizeof m->record.machine_type,
+              m->want->machine_type);
+    note_word(m->record.cpu_model, sizeof m->record.cpu_model, m->want->cpu_model);
     s->spec.incoming = machine_is_arriving(m);
     if (s->spec.incoming) {
         snprintf(m->record.tried, sizeof m->record.tried, "%s", m->want->incoming);

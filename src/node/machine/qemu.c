@@ -2,6 +2,7 @@
 #include "base/buf.h"
 #include "base/map.h"
 #include "link/overhead.h"
+#include "node/machine/cpu.h"
 
 #include <ctype.h>
 
@@ -125,6 +126,8 @@ check(const struct qemu_spec *s, struct err *err)
            plain("the manufacturer", s->manufacturer, 64, err) &&
            plain("the product", s->product, 64, err) &&
            plain("the asset tag", s->asset_tag, 64, err) &&
+           plain("the machine type", s->machine_type, 32, err) &&
+           plain("the processor", s->cpu_model, 40, err) &&
            check_cmdline(s->cmdline, err);
 }
 
@@ -147,12 +150,14 @@ add_host(struct words *w, const struct qemu_spec *s, const struct accel *accel)
     add_option(w, "-mon", "chardev=qmp,mode=control");
     if (accel->kvm) {
         add_option(w, "-accel", "kvm");
-        add_option(w, "-cpu", "host");
     } else {
         add_option(w, "-accel", "tcg,thread=multi,tb-size=%" PRId64,
                    overhead_translated_bytes(s->memory_bytes) / (int64_t)MIB);
-        add_option(w, "-cpu", "max,la57=off");
     }
+    add_option(w, "-cpu", "%s",
+               !str_empty(s->cpu_model) ? cpu_option(w->arena, s->cpu_model)
+               : accel->kvm             ? "host"
+                                        : "max,la57=off");
 }
 
 static void
@@ -160,8 +165,9 @@ add_board(struct words *w, const struct qemu_spec *s)
 {
     int64_t mib = (s->memory_bytes + (int64_t)MIB - 1) / (int64_t)MIB;
     add_option(w, "-machine",
-               "q35,memory-backend=ram,usb=off,vmport=off,smm=off,hpet=off,"
+               "%s,memory-backend=ram,usb=off,vmport=off,smm=off,hpet=off,"
                "graphics=off,dump-guest-core=off%s",
+               str_empty(s->machine_type) ? "q35" : s->machine_type,
                s->firmware == QEMU_UEFI ? ",pflash0=code,pflash1=vars" : "");
     add_option(w, "-smp", "cpus=%" PRId64 ",sockets=1,cores=%" PRId64 ",threads=1",
                s->vcpus, s->vcpus);

@@ -42,6 +42,8 @@ struct qemu_spec {
     int64_t vcpus, memory_bytes;
     const char *uuid, *manufacturer, *product, *asset_tag;
     enum qemu_firmware firmware;
+    /* Named and versioned, so that it may move (cpu.h); NULL or empty: the host's own. */
+    const char *machine_type, *cpu_model;
     const char *cmdline;      /* QEMU_DIRECT. */
     int kernel_fd, initrd_fd; /* QEMU_DIRECT; initrd -1: none. */
     int code_fd, vars_fd;     /* QEMU_UEFI. */

@@ -41,6 +41,7 @@ node_out(const struct node_view *view)
         .cost = node->cost,
         .has_cost = node->cost != 0,
         .single_account = str_empty(node->single_account) ? NULL : node->single_account,
+        .lacks = str_empty(node->lacks) ? NULL : node->lacks,
     };
     if (seen) {
         out.seen_at = seen->at;
@@ -55,6 +56,8 @@ node_out(const struct node_view *view)
         out.has_seen_at = out.has_vcpus = out.has_memory_bytes = true;
         out.has_memory_free_bytes = out.has_pool_bytes = out.has_pool_free_bytes = true;
         out.unfit = str_empty(seen->unfit) ? NULL : seen->unfit;
+        out.emulator_version =
+            str_empty(seen->qemu_version) ? NULL : seen->qemu_version;
     }
     return out;
 }
@@ -180,9 +183,19 @@ moln_describe_node(struct call *call, const struct moln_describe_node_request *i
                    struct moln_describe_node_response *out, struct err *err)
 {
     const struct row_node *node;
-    return node_find(call, in->node_id, &node, err) &&
-           node_out_one(call, node, &out->node, err) &&
-           node_hardware(call, node->id, &out->node->hardware, err);
+    struct placement_rows rows;
+    if (!node_find(call, in->node_id, &node, err) ||
+        !node_out_one(call, node, &out->node, err) ||
+        !pool_rows(call->txn, node->id, &rows, err)) {
+        return false;
+    }
+    if (rows.seen) {
+        out->node->cpu_models.items = rows.seen->cpu_models.items;
+        out->node->cpu_models.count = rows.seen->cpu_models.count;
+        out->node->machine_types.items = rows.seen->machine_types.items;
+        out->node->machine_types.count = rows.seen->machine_types.count;
+    }
+    return node_hardware(call, node->id, &out->node->hardware, err);
 }
 
 /* ---- changes ---- */

@@ -114,6 +114,14 @@ TEST(qemu_args_takes_memory_that_the_kernel_may_merge_only_where_it_may)
     CHECK(has_option(args, "-object", "memory-backend-memfd,id=ram,size=1024M,share=on"));
 }
 
+TEST(qemu_args_of_a_guest_that_may_move_match_the_golden_file)
+{
+    struct qemu_spec spec = direct();
+    spec.machine_type = "pc-q35-7.2";
+    spec.cpu_model = "x86-64-v3";
+    check_golden(&spec, &tcg, "qemu-named-tcg.args");
+}
+
 /* Records are a stranger's: nothing in them may become another option. */
 TEST(qemu_args_refuses_texts_that_could_become_options)
 {
@@ -127,6 +135,12 @@ TEST(qemu_args_refuses_texts_that_could_become_options)
         spec.product = bad[i];
         CHECK(!qemu_args(&spec, &tcg, arena, &args, &err));
         CHECK_EQ(err.code, ERR_INVALID);
+        spec = direct();
+        spec.cpu_model = bad[i];
+        CHECK(!qemu_args(&spec, &tcg, arena, &args, &err));
+        spec = direct();
+        spec.machine_type = bad[i];
+        CHECK(!qemu_args(&spec, &tcg, arena, &args, &err));
         spec = direct();
         spec.disks[0].id = bad[i];
         CHECK(!qemu_args(&spec, &tcg, arena, &args, &err));
