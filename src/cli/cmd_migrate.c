@@ -2,6 +2,7 @@
 #include "base/timefmt.h"
 #include "cli/api.h"
 #include "cli/command.h"
+#include "cli/forecast.h"
 #include "cli/grid.h"
 #include "cli/instance.h"
 
@@ -109,6 +110,12 @@ run_migrate(struct cli *cli, const struct args *args, struct err *err)
     if (downtime) {
         json_object_set_new(in, "DowntimeLimitMilliseconds", json_integer(downtime));
     }
+    if (args_has(args, "forecast")) {
+        return forecast_print(cli, in, err);
+    }
+    if (args_has(args, "force")) {
+        json_object_set_new(in, "Force", json_true());
+    }
     if (!api_operator(cli, "StartMigration", in, &answer, err)) {
         return false;
     }
@@ -137,6 +144,25 @@ print_all(struct cli *cli, json_t *answer, const char *none)
     }
 }
 
+/* What all of them are expected to take. */
+static void
+print_sum(struct cli *cli, json_t *answer)
+{
+    json_t *all = json_object_get(answer, "Migrations"), *m;
+    int64_t total_ms = 0, longest_ms = 0;
+    size_t i;
+    json_array_foreach(all, i, m)
+    {
+        total_ms += json_int(m, "ForecastMilliseconds");
+        longest_ms = MAX(longest_ms, json_int(m, "ForecastDowntimeMilliseconds"));
+    }
+    if (json_array_size(all) > 0) {
+        printf("forecast: about %s in all; none stands still for more than %" PRId64
+               " ms\n",
+               forecast_time(cli, total_ms), longest_ms);
+    }
+}
+
 static bool
 run_rebalance(struct cli *cli, const struct args *args, struct err *err)
 {
@@ -153,9 +179,10 @@ run_rebalance(struct cli *cli, const struct args *args, struct err *err)
     }
     if (cli->json) {
         json_print(answer);
-    } else {
-        print_all(cli, answer, "Nothing to move: the zone's hosts are promised alike.");
+        return true;
     }
+    print_all(cli, answer, "Nothing to move: the zone's hosts are promised alike.");
+    print_sum(cli, answer);
     return true;
 }
 
@@ -214,6 +241,8 @@ static const struct option migrate_options[] = {
     {"to", 0, "NODE", "where to; else the best host of its zone"},
     {"mbit", 0, "N", "take no more than N Mbit a second of the network for its memory"},
     {"downtime", 0, "MS", "let it stand still for so long at most (300)"},
+    {"forecast", 0, NULL, "only say what it would take, and what that is known from"},
+    {"force", 0, NULL, "also when, by its forecast, it would never end"},
     {"no-wait", 0, NULL, "return at once; 'moln migrate ls' shows how it goes"},
     {NULL, 0, NULL, NULL},
 };
@@ -228,10 +257,14 @@ static const struct option ls_options[] = {
 };
 
 const struct command migrate_commands[] = {
-    {"migrate", "INSTANCE [--to NODE]", "move a running instance to another host",
+    {"migrate", "INSTANCE [--to NODE] [--forecast]",
+     "move a running instance to another host",
      "Its memory, disks, console and open connections go along; it stands still for a\n"
      "moment only. Both hosts need '--underlay'. Whatever fails before the switch, it\n"
-     "goes on where it was.\n",
+     "goes on where it was. One that writes its memory faster than the network between "
+     "the\n"
+     "hosts carries it, even with nearly all of its processor time taken away, is not "
+     "begun.\n",
      migrate_options, 1, 1, WORD_INSTANCE, false, run_migrate},
     {"migrate ls", "[INSTANCE] [--all]", "list migrations", NULL, ls_options, 0, 1,
      WORD_INSTANCE, false, run_ls},

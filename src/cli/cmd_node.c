@@ -2,6 +2,7 @@
 #include "base/timefmt.h"
 #include "cli/api.h"
 #include "cli/command.h"
+#include "cli/forecast.h"
 #include "cli/grid.h"
 
 static void
@@ -120,6 +121,10 @@ wait_empty(struct cli *cli, const char *node_id, struct err *err)
 static bool
 run_drain(struct cli *cli, const struct args *args, struct err *err)
 {
+    if (args_has(args, "forecast")) {
+        AUTO(json) json_t *in = json_pack("{ss}", "NodeId", args->words[0]);
+        return forecast_print(cli, in, err);
+    }
     return on_node(cli, args, "DrainNode", err) &&
            (!args_has(args, "wait") || wait_empty(cli, args->words[0], err));
 }
@@ -293,6 +298,7 @@ static const struct option token_options[] = {
 
 static const struct option drain_options[] = {
     {"wait", 0, NULL, "until nothing runs there any more"},
+    {"forecast", 0, NULL, "only say what would go where, and how long it would take"},
     {NULL, 0, NULL, NULL},
 };
 
@@ -308,7 +314,7 @@ const struct command node_commands[] = {
      token_options, 1, 1, WORD_NONE, false, run_token},
     {"node cordon", "NODE", "give it no new machines; those it has go on", NULL, NULL,
      1, 1, WORD_NODE, false, run_cordon},
-    {"node drain", "NODE [--wait]",
+    {"node drain", "NODE [--wait | --forecast]",
      "cordon it, and move what runs there to other hosts",
      "Each running instance is moved while it runs (moln migrate), two at a time, to "
      "the\n"

@@ -29,6 +29,7 @@ machine_of(const struct link_machine_meter *r)
         .surplus_milli = bounded(r->surplus_milli),
         .charged_milli = bounded(r->charged_milli),
         .held = r->held,
+        .dirty_bps = bounded(r->dirty_bps),
     };
 }
 

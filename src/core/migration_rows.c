@@ -2,6 +2,7 @@
 #include "core/migration_rows.h"
 
 #include "core/baseline.h"
+#include "core/forecast.h"
 #include "core/id.h"
 #include "core/lifecycle.h"
 #include "core/uplink_rows.h"
@@ -327,7 +328,14 @@ migration_begin(struct txn *txn, const struct row_instance *inst,
                 const struct row_migration **out, struct err *err)
 {
     struct row_list volumes;
+    struct forecast forecast;
+    const struct forecast_ask way = {.to_node = ask->to_node,
+                                     .bandwidth_bps = ask->bandwidth_bps,
+                                     .downtime_limit_ms = ask->downtime_limit_ms,
+                                     .post_copy = ask->post_copy};
     if (!migration_may_begin(txn, inst, err) ||
+        !forecast_of(txn, inst, &way, &forecast, err) ||
+        !(ask->force || forecast_refuse(inst, &forecast, txn_arena(txn), err)) ||
         !volumes_of(txn, inst->account, inst->id, &volumes, err)) {
         return false;
     }
@@ -347,6 +355,8 @@ migration_begin(struct txn *txn, const struct row_instance *inst,
         .bandwidth_bps = ask->bandwidth_bps,
         .downtime_limit_ms = ask->downtime_limit_ms,
         .post_copy = ask->post_copy,
+        .forecast_ms = forecast.total_ms,
+        .forecast_downtime_ms = forecast.downtime_ms,
         .held_node = ask->to_node,
         .held_vcpus = inst->vcpus,
         .held_memory_bytes =

@@ -488,6 +488,7 @@ machines_metered(const struct machines *set, machine_metered_fn *fn, void *ctx)
                 .pid = m->pid,
                 .want = m->want,
                 .started_at_ns = m->record.started_at_ns,
+                .dirty_bps = m->dirty_bps,
             };
             fn(ctx, &metered);
         }

@@ -104,12 +104,18 @@ struct machine_metered {
     pid_t pid;
     const struct link_machine *want;
     int64_t started_at_ns;
+    int64_t dirty_bps; /* As it was measured last; 0: not yet. */
 };
 typedef void machine_metered_fn(void *ctx, const struct machine_metered *machine);
 void machines_metered(const struct machines *set, machine_metered_fn *fn, void *ctx);
 /* Asks the guest to give memory back, down to 'bytes'; at least half of what it has, and
  * at most all. The answer is a matter of time. */
 void machines_balloon(struct machines *set, const char *id, int64_t bytes);
+/* Begins to measure how fast running guests write their memory, which takes a second; and
+ * asks what came of it: machines_metered tells. By a sample of pages: a guest that writes the
+ * same few all the time is underrated. */
+void machines_dirty_begin(struct machines *set);
+void machines_dirty_ask(struct machines *set);
 /* Forgets a machine that is absent and was reported so. */
 void machines_drop_absent(struct machines *set, const char *id);
 

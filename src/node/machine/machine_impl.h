@@ -63,6 +63,7 @@ struct machine {
     size_t card_count;
     bool cards_known, cards_asked; /* Whether 'cards' is what QEMU has. */
     int64_t plug_again_ns;
+    int64_t dirty_bps; /* Of this process; 0: not measured. */
 };
 
 struct machines {

@@ -332,6 +332,7 @@ machine_up(struct machine *m, pid_t pid, int pidfd)
     m->pidfd = pidfd;
     m->traces = true;
     m->up_since_ns = machine_now(m);
+    m->dirty_bps = 0;
     m->pid_poll = xcalloc(1, sizeof *m->pid_poll);
     m->pid_poll->data = m;
     int rc = uv_poll_init(m->set->config.loop, m->pid_poll, pidfd);

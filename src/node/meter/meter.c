@@ -6,6 +6,9 @@
 #define ROUND_MS 1000
 #define GAP_NS (5 * NS_PER_S) /* A longer one says nothing about ready time. */
 #define REPORT_NS (60 * NS_PER_S)
+/* Before the report: how fast memory is written is measured, and asked for. */
+#define DIRTY_BEGIN_NS (REPORT_NS - 10 * NS_PER_S)
+#define DIRTY_ASK_NS (REPORT_NS - 5 * NS_PER_S)
 
 /* ---- one machine ----------------------------------------------------------------- */
 
@@ -101,6 +104,7 @@ see_one(void *ctx, const struct machine_metered *machine)
     m->round = meter->round;
     m->plan = plan_of(machine->want);
     m->memory_bytes = machine->want->memory_bytes;
+    m->dirty_bps = machine->dirty_bps;
     if (m->started_at_ns != machine->started_at_ns) {
         begin(m, machine);
         meter->unsaved = true;
@@ -138,6 +142,7 @@ tell_machine(struct meter *meter, const char *id, struct metered *m,
         .surplus_milli = milli(m->credit.surplus_ns),
         .charged_milli = milli(m->credit.charged_ns),
         .held = m->credit.held,
+        .dirty_bps = m->dirty_bps,
     };
     m->minute_run_ns = m->minute_ns = 0;
 }
@@ -173,6 +178,7 @@ report(struct meter *meter)
     record.machines.items = items;
     record.machines.count = count;
     meter->reported_ns = meter->now_ns;
+    meter->dirty = DIRTY_IDLE;
     meter->config.report(meter->config.ctx, &record);
 }
 
@@ -217,6 +223,19 @@ judge(struct meter *meter)
 }
 
 static void
+measure_dirty(struct meter *meter)
+{
+    int64_t since_ns = meter->now_ns - meter->reported_ns;
+    if (meter->dirty == DIRTY_IDLE && since_ns >= DIRTY_BEGIN_NS) {
+        machines_dirty_begin(meter->config.machines);
+        meter->dirty = DIRTY_BEGUN;
+    } else if (meter->dirty == DIRTY_BEGUN && since_ns >= DIRTY_ASK_NS) {
+        machines_dirty_ask(meter->config.machines);
+        meter->dirty = DIRTY_ASKED;
+    }
+}
+
+static void
 on_timer(uv_timer_t *timer)
 {
     struct meter *meter = timer->data;
@@ -226,6 +245,7 @@ on_timer(uv_timer_t *timer)
     sample_host(&meter->host);
     meter_relieve(meter);
     judge(meter);
+    measure_dirty(meter);
     bool minute = meter->now_ns - meter->reported_ns >= REPORT_NS;
     if (minute) {
         report(meter);

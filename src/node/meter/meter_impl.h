@@ -19,7 +19,7 @@ struct metered {
     int64_t minute_run_ns, minute_ns; /* Since the last report. */
     bool limited;                     /* 'percent' is what its cgroup says. */
     int64_t percent;
-    int64_t memory_bytes, balloon_bytes;
+    int64_t memory_bytes, balloon_bytes, dirty_bps;
     int64_t seen_ns;
     uint64_t round; /* Of the meter's, when it ran last. */
 };
@@ -31,6 +31,7 @@ struct meter {
     struct map *machines; /* By id. */
     uint64_t round;
     int64_t now_ns, reported_ns;
+    enum { DIRTY_IDLE, DIRTY_BEGUN, DIRTY_ASKED } dirty; /* Since the last report. */
     struct relief_facts host;
     struct relief relief;
     enum relief_stage relieved; /* The stage that was carried out last... */

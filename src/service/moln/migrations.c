@@ -1,5 +1,6 @@
 /* migrations.c - instances moved from node to node while they run. */
 #include "base/map.h"
+#include "core/forecast.h"
 #include "core/migration_rows.h"
 #include "core/rebalance.h"
 #include "service/moln/operators.h"
@@ -27,6 +28,8 @@ migration_out(const struct row_migration *m)
         HAS(dirty_bits_per_second, m->dirty_bps),
         HAS(copy_bits_per_second, m->copy_bps),
         HAS(passes, m->passes),
+        HAS(forecast_milliseconds, m->forecast_ms),
+        HAS(forecast_downtime_milliseconds, m->forecast_downtime_ms),
         HAS(downtime_milliseconds, m->downtime_ms),
         HAS(elapsed_milliseconds, m->elapsed_ms),
     };
@@ -69,6 +72,7 @@ moln_start_migration(struct call *call, const struct moln_start_migration_reques
         .reason = "asked",
         .bandwidth_bps = in->bits_per_second,
         .downtime_limit_ms = in->downtime_limit_milliseconds,
+        .force = in->has_force && in->force,
     };
     if (!instance_any(call, in->instance_id, &inst, err) ||
         !migration_may_begin(call->txn, inst, err) ||
@@ -148,6 +152,107 @@ moln_list_migrations(struct call *call, const struct moln_list_migrations_reques
     out->migrations.items = items;
     out->migrations.count = count;
     out->next_token = listing_next(call, &listing);
+    return true;
+}
+
+/* ---- ForecastMigrations ---- */
+
+/* One instance's; that it cannot be moved now is an answer too. */
+static bool
+forecast_one(struct call *call, const struct row_instance *inst, const char *to_node,
+             struct forecast_ask *ask, struct moln_forecast *out, struct err *err)
+{
+    struct forecast f;
+    struct err why = {0};
+    *out = (struct moln_forecast){.instance_id = inst->id, .from_node = inst->node_id};
+    if (!migration_may_begin(call->txn, inst, &why) ||
+        !migration_choose(call->txn, call->pool, call->config, inst, to_node,
+                          &ask->to_node, &why)) {
+        out->refusal = arena_strdup(call->arena, why.msg);
+        return migration_waits(&why) || (*err = why, false);
+    }
+    if (!forecast_of(call->txn, inst, ask, &f, err)) {
+        return false;
+    }
+    *out = (struct moln_forecast){
+        .instance_id = inst->id,
+        .from_node = inst->node_id,
+        .to_node = ask->to_node,
+        .convergence = forecast_end_text(f.end),
+        .basis = forecast_text(call->arena, &f),
+        HAS(total_milliseconds, f.total_ms),
+        HAS(downtime_milliseconds, f.downtime_ms),
+        HAS(slowed_percent, f.slowed_percent),
+        HAS(passes, f.passes),
+        HAS(memory_bytes, f.basis.memory_bytes),
+        HAS(disk_bytes, f.basis.disk_bytes),
+        HAS(way_bits_per_second, f.basis.way_bps),
+        .dirty_bits_per_second = f.basis.dirty_bps,
+        .has_dirty_bits_per_second = f.basis.dirty_bps > 0,
+    };
+    if (!forecast_refuse(inst, &f, call->arena, &why)) {
+        out->refusal = arena_strdup(call->arena, why.msg);
+    }
+    return true;
+}
+
+/* What runs on a node, as a drain finds it. */
+static bool
+running_on(struct call *call, const char *node_id, struct row_list *out,
+           struct err *err)
+{
+    const struct row_node *node;
+    const struct row_instance prefix = {.node_id = node_id};
+    const struct row_query query = {
+        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
+    if (!node_find(call, node_id, &node, err) ||
+        !row_list(call->txn, &row_instance_type, &query, out, err)) {
+        return false;
+    }
+    size_t count = 0;
+    for (size_t i = 0; i < out->count; i++) {
+        const struct row_instance *inst = out->rows[i];
+        if (!inst->terminated_at && str_eq(inst->want_state, "running")) {
+            out->rows[count++] = inst;
+        }
+    }
+    out->count = count;
+    return true;
+}
+
+bool
+moln_forecast_migrations(struct call *call,
+                         const struct moln_forecast_migrations_request *in,
+                         struct moln_forecast_migrations_response *out, struct err *err)
+{
+    struct forecast_ask ask = {.bandwidth_bps = in->bits_per_second,
+                               .downtime_limit_ms = in->downtime_limit_milliseconds};
+    const struct row_instance *inst;
+    const void *one[1];
+    struct row_list list = {.rows = one, .count = 1};
+    if (!in->instance_id == !in->node_id || (in->node_id && in->to_node)) {
+        return err_set(err, ERR_VALIDATION,
+                       "Name either InstanceId, and ToNode if you like, or NodeId");
+    }
+    if (in->instance_id) {
+        if (!instance_any(call, in->instance_id, &inst, err)) {
+            return false;
+        }
+        one[0] = inst;
+    } else if (!running_on(call, in->node_id, &list, err)) {
+        return false;
+    }
+    struct moln_forecast *items =
+        ARENA_ARRAY(call->arena, list.count, struct moln_forecast);
+    for (size_t i = 0; i < list.count; i++) {
+        if (!forecast_one(call, list.rows[i], in->to_node, &ask, &items[i], err)) {
+            return false;
+        }
+        out->total_milliseconds += items[i].refusal ? 0 : items[i].total_milliseconds;
+    }
+    out->has_total_milliseconds = true;
+    out->forecasts.items = items;
+    out->forecasts.count = list.count;
     return true;
 }
 
@@ -238,11 +343,19 @@ rebalance_one(struct call *call, const struct row_instance *inst, const char *to
         return migration_waits(&why) || (*err = why, false);
     }
     if (dry_run) {
-        out[(*count)++] = (struct moln_migration){.instance_id = inst->id,
-                                                  .account_id = inst->account,
-                                                  .from_node = inst->node_id,
-                                                  .to_node = ask.to_node,
-                                                  .reason = ask.reason};
+        const struct forecast_ask way = {.to_node = ask.to_node};
+        struct forecast f;
+        if (!forecast_of(call->txn, inst, &way, &f, err)) {
+            return false;
+        }
+        out[(*count)++] =
+            (struct moln_migration){.instance_id = inst->id,
+                                    .account_id = inst->account,
+                                    .from_node = inst->node_id,
+                                    .to_node = ask.to_node,
+                                    .reason = ask.reason,
+                                    HAS(forecast_milliseconds, f.total_ms),
+                                    HAS(forecast_downtime_milliseconds, f.downtime_ms)};
         return true;
     }
     if (!migration_begin(call->txn, inst, &ask, call->rng, call->now_ns, &m, &why)) {
