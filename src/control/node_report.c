@@ -276,6 +276,29 @@ take_names(struct arena *arena, const char **from, size_t count, size_t most,
     }
 }
 
+/* An agent that has just been started has not asked its QEMU yet: what it said before holds
+ * until it has. */
+static void
+take_offer(struct arena *arena, const struct link_node_seen *r,
+           const struct row_node_seen *old, struct row_node_seen *out)
+{
+    bool silent = r->cpu_models.count == 0 && r->machine_types.count == 0;
+    if (silent && old && str_eq(old->version, r->version)) {
+        out->qemu_version = old->qemu_version;
+        out->machine_types = old->machine_types;
+        out->cpu_models = old->cpu_models;
+        return;
+    }
+    if (!str_empty(r->qemu_version) && strlen(r->qemu_version) <= WORD_LEN_MAX &&
+        plain_name(r->qemu_version)) {
+        out->qemu_version = r->qemu_version;
+    }
+    take_names(arena, r->machine_types.items, r->machine_types.count, WORDS_MAX,
+               &out->machine_types.items, &out->machine_types.count);
+    take_names(arena, r->cpu_models.items, r->cpu_models.count, MODELS_MAX,
+               &out->cpu_models.items, &out->cpu_models.count);
+}
+
 static void
 take_seen(const struct pass *pass, const struct link_node_seen *r,
           const struct row_node_seen *old, struct row_node_seen *out)
@@ -307,14 +330,7 @@ take_seen(const struct pass *pass, const struct link_node_seen *r,
         out->sockets = bounded(r->hardware->sockets, VCPUS_MAX);
     }
     take_features(arena, r, out);
-    if (!str_empty(r->qemu_version) && strlen(r->qemu_version) <= WORD_LEN_MAX &&
-        plain_name(r->qemu_version)) {
-        out->qemu_version = r->qemu_version;
-    }
-    take_names(arena, r->machine_types.items, r->machine_types.count, WORDS_MAX,
-               &out->machine_types.items, &out->machine_types.count);
-    take_names(arena, r->cpu_models.items, r->cpu_models.count, MODELS_MAX,
-               &out->cpu_models.items, &out->cpu_models.count);
+    take_offer(arena, r, old, out);
 }
 
 /* Copies the first PARTS_MAX items of a list of the report; fields have the same names. */

@@ -106,29 +106,65 @@ on_signal(uv_signal_t *signal, int number)
     uv_stop(signal->loop);
 }
 
+/* ---- what QEMU offers: asked beside the agent's work, which does not wait for it ---- */
+
+struct asking {
+    uv_work_t work;
+    struct agent *agent; /* NULL: it has ended meanwhile. */
+    struct offer_ask ask;
+    struct arena *arena;
+    struct offer offer;
+    struct err err;
+    bool busy, ok;
+};
+
+static void
+hear(uv_work_t *work)
+{
+    struct asking *a = work->data;
+    a->ok = offer_end(&a->ask, a->arena, &a->offer, &a->err);
+}
+
+static void
+heard(uv_work_t *work, int status UNUSED)
+{
+    struct asking *a = work->data;
+    a->busy = false;
+    if (!a->ok) {
+        log_error("what QEMU offers is not known: %s", a->err.msg);
+    } else if (a->agent) {
+        agent_offer(a->agent, &a->offer);
+    }
+}
+
+static void
+ask_qemu(struct asking *a, uv_loop_t *loop)
+{
+    struct accel accel;
+    accel_detect(&accel);
+    a->work.data = a;
+    a->ask = offer_begin(accel.kvm);
+    a->busy = uv_queue_work(loop, &a->work, hear, heard) == 0;
+}
+
 static bool
 serve(struct agent_config *config, struct err *err)
 {
     AUTO(arena) struct arena *arena = arena_create();
     struct measured measured;
-    struct offer offer;
-    struct accel accel;
-    struct err why = {0};
-    accel_detect(&accel);
-    struct offer_ask ask = offer_begin(accel.kvm); /* It answers in the meantime. */
+    struct asking asking = {0};
     measure_host(arena, &measured);
     config->measured = &measured;
-    if (offer_end(&ask, arena, &offer, &why)) {
-        config->offer = &offer;
-    } else {
-        log_error("what QEMU offers is not known: %s", why.msg);
-    }
     uv_signal_t signals[2];
     static const int numbers[] = {SIGTERM, SIGINT};
     struct agent *agent = agent_create(config, err);
     if (!agent) {
         return false;
     }
+    AUTO(arena) struct arena *offers = arena_create(); /* The worker's alone. */
+    asking.agent = agent;
+    asking.arena = offers;
+    ask_qemu(&asking, config->loop);
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
         (void)uv_signal_init(config->loop, &signals[i]);
         (void)uv_signal_start(&signals[i], on_signal, numbers[i]);
@@ -137,7 +173,11 @@ serve(struct agent_config *config, struct err *err)
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
         uv_close((uv_handle_t *)&signals[i], NULL);
     }
+    asking.agent = NULL;
     agent_destroy(agent);
+    while (asking.busy) {
+        (void)uv_run(config->loop, UV_RUN_ONCE);
+    }
     return true;
 }
 

@@ -31,12 +31,13 @@ struct agent_config {
     const char *underlay;
     const char *version;
     struct measured *measured; /* Of the host (measure.h); NULL: nothing is told. */
-    const struct offer *offer; /* Of its QEMU (machine/offer.h); the same. */
 };
 
 /* Finds running guests, starts what is wanted, connects. ERR_BUSY: an agent runs here. */
 MUST_CHECK struct agent *agent_create(const struct agent_config *config,
                                       struct err *err);
+/* What its QEMU offers (machine/offer.h), told from now on; borrowed while the agent lives. */
+void agent_offer(struct agent *agent, const struct offer *offer);
 /* The agent ends; guests and networks go on. NULL is a no-op. */
 void agent_destroy(struct agent *agent);
 

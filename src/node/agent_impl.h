@@ -53,6 +53,7 @@ struct agent {
     char boot_id[40], hostname[256];
     struct accel accel;
     struct measure_power power;
+    const struct offer *offer; /* NULL: not told yet. */
     struct wants *wants;
     struct link_client *link;
     bool snapshot;     /* One is under way. */

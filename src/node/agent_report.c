@@ -214,7 +214,7 @@ agent_report_node(struct agent *a)
         seen.features.count = m->feature_count;
         seen.watts = measure_watts("", clock_mono(a->config.clock), &a->power);
     }
-    const struct offer *o = a->config.offer;
+    const struct offer *o = a->offer;
     if (o) {
         seen.qemu_version = o->qemu_version;
         seen.machine_types.items = o->machine_types;
@@ -223,6 +223,13 @@ agent_report_node(struct agent *a)
         seen.cpu_models.count = o->cpu_model_count;
     }
     (void)link_client_report(a->link, LINK_NODE, 0, &seen);
+}
+
+void
+agent_offer(struct agent *a, const struct offer *offer)
+{
+    a->offer = offer;
+    agent_report_node(a);
 }
 
 void

@@ -3,7 +3,7 @@
  *
  * Purpose:  the control plane picks for a zone what all of its hosts can give.
  * Place:    above base/, cpu.h and accel.h. Starts a QEMU without a machine, asks it by QMP
- *           and ends it; main/ does so once, before the agent starts.
+ *           and ends it; main/ does so once, in a worker, while the agent starts.
  * Threads:  any; offer_end blocks, for OFFER_NS at most.
  * Failure:  a QEMU that does not answer offers nothing: the node says nothing then. */
 #pragma once

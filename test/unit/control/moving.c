@@ -57,7 +57,7 @@ bool
 moving_do_begin(struct pass *pass, void *ctx, struct err *err)
 {
     struct move_asked *a = ctx;
-    struct migration_ask ask = {.reason = "asked"};
+    struct migration_ask ask = {.reason = "asked", .force = a->force};
     const struct row_instance *inst;
     const struct row_migration *m;
     if (!GET_ROW(instance, &inst, .account = ACCOUNT, .id = INSTANCE)) {

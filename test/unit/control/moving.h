@@ -15,6 +15,7 @@
 
 struct move_asked {
     const char *to;
+    bool force;
     struct err why;
     const char *id; /* Of the migration; NULL: refused. */
 };

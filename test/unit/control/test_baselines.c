@@ -11,7 +11,7 @@ static const char *cpus_high[] = {"qemu64", "x86-64-v2-AES", "x86-64-v3"};
 
 struct offer {
     const char *node_id;
-    bool new_types, high;
+    bool new_types, high, silent;
 };
 
 static bool
@@ -30,8 +30,12 @@ do_offer(struct pass *pass, void *ctx, struct err *err)
                     : str_eq(o->node_id, OTHER_NODE) ? "192.0.2.2"
                                                      : "192.0.2.3",
         .qemu_version = o->new_types ? "9.0.1" : "7.2.22",
-        .machine_types = {o->new_types ? types_new : types_old, o->new_types ? 2 : 1},
-        .cpu_models = {o->high ? cpus_high : cpus_low, o->high ? 3 : 2}};
+        .machine_types = {o->new_types ? types_new : types_old, o->silent      ? 0
+                                                                : o->new_types ? 2
+                                                                               : 1},
+        .cpu_models = {o->high ? cpus_high : cpus_low, o->silent ? 0
+                                                       : o->high ? 3
+                                                                 : 2}};
     return report_apply(pass, o->node_id, LINK_NODE, &r, 0, "e1", err);
 }
 
@@ -206,6 +210,18 @@ TEST(instance_gets_the_baseline_and_keeps_what_it_runs_with)
     CHECK_STR(told(&s, NODE).cpu_model, "qemu64");
     reports(&s, "preparing", "x86-64-v3", "pc-q35-7.2");
     CHECK_STR(told(&s, NODE).cpu_model, "qemu64");
+    stage_close(&s);
+}
+
+/* An agent that was just started says nothing of its QEMU until that has answered. */
+TEST(instance_gets_the_baseline_while_its_hosts_agent_is_starting)
+{
+    struct stage s;
+    setup(&s);
+    offer(&s, NODE, false, true);
+    s.now_ns += NS_PER_S;
+    stage_run(&s, do_offer, &(struct offer){.node_id = NODE, .silent = true});
+    CHECK_STR(told(&s, NODE).cpu_model, "x86-64-v3");
     stage_close(&s);
 }
 

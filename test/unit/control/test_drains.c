@@ -254,6 +254,54 @@ TEST(drain_leaves_what_is_stopped_and_nodes_that_are_revoked)
     stage_close(&s);
 }
 
+/* ---- forecasts -------------------------------------------------------------------- */
+
+/* The guest writes so much, over cards that carry 100 Mbit/s. */
+static bool
+do_write_fast(struct pass *pass, void *ctx, struct err *err)
+{
+    const int64_t *dirty_bps = ctx;
+    struct row_machine_use use = {
+        .id = INSTANCE, .memory_bytes = 200 * (int64_t)MIB, .dirty_bps = *dirty_bps};
+    const struct row_node_use node = {.id = NODE, .machines = {&use, 1}};
+    struct row_host_nic card = {.name = "eth0", .speed_mbps = 100};
+    struct row_node_hardware here = {.id = NODE, .nics = {&card, 1}};
+    struct row_node_hardware there = here;
+    there.id = OTHER_NODE;
+    return row_put(pass->txn, &row_node_use_type, &node, err) &&
+           row_put(pass->txn, &row_node_hardware_type, &here, err) &&
+           row_put(pass->txn, &row_node_hardware_type, &there, err);
+}
+
+TEST(migration_begin_notes_its_forecast_and_refuses_what_never_ends)
+{
+    struct stage s;
+    struct move_asked a = {.to = OTHER_NODE};
+    moving_ready(&s);
+    stage_run(&s, do_write_fast, &(int64_t){40000000000});
+    stage_run(&s, moving_do_begin, &a);
+    CHECK(!a.id && migration_waits(&a.why));
+    CHECK(strstr(a.why.msg, "40.0 Gbit/s") && strstr(a.why.msg, "80 Mbit/s"));
+    stage_close(&s);
+
+    moving_ready(&s);
+    stage_run(&s, do_write_fast, &(int64_t){40000000000});
+    a = (struct move_asked){.to = OTHER_NODE, .force = true};
+    stage_run(&s, moving_do_begin, &a);
+    CHECK_OK(a.id != NULL, &a.why);
+    stage_close(&s);
+
+    moving_ready(&s);
+    stage_run(&s, do_write_fast, &(int64_t){1000000});
+    a = (struct move_asked){.to = OTHER_NODE};
+    stage_run(&s, moving_do_begin, &a);
+    CHECK_OK(a.id != NULL, &a.why);
+    const struct moving l = moving_look(&s, a.id); /* 200 MiB over 80 Mbit/s: 21 s. */
+    CHECK(l.m->forecast_ms > 20900 && l.m->forecast_ms < 22000);
+    CHECK(l.m->forecast_downtime_ms < 400);
+    stage_close(&s);
+}
+
 /* ---- what is kept ---------------------------------------------------------------------------------- */
 
 struct history {
