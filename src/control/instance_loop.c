@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/tlv.h"
+#include "control/guest.h"
 #include "control/metadata_tree.h"
 #include "control/migrations.h"
 #include "control/network_interface.h"
@@ -11,7 +12,6 @@
 #include "control/network_records.h"
 #include "control/recovery.h"
 #include "control/wants.h"
-#include "core/baseline.h"
 #include "core/instance_rows.h"
 #include "core/migration_rows.h"
 #include "core/network_rows.h"
@@ -383,66 +383,6 @@ want_metadata(const struct scene *s, struct err *err)
     return put_metadata(s, &record, &source, err);
 }
 
-/* Shares under contention follow what the type promises: 100 for each whole processor.
- * AWS gives t2 alone credits at its launch, and takes what is left at a stop. */
-static void
-promise_of(const struct scene *s, struct link_machine *record)
-{
-    const struct row_instance *i = s->instance;
-    const struct instance_type *type = config_type(s->pass->config, i->type);
-    record->cpu_weight = i->vcpus * 100;
-    if (!type || !type->burstable) {
-        return;
-    }
-    bool t2 = str_eq(type->family, "t2");
-    record->baseline_permille = (int64_t)(type->baseline_percent * 10 + 0.5);
-    record->unlimited = str_eq(i->credit_mode, "unlimited");
-    record->launch_credits = t2 && !record->unlimited ? 30 * i->vcpus : 0;
-    record->credits_end = t2;
-    record->cpu_weight = MAX(1, i->vcpus * record->baseline_permille / 10);
-}
-
-/* Whether a process may be there that was started with what its node said last. */
-static bool
-may_run(const struct scene *s)
-{
-    static const char *const states[] = {"starting", "running", "stopping"};
-    for (size_t n = 0; s->seen && n < ARRAY_LEN(states); n++) {
-        if (str_eq(s->seen->state, states[n])) {
-            return true;
-        }
-    }
-    return s->seen && s->migration;
-}
-
-/* Its processor and machine type: what it runs with, it keeps, wherever it goes; what does
- * not run gets the zone's baseline when it starts. */
-static bool
-give_build(const struct scene *s, struct link_machine *record, struct err *err)
-{
-    const struct row_instance *i = s->instance;
-    const struct row_node_seen *node;
-    const struct row_baseline *baseline;
-    if (may_run(s)) {
-        record->machine_type = s->seen->machine_type;
-        record->cpu_model = s->seen->cpu_model;
-        return true;
-    }
-    if (!GET(s, node_seen, &node, err, .id = s->node_id)) {
-        return false;
-    }
-    if (!baseline_told(node)) {
-        return true; /* It would not know the names. */
-    }
-    const struct baseline_key key = {i->region, i->zone, node->accel};
-    if (!baseline_get(s->pass->txn, &key, &baseline, err)) {
-        return false;
-    }
-    record->machine_type = baseline ? baseline->machine_type : NULL;
-    record->cpu_model = baseline ? baseline->cpu_model : NULL;
-    return true;
-}
-
 static bool
 want_machine(const struct scene *s, struct err *err)
 {
@@ -471,13 +411,13 @@ want_machine(const struct scene *s, struct err *err)
         .asset_tag = i->id,
         .leased = i->leased,
     };
-    promise_of(s, &record);
     const struct row_node *node;
     if (!GET(s, node, &node, err, .id = s->node_id)) {
         return false;
     }
     record.merge = node && str_eq(node->single_account, i->account);
-    if (!give_build(s, &record, err)) {
+    const struct guest guest = {s->pass, i, s->seen, s->migration, s->node_id};
+    if (!guest_terms(&guest, &record, err)) {
         return false;
     }
     if (s->migration && str_eq(s->node_id, s->migration->from_node)) {

@@ -41,6 +41,24 @@ credit_step(const struct credit_plan *plan, struct credit *c, int64_t used_ns,
     c->held = !plan->unlimited && plan->baseline_permille > 0 && c->balance_ns < enough;
 }
 
+static int64_t
+from_milli(int64_t milli, int64_t most_ns)
+{
+    int64_t most_milli = most_ns / (CREDIT_NS / 1000);
+    return MAX(0, MIN(milli, most_milli)) * (CREDIT_NS / 1000);
+}
+
+void
+credit_bring(const struct credit_plan *plan, struct credit *c, int64_t balance_milli,
+             int64_t surplus_milli, int64_t charged_milli)
+{
+    int64_t most = credit_earned_ns(plan, CREDIT_DAY_NS);
+    c->balance_ns = from_milli(balance_milli, most);
+    c->surplus_ns = from_milli(surplus_milli, most);
+    c->charged_ns = from_milli(charged_milli, INT64_MAX);
+    credit_step(plan, c, 0, 0); /* Is it to be held from the first? */
+}
+
 int64_t
 credit_limit_percent(const struct credit_plan *plan, const struct credit *credit)
 {

@@ -32,6 +32,9 @@ int64_t credit_earned_ns(const struct credit_plan *plan, int64_t elapsed_ns);
 /* The machine ran for 'used_ns' (all its vCPUs together) in 'elapsed_ns'. */
 void credit_step(const struct credit_plan *plan, struct credit *credit, int64_t used_ns,
                  int64_t elapsed_ns);
+/* The machine comes from another host with what it had there, in thousandths of a credit. */
+void credit_bring(const struct credit_plan *plan, struct credit *credit,
+                  int64_t balance_milli, int64_t surplus_milli, int64_t charged_milli);
 /* How much of one processor it may use, in percent; 0: as much as it can get. */
 int64_t credit_limit_percent(const struct credit_plan *plan,
                              const struct credit *credit);

@@ -46,8 +46,28 @@ begin(struct metered *m, const struct machine_metered *machine)
     credit_step(&m->plan, &m->credit, 0, 0); /* Is it to be held from the first? */
     m->started_at_ns = machine->started_at_ns;
     m->known = m->limited = false;
+    m->brought.balance_milli = m->brought.surplus_milli = m->brought.charged_milli = -1;
     m->ready = (struct ready_window){0};
     m->balloon_bytes = 0;
+}
+
+/* One that is moved here brings its credits: told as it is awaited, and once more when it
+ * comes, if they were others by then. */
+static void
+bring(struct meter *meter, struct metered *m, const struct link_machine *want)
+{
+    if (!want->brought || str_empty(want->incoming) ||
+        (m->brought.balance_milli == want->credits_milli &&
+         m->brought.surplus_milli == want->surplus_milli &&
+         m->brought.charged_milli == want->charged_milli)) {
+        return;
+    }
+    m->brought.balance_milli = want->credits_milli;
+    m->brought.surplus_milli = want->surplus_milli;
+    m->brought.charged_milli = want->charged_milli;
+    credit_bring(&m->plan, &m->credit, want->credits_milli, want->surplus_milli,
+                 want->charged_milli);
+    meter->unsaved = true;
 }
 
 static void
@@ -109,6 +129,7 @@ see_one(void *ctx, const struct machine_metered *machine)
         begin(m, machine);
         meter->unsaved = true;
     }
+    bring(meter, m, machine->want);
     if (!sample_vcpus(&m->threads, machine->pid, m->plan.vcpus, &times)) {
         return;
     }

@@ -12,6 +12,9 @@ struct metered {
     struct credit credit;
     struct ready_window ready;
     struct vcpu_threads threads;
+    struct { /* As the control plane said last of one that came from another host. */
+        int64_t balance_milli, surplus_milli, charged_milli;
+    } brought;
     int64_t started_at_ns; /* Of the process that 'last' is about. */
     bool known;            /* 'last...' are: of that process. */
     struct vcpu_times last;

@@ -7,6 +7,7 @@
 
 #define THIRD "node-00000000000000003"
 #define CARD "eni-00000000000000002"
+#define ELASTIC "198.51.100.7"
 #define MEMORY (512 * (int64_t)MIB)
 
 #define GET_ROW(type, out, ...) \

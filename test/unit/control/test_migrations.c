@@ -3,6 +3,8 @@
  * the way; and what the instance's owner does meanwhile. */
 #include "moving.h"
 
+#include "base/tlv.h"
+
 #define SECOND_ROOT "vol-00000000000000002"
 
 /* It ended, on 'node_id'; nothing of it is left, or promised, elsewhere. */
@@ -116,6 +118,82 @@ TEST(migration_heeds_only_its_two_nodes_each_for_its_own_side)
     moving_say(&s, id, THIRD, "paused");
     CHECK_STR(moving_look(&s, id).m->state, "copying");
     CHECK_STR(moving_look(&s, id).instance->node_id, NODE);
+    stage_close(&s);
+}
+
+/* ---- what goes along ------------------------------------------------------------------------ */
+
+/* It is burstable, with credits as its node says; its card has an Elastic IP. */
+static bool
+do_own(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const struct row_address address = {.account = ACCOUNT,
+                                        .id = "eipalloc-00000000000000001",
+                                        .region = "us-east-1",
+                                        .public_ip = ELASTIC,
+                                        .eni_id = ENI,
+                                        .private_ip = "172.31.0.5"};
+    struct row_machine_use use = {
+        .id = INSTANCE, .credits_milli = 4200, .surplus_milli = 30, .charged_milli = 7};
+    const struct row_node_use node = {.id = NODE, .machines = {&use, 1}};
+    return row_put(pass->txn, &row_address_type, &address, err) &&
+           row_put(pass->txn, &row_node_use_type, &node, err) &&
+           instance_pass(pass, ACCOUNT, INSTANCE, err);
+}
+
+struct along {
+    const char *node_id;
+    struct link_machine machine;
+    struct link_port port;
+};
+
+static bool
+decode(struct pass *pass, const char *node_id, enum link_kind kind, const char *id,
+       void *out, struct err *err)
+{
+    const struct row_node_want *want;
+    return want_get(pass->txn, node_id, kind, id, &want, err) && want &&
+           tlv_decode(link_want_desc(kind), want->body.data, want->body.len,
+                      txn_arena(pass->txn), out, err);
+}
+
+static bool
+do_along(struct pass *pass, void *ctx, struct err *err)
+{
+    struct along *a = ctx;
+    return decode(pass, a->node_id, LINK_MACHINE, INSTANCE, &a->machine, err) &&
+           decode(pass, a->node_id, LINK_PORT, ENI, &a->port, err);
+}
+
+static struct along
+along(struct stage *s, const char *node_id)
+{
+    struct along a = {.node_id = node_id};
+    stage_run(s, do_along, &a);
+    return a;
+}
+
+TEST(migration_brings_credits_and_the_elastic_ip)
+{
+    static const struct instance_type types[] = {
+        {.name = "t3.nano", .family = "t3", .burstable = true, .baseline_percent = 5}};
+    struct stage s;
+    moving_ready(&s);
+    s.config.types = types;
+    s.config.type_count = 1;
+    stage_run(&s, do_own, NULL);
+    const char *id = moving_to_switching(&s);
+    struct along there = along(&s, OTHER_NODE), here = along(&s, NODE);
+    CHECK(there.machine.brought && !here.machine.brought);
+    CHECK_EQ(there.machine.credits_milli, 4200);
+    CHECK_EQ(there.machine.surplus_milli, 30);
+    CHECK_EQ(there.machine.charged_milli, 7);
+    CHECK_EQ(there.port.publics.count, 1);
+    CHECK_STR(there.port.publics.items[0].public, ELASTIC);
+    moving_say(&s, id, NODE, "left");
+    moving_say(&s, id, OTHER_NODE, "running");
+    check_settled(&s, id, "done", OTHER_NODE);
+    CHECK_STR(along(&s, OTHER_NODE).port.publics.items[0].public, ELASTIC);
     stage_close(&s);
 }
 

@@ -26,6 +26,20 @@ TEST(credit_is_earned_at_the_baseline_and_kept_for_a_day)
     CHECK_EQ(credit_limit_percent(&nano, &c), 0);
 }
 
+TEST(credit_goes_along_with_a_machine_that_moves)
+{
+    struct credit c = {.balance_ns = 30 * CREDIT_NS}; /* What a launch would have given. */
+    credit_bring(&nano, &c, 12500, 0, 7000);
+    CHECK_EQ(c.balance_ns, 12 * CREDIT_NS + CREDIT_NS / 2);
+    CHECK_EQ(c.charged_ns, 7 * CREDIT_NS);
+    CHECK(!c.held);
+    credit_bring(&nano, &c, 0, 0, 0); /* Spent there, held here. */
+    CHECK(c.held);
+    credit_bring(&nano, &c, INT64_MAX, -5, INT64_MAX); /* No more than a day's. */
+    CHECK_EQ(credits(c.balance_ns), 144);
+    CHECK_EQ(c.surplus_ns, 0);
+}
+
 TEST(credit_is_spent_by_use_beyond_the_baseline)
 {
     struct credit c = {.balance_ns = 10 * CREDIT_NS};
