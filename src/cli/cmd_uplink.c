@@ -76,9 +76,10 @@ run_add(struct cli *cli, const struct args *args, struct err *err)
 {
     static const struct {
         const char *option, *member;
-    } given[] = {{"mode", "Mode"},     {"node", "NodeId"},
-                 {"zone", "Zone"},     {"address", "Address"},
-                 {"router", "Router"}, {"account", "AccountId"}};
+    } given[] = {{"mode", "Mode"},       {"node", "NodeId"},
+                 {"zone", "Zone"},       {"address", "Address"},
+                 {"router", "Router"},   {"address6", "Address6"},
+                 {"router6", "Router6"}, {"account", "AccountId"}};
     AUTO(json) json_t *in = json_object();
     AUTO(json) json_t *answer = NULL;
     for (size_t i = 0; i < ARRAY_LEN(given); i++) {
@@ -194,8 +195,13 @@ static const struct option add_options[] = {
     {"mode", 0, "MODE", "nat, bridge, passthrough or none"},
     {"node", 0, "NODE", "of this host"},
     {"zone", 0, "ZONE", "of each host of the zone that has none of its own"},
-    {"address", 0, "CIDR", "bridge: an address of the host's own there, 192.0.2.2/24"},
+    {"address", 0, "CIDR",
+     "bridge: an address of the host's own there, 192.0.2.2/24; for a zone a range, "
+     "192.0.2.2-192.0.2.9/24"},
     {"router", 0, "ADDRESS", "bridge: the provider's router, 192.0.2.1"},
+    {"address6", 0, "CIDR",
+     "bridge: the same of IPv6, 2001:db8::2/64; for a zone the first of as many"},
+    {"router6", 0, "ADDRESS", "bridge: the provider's router of IPv6"},
     {"account", 0, "ACCOUNT", "passthrough: whom the interface is lent to"},
     {"unfiltered", 0, NULL,
      "passthrough: security groups and addresses are not enforced on it"},
@@ -209,7 +215,8 @@ const struct command uplink_commands[] = {
      WORD_NONE, false, run_ls},
     {"uplink add",
      "[INTERFACE] --mode MODE (--node NODE | --zone ZONE) [--address CIDR --router "
-     "ADDRESS] [--account ACCOUNT [--unfiltered]] [--default-route-too]",
+     "ADDRESS [--address6 CIDR --router6 ADDRESS]] [--account ACCOUNT [--unfiltered]] "
+     "[--default-route-too]",
      "let guests reach the world by an interface of their hosts",
      "Without an uplink nothing leaves a host: Elastic IPs meet in the namespace\n"
      "moln-CLOUDID-external alone. With one, what internet gateways and NAT gateways "
@@ -225,7 +232,10 @@ const struct command uplink_commands[] = {
      "answers for\n"
      "          those it has. They must be yours there. Both ways; groups decide.\n"
      "          The host needs an address of its own there besides: --address, "
-     "--router.\n"
+     "--router;\n"
+     "          a zone a range of them. With --address6 and --router6 instances are "
+     "reached by\n"
+     "          IPv6 too, each by its own address.\n"
      "  none    Nothing: for one host of a zone that has an uplink. Names no "
      "interface.\n"
      "\n"
@@ -266,7 +276,12 @@ const struct command uplink_commands[] = {
      "the\n"
      "uplink's network; the first pool then gives out nothing more.\n"
      "\n"
-     "  moln address-pool add 192.0.2.64/26 --region us-east-1\n",
+     "Of an IPv6 block, VPCs that ask for one get a /56 each. Without one they get "
+     "blocks\n"
+     "that nobody routes (fd00::/8), which no uplink carries.\n"
+     "\n"
+     "  moln address-pool add 192.0.2.64/26 --region us-east-1\n"
+     "  moln address-pool add 2001:db8:100::/40 --region us-east-1\n",
      NULL, 1, 1, WORD_NONE, false, run_pool_add},
     {"address-pool close", "POOL",
      "give out nothing more of a pool; what tenants have stays theirs", NULL, NULL, 1,

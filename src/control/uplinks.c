@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "control/wants.h"
+#include "core/id.h"
 #include "core/uplink_rows.h"
 
 static bool
@@ -28,16 +29,85 @@ uplink_of(const struct row_list *uplinks, const struct row_node *node)
 }
 
 static bool
+tell(const struct pass *pass, const struct row_uplink_seen *seen, const char *event_id,
+     struct err *err)
+{
+    const struct row_node_event event = {
+        .node_id = seen->node_id,
+        .id = event_id,
+        .at = pass->now_ns,
+        .kind = "uplink",
+        .object = seen->uplink_id,
+        .message = seen->message,
+        .level = "error",
+    };
+    log_warn("node %s: %s", seen->node_id, seen->message);
+    return row_put(pass->txn, &row_node_event_type, &event, err);
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+    return (str_empty(a) && str_empty(b)) || str_eq(a, b);
+}
+
+/* Keeps what is to be said of an uplink on a node; an error is told once. */
+static bool
+note_seen(const struct pass *pass, const struct row_uplink_seen *row,
+          const char *event_id, struct err *err)
+{
+    const struct row_uplink_seen *old;
+    if (!row_get(pass->txn, &row_uplink_seen_type, row, (const void **)&old, err)) {
+        return false;
+    }
+    if (old && str_eq(old->state, row->state) &&
+        same_text(old->message, row->message)) {
+        return true;
+    }
+    return row_put(pass->txn, &row_uplink_seen_type, row, err) &&
+           (!str_eq(row->state, "error") || tell(pass, row, event_id, err));
+}
+
+/* The zone has more nodes than addresses. */
+static bool
+no_place(const struct pass *pass, const struct row_node *node,
+         const struct row_uplink *u, struct err *err)
+{
+    struct arena *arena = txn_arena(pass->txn);
+    const struct row_uplink_seen row = {
+        .uplink_id = u->id,
+        .node_id = node->id,
+        .state = "error",
+        .message = arena_printf(arena,
+                                "uplink %s: all of its %" PRId64
+                                " addresses are other nodes': name more",
+                                u->id, u->addresses),
+        .at = pass->now_ns,
+    };
+    return note_seen(pass, &row, id_new(arena, pass->rng, "event"), err);
+}
+
+static bool
 want_uplink(const struct pass *pass, const struct row_node *node,
             const struct row_uplink *u, struct err *err)
 {
+    struct arena *arena = txn_arena(pass->txn);
+    int64_t place = 0;
+    if (u->addresses > 0 && !uplink_place_take(pass->txn, u, node->id, &place, err)) {
+        return false;
+    }
+    if (place < 0) {
+        return no_place(pass, node, u, err);
+    }
     const struct link_uplink record = {
         .id = u->id,
         .mode = u->mode,
         .link = u->link,
         .generation = 1,
-        .address = u->address,
+        .address = uplink_address_at(arena, u, place),
         .router = u->router,
+        .address6 = uplink_address6_at(arena, u, place),
+        .router6 = u->router6,
         .default_too = u->default_too,
         .unfiltered = u->unfiltered,
     };
@@ -71,7 +141,8 @@ drop_others(const struct pass *pass, const struct row_list *uplinks,
     for (size_t i = 0; i < there.count; i++) {
         const struct row_node_want *want = there.rows[i];
         if (!want->deleted && !is_wanted(uplinks, node, want->id) &&
-            !want_take_down(pass->txn, node->id, LINK_UPLINK, want->id, err)) {
+            (!want_take_down(pass->txn, node->id, LINK_UPLINK, want->id, err) ||
+             !uplink_place_give_back(pass->txn, want->id, node->id, err))) {
             return false;
         }
     }
@@ -125,29 +196,6 @@ uplinks_pass(const struct pass *pass, const char *account UNUSED, const char *id
 
 /* ---- what nodes say ------------------------------------------------------------------- */
 
-static bool
-tell(const struct pass *pass, const struct row_uplink_seen *seen, const char *event_id,
-     struct err *err)
-{
-    const struct row_node_event event = {
-        .node_id = seen->node_id,
-        .id = event_id,
-        .at = pass->now_ns,
-        .kind = "uplink",
-        .object = seen->uplink_id,
-        .message = seen->message,
-        .level = "error",
-    };
-    log_warn("node %s: %s", seen->node_id, seen->message);
-    return row_put(pass->txn, &row_node_event_type, &event, err);
-}
-
-static bool
-same_text(const char *a, const char *b)
-{
-    return (str_empty(a) && str_empty(b)) || str_eq(a, b);
-}
-
 bool
 uplink_report(const struct pass *pass, const struct row_node_want *want,
               const struct link_network_seen *seen, const char *event_id,
@@ -160,17 +208,9 @@ uplink_report(const struct pass *pass, const struct row_node_want *want,
         .message = seen->message,
         .at = pass->now_ns,
     };
-    const struct row_uplink_seen *old;
     if (want->deleted && str_eq(seen->state, "absent")) {
         return want_forget(pass->txn, want->node_id, LINK_UPLINK, want->id, err) &&
                row_delete(pass->txn, &row_uplink_seen_type, &row, err);
     }
-    if (!row_get(pass->txn, &row_uplink_seen_type, &row, (const void **)&old, err)) {
-        return false;
-    }
-    if (old && str_eq(old->state, row.state) && same_text(old->message, row.message)) {
-        return true;
-    }
-    return row_put(pass->txn, &row_uplink_seen_type, &row, err) &&
-           (!str_eq(row.state, "error") || tell(pass, &row, event_id, err));
+    return note_seen(pass, &row, event_id, err);
 }

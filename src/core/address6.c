@@ -101,6 +101,36 @@ cidr6_within(const struct cidr6 *outer, const struct cidr6 *inner)
 }
 
 void
+ipv6_advance(uint8_t ip[16], uint32_t count)
+{
+    uint64_t carry = count;
+    for (size_t i = 16; i-- > 0 && carry > 0; carry >>= 8) {
+        carry += ip[i];
+        ip[i] = (uint8_t)carry;
+    }
+}
+
+uint32_t
+cidr6_children(const struct cidr6 *c, unsigned bits)
+{
+    return bits < c->bits ? 0 : 1U << MIN(bits - c->bits, 31U);
+}
+
+void
+cidr6_child(const struct cidr6 *c, unsigned bits, uint32_t index, struct cidr6 *out)
+{
+    struct cidr6 child = {.bits = bits};
+    memcpy(child.base, c->base, sizeof child.base);
+    for (unsigned bit = 0; bit < 32 && bit < bits; bit++) {
+        unsigned at = bits - 1 - bit; /* From the block's own last bit up. */
+        if (index >> bit & 1) {
+            child.base[at / 8] = (uint8_t)(child.base[at / 8] | 0x80U >> at % 8);
+        }
+    }
+    *out = child;
+}
+
+void
 cidr6_random(const struct cidr6 *c, const struct rng *rng, uint8_t out[16])
 {
     uint8_t host[16];

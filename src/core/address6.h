@@ -19,6 +19,12 @@ void ipv6_format(const uint8_t ip[16], char out[IPV6_TEXT_LEN]);
 /* "2001:db8::/56"; host bits may be set and are cleared. */
 MUST_CHECK bool cidr6_parse(const char *s, struct cidr6 *out);
 void cidr6_format(const struct cidr6 *c, char out[CIDR6_TEXT_LEN]);
+/* The address 'count' behind it. */
+void ipv6_advance(uint8_t ip[16], uint32_t count);
+/* How many blocks of 'bits' there are in 'c', 2^31 at most; and the 'index'th of them. */
+uint32_t cidr6_children(const struct cidr6 *c, unsigned bits);
+void cidr6_child(const struct cidr6 *c, unsigned bits, uint32_t index,
+                 struct cidr6 *out);
 bool cidr6_contains(const struct cidr6 *c, const uint8_t ip[16]);
 bool cidr6_overlaps(const struct cidr6 *a, const struct cidr6 *b);
 /* 'inner' lies in 'outer'. */

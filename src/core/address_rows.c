@@ -223,8 +223,20 @@ pools_load(struct txn *txn, const char *region, int64_t now_ns, struct row_list 
     const struct row_address_pool prefix = {.region = region};
     const struct row_query query = {
         .index = "by_region", .prefix = &prefix, .prefix_fields = 1};
-    return row_list(txn, &row_address_pool_type, &query, out, err) &&
-           (out->count || default_pool(txn, region, now_ns, out, err));
+    struct row_list all;
+    if (!row_list(txn, &row_address_pool_type, &query, &all, err)) {
+        return false;
+    }
+    *out =
+        (struct row_list){.rows = ARENA_ARRAY(txn_arena(txn), all.count, const void *)};
+    for (size_t i = 0; i < all.count; i++) {
+        const struct row_address_pool *pool = all.rows[i];
+        struct cidr block;
+        if (cidr_parse(pool->cidr, &block)) { /* Others are of IPv6. */
+            out->rows[out->count++] = pool;
+        }
+    }
+    return out->count || default_pool(txn, region, now_ns, out, err);
 }
 
 static bool

@@ -52,6 +52,12 @@ MUST_CHECK bool subnet_add(struct txn *txn, const struct rng *rng,
 /* The subnet's own table, or its VPC's main one. */
 const char *subnet_table(const struct row_vpc *vpc, const struct row_subnet *subnet);
 
+#define VPC_BLOCK6_BITS 56
+/* A block for a VPC of one of the operator's IPv6 pools in the region, which no VPC has;
+ * '*out' NULL: there is no such pool. ERR_ADDRESS_CAPACITY when they are all taken. */
+MUST_CHECK bool vpc_block6_take(struct txn *txn, const char *region, const char **out,
+                                struct err *err);
+
 /* ---- addresses of a subnet ---- */
 
 /* Takes a free address for an interface: 'wanted', or (0) the next free one from where

@@ -1,6 +1,8 @@
-/* network_rows6.c - what a VPC's defaults say of IPv6; see network_rows.h. */
+/* network_rows6.c - IPv6 of VPCs: their blocks, and what their defaults say; see
+ * network_rows.h. */
 #include "core/network_rows.h"
 
+#include "base/map.h"
 #include "core/id.h"
 
 #define EVERYTHING6 "::/0"
@@ -106,4 +108,73 @@ vpc_open6(struct txn *txn, const struct rng *rng, const struct row_vpc *vpc,
         }
     }
     return true;
+}
+
+/* ---- blocks of the operator's pools ---- */
+
+/* The blocks that VPCs have, by their text. */
+static bool
+blocks_taken(struct txn *txn, struct map *out, struct err *err)
+{
+    struct row_list vpcs;
+    if (!row_list(txn, &row_vpc_type, &(struct row_query){0}, &vpcs, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < vpcs.count; i++) {
+        const struct row_vpc *vpc = vpcs.rows[i];
+        for (size_t b = 0; b < vpc->blocks6.count; b++) {
+            map_put(out, vpc->blocks6.items[b].cidr, out);
+        }
+    }
+    return true;
+}
+
+/* The pool's next free block; '*out' NULL: there is none. */
+static bool
+pool6_next(struct txn *txn, const struct row_address_pool *pool,
+           const struct cidr6 *whole, const struct map *taken, const char **out,
+           struct err *err)
+{
+    uint32_t count = cidr6_children(whole, VPC_BLOCK6_BITS);
+    struct row_address_pool next = *pool;
+    *out = NULL;
+    for (uint32_t tried = 0; tried < count && !*out; tried++) {
+        struct cidr6 block;
+        char text[CIDR6_TEXT_LEN];
+        cidr6_child(whole, VPC_BLOCK6_BITS, (uint32_t)next.next_host % count, &block);
+        cidr6_format(&block, text);
+        next.next_host = (next.next_host + 1) % count;
+        *out = map_get(taken, text) ? NULL : arena_strdup(txn_arena(txn), text);
+    }
+    return !*out || row_put(txn, &row_address_pool_type, &next, err);
+}
+
+bool
+vpc_block6_take(struct txn *txn, const char *region, const char **out, struct err *err)
+{
+    const struct row_address_pool prefix = {.region = region};
+    const struct row_query query = {
+        .index = "by_region", .prefix = &prefix, .prefix_fields = 1};
+    struct row_list pools;
+    bool any = false;
+    *out = NULL;
+    AUTO(map) struct map *taken = map_create(NULL);
+    if (!row_list(txn, &row_address_pool_type, &query, &pools, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < pools.count && !*out; i++) {
+        const struct row_address_pool *pool = pools.rows[i];
+        struct cidr6 whole;
+        if (!cidr6_parse(pool->cidr, &whole)) {
+            continue;
+        }
+        if ((!any && !blocks_taken(txn, taken, err)) ||
+            (!pool->closed && !pool6_next(txn, pool, &whole, taken, out, err))) {
+            return false;
+        }
+        any = true;
+    }
+    return *out || !any ||
+           err_set(err, ERR_ADDRESS_CAPACITY,
+                   "The region's pools have no IPv6 block left for a VPC");
 }

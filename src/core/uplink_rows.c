@@ -1,6 +1,9 @@
 /* uplink_rows.c - see uplink_rows.h. */
 #include "core/uplink_rows.h"
 
+#include "core/address.h"
+#include "core/address6.h"
+
 bool
 uplink_is_lent(const struct row_uplink *uplink)
 {
@@ -90,4 +93,148 @@ lni_any(struct txn *txn, const char *account, const char *region, const char *zo
         }
     }
     return true;
+}
+
+/* ---- addresses of a zone's nodes ---- */
+
+static bool
+places_of(struct txn *txn, const char *uplink_id, struct row_list *out, struct err *err)
+{
+    const struct row_uplink_place prefix = {.uplink_id = uplink_id};
+    const struct row_query query = {.prefix = &prefix, .prefix_fields = 1};
+    return row_list(txn, &row_uplink_place_type, &query, out, err);
+}
+
+bool
+uplink_place_of(struct txn *txn, const char *uplink_id, const char *node_id,
+                int64_t *out, struct err *err)
+{
+    const struct row_uplink_place key = {.uplink_id = uplink_id, .node_id = node_id};
+    const void *row;
+    if (!row_get(txn, &row_uplink_place_type, &key, &row, err)) {
+        return false;
+    }
+    *out = row ? ((const struct row_uplink_place *)row)->place : -1;
+    return true;
+}
+
+/* Whether an active node holds the place. */
+static bool
+is_held(struct txn *txn, const struct row_list *places, int64_t place, bool *out,
+        struct err *err)
+{
+    *out = false;
+    for (size_t i = 0; i < places->count && !*out; i++) {
+        const struct row_uplink_place *p = places->rows[i];
+        const struct row_node key = {.id = p->node_id};
+        const void *node;
+        if (p->place != place) {
+            continue;
+        }
+        if (!row_get(txn, &row_node_type, &key, &node, err)) {
+            return false;
+        }
+        *out = node && str_eq(((const struct row_node *)node)->state, "active");
+    }
+    return true;
+}
+
+bool
+uplink_place_take(struct txn *txn, const struct row_uplink *uplink, const char *node_id,
+                  int64_t *out, struct err *err)
+{
+    struct row_list places;
+    struct row_uplink_place mine = {.uplink_id = uplink->id, .node_id = node_id};
+    bool held = true;
+    if (!uplink_place_of(txn, uplink->id, node_id, out, err)) {
+        return false;
+    }
+    if (*out >= 0) {
+        return true;
+    }
+    if (!places_of(txn, uplink->id, &places, err)) {
+        return false;
+    }
+    for (mine.place = 0; mine.place < uplink->addresses; mine.place++) {
+        if (!is_held(txn, &places, mine.place, &held, err)) {
+            return false;
+        }
+        if (!held) {
+            break;
+        }
+    }
+    if (held) {
+        return true;
+    }
+    for (size_t i = 0; i < places.count; i++) { /* Of a node that is gone. */
+        const struct row_uplink_place *p = places.rows[i];
+        if (p->place == mine.place &&
+            !row_delete(txn, &row_uplink_place_type, p, err)) {
+            return false;
+        }
+    }
+    *out = mine.place;
+    return row_put(txn, &row_uplink_place_type, &mine, err);
+}
+
+bool
+uplink_place_give_back(struct txn *txn, const char *uplink_id, const char *node_id,
+                       struct err *err)
+{
+    const struct row_uplink_place key = {.uplink_id = uplink_id, .node_id = node_id};
+    return row_delete(txn, &row_uplink_place_type, &key, err);
+}
+
+bool
+uplink_places_drop(struct txn *txn, const char *uplink_id, struct err *err)
+{
+    struct row_list places;
+    if (!places_of(txn, uplink_id, &places, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < places.count; i++) {
+        if (!row_delete(txn, &row_uplink_place_type, places.rows[i], err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+const char *
+uplink_address_at(struct arena *arena, const struct row_uplink *uplink, int64_t place)
+{
+    char text[IPV4_TEXT_LEN];
+    uint32_t ip;
+    const char *slash =
+        str_empty(uplink->address) ? NULL : strchr(uplink->address, '/');
+    if (!slash) {
+        return NULL;
+    }
+    const char *first =
+        arena_strndup(arena, uplink->address, (size_t)(slash - uplink->address));
+    if (!ipv4_parse(first, &ip)) {
+        return NULL;
+    }
+    ipv4_format(ip + (uint32_t)place, text);
+    return arena_printf(arena, "%s%s", text, slash);
+}
+
+const char *
+uplink_address6_at(struct arena *arena, const struct row_uplink *uplink, int64_t place)
+{
+    char text[IPV6_TEXT_LEN];
+    uint8_t ip[16];
+    const char *slash =
+        str_empty(uplink->address6) ? NULL : strchr(uplink->address6, '/');
+    if (!slash) {
+        return NULL;
+    }
+    const char *first =
+        arena_strndup(arena, uplink->address6, (size_t)(slash - uplink->address6));
+    if (!ipv6_parse(first, ip)) {
+        return NULL;
+    }
+    ipv6_advance(ip, (uint32_t)place);
+    ipv6_format(ip, text);
+    return arena_printf(arena, "%s%s", text, slash);
 }

@@ -23,6 +23,24 @@ MUST_CHECK bool uplink_lent_somewhere(struct txn *txn, const char *account,
 MUST_CHECK bool uplink_lent(struct txn *txn, const char *account, const char *zone,
                             const char *node_id, const struct row_uplink **out,
                             struct err *err);
+/* Which of a zone's addresses the node has on a bridge: one is taken for it where it has none.
+ * What a node holds that is active no more may be taken. '*out' -1: none is left. */
+MUST_CHECK bool uplink_place_take(struct txn *txn, const struct row_uplink *uplink,
+                                  const char *node_id, int64_t *out, struct err *err);
+MUST_CHECK bool uplink_place_give_back(struct txn *txn, const char *uplink_id,
+                                       const char *node_id, struct err *err);
+/* '*out' -1: it has none. */
+MUST_CHECK bool uplink_place_of(struct txn *txn, const char *uplink_id,
+                                const char *node_id, int64_t *out, struct err *err);
+/* Of all nodes: the uplink goes. */
+MUST_CHECK bool uplink_places_drop(struct txn *txn, const char *uplink_id,
+                                   struct err *err);
+/* The node's addresses with their prefixes, at its place; NULL where the uplink has none of
+ * that family. */
+const char *uplink_address_at(struct arena *arena, const struct row_uplink *uplink,
+                              int64_t place);
+const char *uplink_address6_at(struct arena *arena, const struct row_uplink *uplink,
+                               int64_t place);
 /* An attached local network interface of the account in the zone (of the subnet, where
  * 'subnet_id' is not NULL); '*out' NULL: there is none. */
 MUST_CHECK bool lni_any(struct txn *txn, const char *account, const char *region,

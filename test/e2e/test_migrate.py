@@ -104,8 +104,39 @@ END
 """
 
 
-def test_guest_moves_there_and_back(pool, vpc):
+def leads_to(pool, address):
+    """The hosts from whose outside a public address leads into a network."""
+    return [n for n, node in enumerate(pool.nodes) if address in node.host.run(
+        "sh", "-c", "for n in /run/netns/moln-*-external; do [ -e $n ] || continue; "
+        "ip -n ${n##*/} -4 route; done; true")]
+
+
+@pytest.fixture
+def elastic(vpc):
+    """An Elastic IP of 'mover'."""
+    ec2 = vpc.ec2
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc.id)
+    ec2.create_route(RouteTableId=vpc.table, DestinationCidrBlock="0.0.0.0/0",
+                     GatewayId=gateway)
+    made = ec2.allocate_address()
+    ec2.associate_address(AllocationId=made["AllocationId"], InstanceId=vpc.mover.id)
+    yield made
+    ec2.disassociate_address(AssociationId=ec2.describe_addresses()["Addresses"][0][
+        "AssociationId"])
+    ec2.release_address(AllocationId=made["AllocationId"])
+    ec2.delete_route(RouteTableId=vpc.table, DestinationCidrBlock="0.0.0.0/0")
+    ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc.id)
+    ec2.delete_internet_gateway(InternetGatewayId=gateway)
+
+
+def test_guest_moves_there_and_back(pool, vpc, elastic):
     mover, friend = vpc.mover, vpc.friend
+
+    def has_address(n):
+        wait_for(f"{elastic['PublicIp']} to be at host {n} alone",
+                 lambda: leads_to(pool, elastic["PublicIp"]) == [n], 20)
+    has_address(0)
     boot_id = mover.text("cat /proc/sys/kernel/random/boot_id")
     inbound, outbound = Stream(friend, mover, 7000), Stream(mover, friend, 7001)
     inbound.goes_on()
@@ -126,9 +157,13 @@ def test_guest_moves_there_and_back(pool, vpc):
         if to == 1:
             assert left == empty
         assert holdings(pool, to)["machines"].count(mover.id) == 1
+        has_address(to)
         events = pool.cloud.moln("node", "events", pool.ids[to], "--json")["Events"]
         assert [e for e in events if e["Kind"] == "migration" and e["Object"] == mover.id
                 and done["MigrationId"] in e["Message"]]
+    vpc.ec2.associate_address(AllocationId=elastic["AllocationId"], InstanceId=friend.id,
+                              AllowReassociation=True)
+    has_address(1)
     mover.text("touch /root/stop; while [ ! -e /root/stopped ]; do sleep 0.1; done;"
                " cat /root/sum.* | md5sum -c -")
     # What it said on the console before is still there, once.

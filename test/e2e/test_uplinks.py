@@ -13,6 +13,7 @@ from cloud import wait_for
 from net_lab import Lab, inside, ip
 from pool import Pool
 from test_gateways import Net, heard, outside_socket, udp
+from test_ipv6 import came as came6, udp6, with_address6
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -205,6 +206,7 @@ def test_bridge_puts_public_addresses_on_the_providers_network(site):
     ip("-n", site.provider, "neigh", "flush", "dev", "host")
     near.sendto(b"no more", (OTHER, 9))
     assert heard(c, b"no more", 0.4) is None
+    assert sorted(proxies(site.lab, "-4")) == [PUBLIC, NAT]
     # What is no public address of this node never leaves, whatever a router sends here.
     ip("-n", site.provider, "route", "add", "10.0.0.0/16", "via", LEG)
     near.sendto(b"private", (a.ip, 9))
@@ -299,8 +301,19 @@ def test_an_operators_uplink_reaches_its_nodes(joined):
 
     refused("up0", "--mode", "nat", "--zone", "us-east-9z", why="no zone")
     refused("up0", "--mode", "nat", "--node", f"node-{0:017}", why="no node")
-    refused("up0", "--mode", "bridge", "--zone", "us-east-1a", why="name a node")
     refused("up0", "--mode", "bridge", "--node", node, why="needs Address")
+    bridge = ("up0", "--mode", "bridge", "--router", "192.0.2.1", "--address")
+    refused(*bridge, "192.0.2.2/24", "--zone", "us-east-1a", why="name a range")
+    refused(*bridge, "192.0.2.2-192.0.2.3/24", "--node", node, why="a range is for a zone")
+    for wrong in ("192.0.2.3-192.0.2.2/24", "192.0.2.2-192.0.3.2/24", "192.0.2.1-192.0.2.9/24",
+                  "192.0.2.2-x/24", "10.0.0.1-10.200.0.1/8"):
+        refused(*bridge, wrong, "--zone", "us-east-1a", why="of one network")
+    for six in (("--address6", "2001:db8::2/64"), ("--router6", "2001:db8::1"),
+                ("--address6", "2001:db8::2/64", "--router6", "2001:db8:1::1"),
+                ("--address6", "2001:db8::2/64", "--router6", "2001:db8::3"),
+                ("--address6", "192.0.2.2/24", "--router6", "fe80::1")):
+        refused(*bridge, "192.0.2.2-192.0.2.9/24", "--zone", "us-east-1a", *six,
+                why="belong together")
     refused("up0", "--mode", "nat", "--node", node, "--router", "192.0.2.1", why="for mode")
     refused("up0", "--mode", "none", "--node", node, why="no Interface")
     refused("--mode", "nat", "--node", node, why="Name the Interface")
@@ -318,6 +331,21 @@ def test_an_operators_uplink_reaches_its_nodes(joined):
                            text=True, check=True).stdout
     assert 'oifname "up0" masquerade' in rules
     moln("rm", own)
+    wait_for("its own to be gone", lambda: [s[1] for s in state()] == ["error"])
+    moln("rm", wrong)
+    # A zone's bridge gives each of its nodes an address of a range.
+    wrong = moln("add", *bridge, "192.0.2.20-192.0.2.29/24", "--zone", "us-east-1a",
+                 "--address6", "2001:db8:77::20/64", "--router6", "fe80::1")["Uplink"]
+    assert (wrong["Address"], wrong["Address6"]) == ("192.0.2.20-192.0.2.29/24",
+                                                     "2001:db8:77::20/64")
+    wrong = wrong["UplinkId"]
+    wait_for("the zone's bridge", lambda: state() == [(node, "ready", "")])
+    assert moln("ls")["Uplinks"][0]["Nodes"][0]["Address"] == "192.0.2.20/24"
+    outside = f"moln-{pool.cloud_id()}-external"
+    addresses = pool.hosts[0].run("ip", "-n", outside, "-br", "addr")
+    assert "192.0.2.20/24" in addresses and "2001:db8:77::20/64" in addresses
+    moln("rm", wrong)
+    wrong = moln("add", "up9", "--mode", "nat", "--zone", "us-east-1a")["Uplink"]["UplinkId"]
     wait_for("the zone's again", lambda: [s[1] for s in state()] == ["error"])
     moln("rm", wrong)
     wait_for("nothing", lambda: state() == [] and "_uplink" not in subprocess.run(
@@ -348,8 +376,236 @@ def test_an_operator_names_the_public_addresses(joined):
     states = {p["PoolId"]: (p["Closed"], p["AddressesTaken"])
               for p in moln("ls")["AddressPools"]}
     assert states == {"default-us-east-1": (True, 1), made["PoolId"]: (False, 2)}
+    # Of an IPv6 block VPCs get a part each, and give it back.
+    for bad, why in (("fd00::/48", "no block"), ("2001:db8:40::/57", "no block"),
+                     ("2001:db8::/20", "no block")):
+        with pytest.raises(AssertionError, match=why):
+            moln("add", bad)
+    six = moln("add", "2001:db8:40::/55")["AddressPool"]
+    assert (six["Addresses"], six["AddressesTaken"]) == (2, 0)
+    with pytest.raises(AssertionError, match="already"):
+        moln("add", "2001:db8:40::/48")
+
+    def vpc():
+        made = ec2.create_vpc(CidrBlock="10.9.0.0/16", AmazonProvidedIpv6CidrBlock=True)["Vpc"]
+        return (made["VpcId"],
+                made["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"])
+    one, two = vpc(), vpc()
+    assert [one[1], two[1]] == ["2001:db8:40::/56", "2001:db8:40:100::/56"]
+    with pytest.raises(ClientError, match="InsufficientAddressCapacity"):
+        vpc()
+    ec2.delete_vpc(VpcId=one[0])
+    assert vpc()[1] == one[1]
+    assert {p["PoolId"]: p["AddressesTaken"] for p in moln("ls")["AddressPools"]}[
+        six["PoolId"]] == 2
     assert moln("close", made["PoolId"])["AddressPool"]["Closed"]
     for address in ec2.describe_addresses()["Addresses"]:
         ec2.release_address(AllocationId=address["AllocationId"])
     with pytest.raises(ClientError, match="InsufficientAddressCapacity"):
         ec2.allocate_address()
+
+
+# ---- IPv6: by its own addresses, on the provider's network
+
+ROUTER6, LEG6, FAR6 = "2001:db8:77::1", "2001:db8:77::20", "2001:db8:f::1"
+
+
+def six_network(lab, name, block):
+    """A subnet behind an internet gateway (1) and one behind an egress-only one (2)."""
+    lab.want("network", id=name, cidrs=["10.1.0.0/16"], cidrs6=[f"{block}::/56"])
+    lab.want("group", id=f"sg-{name}", network_id=name, rules=[
+        {"protocol": -1, "cidr": cidr, "egress": egress}
+        for cidr in ("0.0.0.0/0", "::/0") for egress in (False, True)])
+    for n, target in ((1, "igw"), (2, "egress_only")):
+        lab.want("route_table", id=f"rtb-{name}-{n}", network_id=name,
+                 routes=[{"cidr": "::/0", "target": target, "target_id": "gw-1"}])
+        lab.want("subnet", id=f"subnet-{name}-{n}", network_id=name, cidr=f"10.1.{n}.0/24",
+                 cidr6=f"{block}:{n}::/64", acl_off=True,
+                 route_table_id=f"rtb-{name}-{n}")
+
+
+def six_guest(lab, name, n, address):
+    port = f"eni-{name}-{n}"
+    lab.want("port", id=port, subnet_id=f"subnet-{name}-{n}", mac=f"02:00:00:00:06:{n:02x}",
+             ipv4=f"10.1.{n}.10", ipv6=[address], check_source=True,
+             group_ids=[f"sg-{name}"])
+    guest = lab.plug_kernel(port)
+    guest.ip6 = address
+    with_address6(guest)
+    return guest
+
+
+def proxies(lab, family="-6"):
+    """For which addresses the kernel answers on the uplink."""
+    out = subprocess.run(["ip", family, "-n", f"moln-{lab.cloud}-external", "neigh", "show",
+                          "proxy"], capture_output=True, text=True, check=True).stdout
+    return [line.split()[0] for line in out.splitlines()]
+
+
+def test_bridge_carries_ipv6_by_its_own_addresses(site):
+    lab, block = site.lab, "2001:db8:1"
+    for address, dev in ((f"{ROUTER6}/64", "host"), (f"{FAR6}/128", "lo")):
+        ip("-n", site.provider, "addr", "add", address, "dev", dev, "nodad")
+    ip("-n", site.provider, "route", "add", "2001:db8:1::/48", "dev", "host")
+    six_network(lab, "vpc-6", block)
+    a, b = (six_guest(lab, "vpc-6", n, f"{block}:{n}::a") for n in (1, 2))
+    far = udp6(site.provider, FAR6, 5000)
+    place = {"address": f"{LEG}/24", "router": ROUTER, "default_too": True}
+    for wrong in ({"address6": f"{LEG6}/64"}, {"router6": ROUTER6},
+                  {"address6": f"{LEG6}/64", "router6": LEG6},
+                  {"address6": f"{LEG6}/64", "router6": "2001:db8:78::1"}):
+        with pytest.raises(RuntimeError, match="named together"):
+            site.uplink(mode="bridge", **place, **wrong)
+    site.uplink(mode="bridge", **place)
+    mine, hidden = (udp6(guest, guest.ip6, 7) for guest in (a, b))
+    mine.sendto(b"without IPv6", (FAR6, 5000))
+    assert came6(far, b"without IPv6") is None
+    site.uplink(mode="bridge", **place, address6=f"{LEG6}/64", router6=ROUTER6)
+    for sock, guest in ((mine, a), (hidden, b)):
+        def reached():  # The new link's own address takes its time to be ready.
+            sock.sendto(guest.ip6.encode(), (FAR6, 5000))
+            return came6(far, guest.ip6.encode())
+        assert wait_for("the way out", reached, 10) == (guest.ip6, 7)
+        far.sendto(b"back", (guest.ip6, 7))
+        assert came6(sock, b"back") == (FAR6, 5000)
+    # Unasked: to what an internet gateway leads to, and not behind an egress-only one.
+    near = udp6(site.provider, ROUTER6, 5001)
+    near.sendto(b"unasked", (a.ip6, 7))
+    near.sendto(b"unasked", (b.ip6, 7))
+    assert came6(mine, b"unasked") == (ROUTER6, 5001)
+    assert came6(hidden, b"unasked") is None
+    # Neither what nobody has, nor what nobody routes.
+    near.sendto(b"nobody", (f"{block}:1::b", 7))
+    time.sleep(0.3)
+    seen = subprocess.run(["ip", "-6", "-n", site.provider, "neigh"], capture_output=True,
+                          text=True, check=True).stdout
+    assert f"{a.ip6} dev host lladdr" in seen and f"{block}:1::b dev host lladdr" not in seen
+    assert lab.do(op="check")["drift"] == 0
+    lab.do(op="drop", kind="port", id="eni-vpc-6-1")
+    ip("-n", site.provider, "-6", "neigh", "flush", "dev", "host")
+    near.sendto(b"gone", (a.ip6, 7))
+    time.sleep(0.3)
+    assert proxies(lab) == [b.ip6]
+
+
+# ---- an address that goes to another host
+
+class Two:
+    """Two hosts on the provider's network, each with a lab that has a bridge there, and the same
+    network with the same port: at home on the first, on standby on the second."""
+    LEGS = ("192.0.2.21", "192.0.2.22")
+    SIX = "2001:db8:1:1::a"
+
+    def __init__(self):
+        self.provider = f"uptwo-{os.getpid()}"
+        self.hosts = [f"uptwo{n}-{os.getpid()}" for n in (1, 2)]
+        ip("netns", "add", self.provider)
+        ip("-n", self.provider, "link", "add", "host", "type", "bridge")
+        for n, host in enumerate(self.hosts):
+            ip("netns", "add", host)
+            ip("-n", host, "link", "add", "eth0", "type", "veth", "peer", "name", f"p{n}",
+               "netns", self.provider)
+            ip("-n", host, "link", "set", "eth0", "up")
+            ip("-n", self.provider, "link", "set", f"p{n}", "master", "host", "up")
+        for address in (f"{ROUTER}/24", f"{ROUTER6}/64"):
+            ip("-n", self.provider, "addr", "add", address, "dev", "host", *(
+                ["nodad"] if ":" in address else []))
+        ip("-n", self.provider, "link", "set", "host", "up")
+        ip("-n", self.provider, "route", "add", "2001:db8:1::/48", "dev", "host")
+        self.labs = [Lab(f"two{n}", host) for n, host in enumerate(self.hosts)]
+        for n, lab in enumerate(self.labs):
+            lab.want("uplink", id="uplink-1", mode="bridge", link="eth0", router=ROUTER,
+                     address=f"{self.LEGS[n]}/24", router6=ROUTER6,
+                     address6=f"2001:db8:77::2{n + 1}/64")
+            six_network(lab, "vpc-6", "2001:db8:1")
+            lab.want("route_table", id="rtb-vpc-6-1", network_id="vpc-6", routes=[
+                {"cidr": cidr, "target": "igw", "target_id": "igw-1"}
+                for cidr in ("0.0.0.0/0", "::/0")])
+            self.port(n, standby=n > 0)
+            lab.plug("eni-1", "02:00:00:00:00:01")
+
+    def port(self, n, **more):
+        self.labs[n].want("port", **{
+            "id": "eni-1", "subnet_id": "subnet-vpc-6-1", "mac": "02:00:00:00:00:01",
+            "ipv4": "10.1.1.10", "ipv6": [self.SIX], "check_source": True,
+            "publics": [{"private": "10.1.1.10", "public": PUBLIC}],
+            "group_ids": ["sg-vpc-6"], **more})
+
+    def guest(self, n):
+        return self.labs[n].guests["eni-1"]
+
+    def holdings(self, n):
+        """What of the address is on a host: who answers, what leads in, what is translated."""
+        lab = self.labs[n]
+        outside = f"moln-{lab.cloud}-external"
+        routes, neighbours = (subprocess.run(
+            ["ip", "-n", outside, "-4", what], capture_output=True, text=True,
+            check=True).stdout for what in ("route", "neigh"))
+        rules = subprocess.run(["ip", "netns", "exec", outside, "nft", "list", "ruleset"],
+                               capture_output=True, text=True, check=True).stdout
+        vpc = subprocess.run(["ip", "netns", "exec", next(
+            n for n in lab.namespaces() if n != outside), "nft", "list", "ruleset"],
+            capture_output=True, text=True, check=True).stdout
+        return [*proxies(lab, "-4"), *proxies(lab), *(
+            where for where, text in (("route", routes), ("neighbour", neighbours),
+                                      ("rules", rules), ("vpc", vpc)) if PUBLIC in text)]
+
+    def answers(self, address):
+        """The link-layer address that the provider's network believes it has."""
+        out = subprocess.run(["ip", "-n", self.provider, "neigh", "show", address],
+                             capture_output=True, text=True, check=True).stdout.split()
+        return out[out.index("lladdr") + 1] if "lladdr" in out else None
+
+    def leg_mac(self, n):
+        outside = f"moln-{self.labs[n].cloud}-external"
+        out = subprocess.run(["ip", "-n", outside, "-br", "link"], capture_output=True,
+                             text=True, check=True).stdout
+        return next(line.split()[2] for line in out.splitlines() if line.startswith("me"))
+
+    def close(self):
+        for lab in self.labs:
+            lab.close()
+        for name in (self.provider, *self.hosts):
+            subprocess.run(["ip", "netns", "delete", name], check=False)
+
+
+@pytest.fixture
+def two():
+    made = Two()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("leaves", ["by standby", "by its end", "by another association"])
+def test_an_address_that_moved_leaves_nothing_and_is_told(two, leaves):
+    near = inside(two.provider, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    near.bind((ROUTER, 5000))
+    near6 = udp6(two.provider, ROUTER6, 5000)
+
+    def reaches(n, body):
+        near.sendto(body, (PUBLIC, 9))
+        near6.sendto(b"six", (two.SIX, 9))
+        return heard(two.guest(n), body, 0.5)
+    wait_for("the first host to have it", lambda: reaches(0, b"here") and two.answers(two.SIX),
+             15)
+    assert two.answers(PUBLIC) == two.answers(two.SIX) == two.leg_mac(0)
+    assert two.holdings(0) == [PUBLIC, two.SIX, "route", "neighbour", "rules", "vpc"]
+    assert two.holdings(1) == []
+    if leaves == "by standby":
+        two.port(0, standby=True)
+    elif leaves == "by its end":
+        two.labs[0].do(op="drop", kind="port", id="eni-1")
+    else:
+        two.port(0, publics=[], ipv6=["2001:db8:1:1::b"])
+    assert two.holdings(0) == ([] if leaves != "by another association" else ["2001:db8:1:1::b"])
+    two.port(1)
+    # Told, and not asked for: the entries of the neighbours change by themselves.
+    wait_for("the neighbours to be told", lambda: two.answers(PUBLIC) == two.answers(two.SIX)
+             == two.leg_mac(1), 10)
+    assert two.holdings(1) == [PUBLIC, two.SIX, "route", "neighbour", "rules", "vpc"]
+    wait_for("the second host to have it", lambda: reaches(1, b"there"), 5)
+    assert leaves == "by its end" or heard(two.guest(0), b"there", 0.2) is None
+    for lab in two.labs:
+        assert lab.do(op="check")["drift"] == 0
+    near.close()
+    near6.close()

@@ -92,6 +92,21 @@ leads_to_gateway(const struct link_route_table *table)
     return false;
 }
 
+bool
+gateway6_leads_out(const struct link_route_table *table)
+{
+    struct addr_block to;
+    struct in6_addr hop;
+    for (size_t i = 0; table && i < table->routes.count; i++) {
+        const struct link_route *r = &table->routes.items[i];
+        if (gateway6_hop(r->target, &hop) && !str_eq(r->target, "peering") &&
+            addr_parse_block(r->cidr, &to) && to.is6) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static struct elem
 open_elem(const struct subnet *s)
 {

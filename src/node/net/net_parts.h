@@ -220,6 +220,8 @@ void gateway_each_elem(const struct net *net, const struct network *network,
 const struct link_route_table *gateway_table(const struct net *net, const char *id);
 /* gateway6.c: IPv6 on those ways. The gateway's address outside. */
 #define GATEWAY6 "fd64:64::1"
+/* Whether the table has an IPv6 route to a gateway: an internet or an egress-only one. */
+bool gateway6_leads_out(const struct link_route_table *table);
 /* The next hop that stands for a route's target. */
 bool gateway6_hop(const char *target, struct in6_addr *out);
 /* A link out of a network, or of the outside to it, speaks IPv6 with its far end. */

@@ -190,6 +190,32 @@ address_read(const struct link_uplink *want, struct uplink *u)
            addr_in_cidr4(u->router, &net4);
 }
 
+/* "2001:db8::2/64", and a router in that block or a link-local one; neither: no IPv6. */
+static bool
+address6_read(const struct link_uplink *want, struct uplink *u)
+{
+    struct addr_block block;
+    char ip[ADDR_BLOCK_LEN];
+    const char *slash = want->address6 ? strchr(want->address6, '/') : NULL;
+    size_t len = slash ? (size_t)(slash - want->address6) : 0;
+    if (str_empty(want->address6) && str_empty(want->router6)) {
+        return true;
+    }
+    if (!slash || len >= sizeof ip) {
+        return false;
+    }
+    (void)snprintf(ip, sizeof ip, "%.*s", (int)len, want->address6);
+    if (!addr_parse_ipv6(ip, &u->address6) ||
+        !addr_parse_block(want->address6, &block) || !block.is6 ||
+        !addr_parse_ipv6(want->router6, &u->router6)) {
+        return false;
+    }
+    u->prefix6 = block.prefix;
+    return block.prefix >= 16 && block.prefix <= 126 &&
+           memcmp(&u->router6, &u->address6, sizeof u->router6) != 0 &&
+           (addr_in_block6(&u->router6, &block) || IN6_IS_ADDR_LINKLOCAL(&u->router6));
+}
+
 static bool
 uplink_read(const struct link_uplink *want, struct uplink *u, struct err *err)
 {
@@ -201,6 +227,13 @@ uplink_read(const struct link_uplink *want, struct uplink *u, struct err *err)
     if (u->mode != UPLINK_NONE && (len == 0 || len >= sizeof u->link)) {
         return err_set(err, ERR_INVALID, "uplink %s: not an interface's name",
                        want->id);
+    }
+    if (u->mode == UPLINK_BRIDGE && !address6_read(want, u)) {
+        return err_set(
+            err, ERR_INVALID,
+            "uplink %s: an IPv6 address with its prefix, and a router beside "
+            "it or a link-local one, must be named together",
+            want->id);
     }
     if (u->mode == UPLINK_BRIDGE && !address_read(want, u)) {
         return err_set(err, ERR_INVALID,
@@ -218,92 +251,6 @@ uplink_read(const struct link_uplink *want, struct uplink *u, struct err *err)
 /* ---- what may pass --------------------------------------------------------------------
  */
 
-static int
-by_number(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
-}
-
-struct publics {
-    VEC(uint32_t) list;
-};
-
-static void
-add_public(void *ctx, uint32_t ipv4)
-{
-    struct publics *p = ctx;
-    VEC_PUSH(&p->list, ipv4);
-}
-
-/* The public addresses that this node has, rising. */
-static struct publics
-publics_of(const struct net *net)
-{
-    struct publics p = {0};
-    const char *id;
-    void *value;
-    for (size_t it = 0; map_next(net->ports, &it, &id, &value);) {
-        const struct port *port = value;
-        for (size_t i = 0; i < port->public_count; i++) {
-            add_public(&p, port->publics[i].public);
-        }
-    }
-    gateway_each_public(net, add_public, &p);
-    if (p.list.count > 0) {
-        qsort(p.list.items, p.list.count, sizeof *p.list.items, by_number);
-    }
-    return p;
-}
-
-/* The external namespace's rules. Between networks all may pass, as ever: each network
- * judges for itself. By the uplink nothing does but the public addresses. */
-static void
-rules_put(const struct net *net, const struct uplink *u, const struct publics *p,
-          struct buf *out)
-{
-    char leg[IFNAMSIZ], ip[ADDR_IPV4_LEN];
-    uplink_leg_name(net, leg);
-    buf_printf(out, "table inet moln {\n"
-                    "    set publics { type ipv4_addr; }\n"
-                    "    chain input { type filter hook input priority 0; }\n"
-                    "    chain forward { type filter hook forward priority 0; }\n"
-                    "    chain nat_out { type nat hook postrouting priority 100; }\n"
-                    "}\n"
-                    "flush chain inet moln input\n"
-                    "flush chain inet moln forward\n"
-                    "flush chain inet moln nat_out\n"
-                    "flush set inet moln publics\n");
-    for (size_t i = 0; i < p->list.count; i++) {
-        addr_ipv4_text(p->list.items[i], ip);
-        buf_printf(out, i == 0 ? "add element inet moln publics { %s" : ", %s", ip);
-    }
-    buf_puts(out, p->list.count > 0 ? " }\n" : "");
-    buf_printf(out,
-               "table inet moln {\n"
-               "    chain input {\n"
-               "        iifname \"%s\" ct state established,related accept\n"
-               "        iifname \"%s\" icmp type echo-request accept\n"
-               "        iifname \"%s\" drop\n"
-               "    }\n"
-               "    chain forward {\n"
-               "        iifname \"%s\" oifname != \"mx*\" drop\n"
-               "        iifname \"%s\" ip daddr != @publics drop\n"
-               "        oifname \"%s\" iifname != \"mx*\" drop\n"
-               "        oifname \"%s\" ip saddr != @publics drop\n"
-               "        iifname \"%s\" meta nfproto ipv6 drop\n"
-               "        oifname \"%s\" meta nfproto ipv6 drop\n",
-               leg, leg, leg, leg, leg, leg, leg, leg, leg);
-    if (u->mode == UPLINK_NAT) {
-        buf_printf(out, "        iifname \"%s\" ct state new,invalid drop\n", leg);
-    }
-    buf_puts(out, "    }\n    chain nat_out {\n");
-    if (u->mode == UPLINK_NAT) {
-        buf_printf(out, "        oifname \"%s\" masquerade\n", leg);
-    }
-    buf_puts(out, "    }\n}\n");
-}
-
 static bool
 run_here(void *ctx, struct err *err)
 {
@@ -317,16 +264,16 @@ uplink_refresh(struct net *net, struct err *err)
     if (!u || !net->outside || net->held) {
         return true;
     }
-    struct publics p = publics_of(net);
+    struct uplink_publics p = {0};
     AUTO(buf) struct buf text = {0};
-    rules_put(net, u, &p, &text);
+    uplink_publics_of(net, u, &p);
+    uplink_rules(net, u, &p, &text);
     bool ok = true;
     if (net->publics_dirty || !net->publics_text ||
         !str_eq(net->publics_text, buf_str(&text))) {
         ok = netns_run(net->outside_fd, run_here, (void *)(uintptr_t)buf_str(&text),
                        err) &&
-             (u->mode != UPLINK_BRIDGE ||
-              uplink_bridge_answer(net, u, p.list.items, p.list.count, err));
+             (u->mode != UPLINK_BRIDGE || uplink_answer(net, u, &p, err));
     }
     VEC_FREE(&p.list);
     if (ok) {
@@ -381,7 +328,9 @@ same(const struct uplink *a, const struct uplink *b)
 {
     return a->mode == b->mode && str_eq(a->link, b->link) && a->address == b->address &&
            a->prefix == b->prefix && a->router == b->router && a->index == b->index &&
-           a->unfiltered == b->unfiltered;
+           a->unfiltered == b->unfiltered && a->prefix6 == b->prefix6 &&
+           memcmp(&a->address6, &b->address6, sizeof a->address6) == 0 &&
+           memcmp(&a->router6, &b->router6, sizeof a->router6) == 0;
 }
 
 bool

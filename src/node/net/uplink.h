@@ -29,7 +29,9 @@ struct uplink {
     int index;        /* Of 'link'. */
     uint32_t address; /* bridge: the external namespace's own... */
     int prefix;
-    uint32_t router; /* ...and the provider's router. */
+    uint32_t router;                   /* ...and the provider's router. */
+    struct in6_addr address6, router6; /* bridge, as above... */
+    int prefix6;                       /* ...0: without IPv6. */
     bool default_too;
     bool unfiltered; /* passthrough: cards are bound to their MAC, and no more. */
 };
@@ -57,12 +59,22 @@ MUST_CHECK bool uplink_nat_make(struct net *net, const struct uplink *u,
                                 struct err *err);
 char *uplink_nat_rules(const struct net *net); /* As they stand; NULL: none. */
 MUST_CHECK bool uplink_nat_drop(struct net *net, const char *link, struct err *err);
-/* uplink_bridge.c: the macvlan, and the addresses it answers for. */
+/* uplink_bridge.c: the macvlan. */
 MUST_CHECK bool uplink_bridge_make(struct net *net, const struct uplink *u,
                                    struct err *err);
-MUST_CHECK bool uplink_bridge_answer(struct net *net, const struct uplink *u,
-                                     const uint32_t *addresses, size_t count,
-                                     struct err *err);
+void uplink_bridge_mac(const struct net *net, const struct uplink *u, uint8_t out[6]);
+/* uplink_rules.c: single addresses, and the external namespace's rules for them. */
+struct uplink_publics {
+    VEC(struct addr_block) list;
+};
+void uplink_publics_of(const struct net *net, const struct uplink *u,
+                       struct uplink_publics *out);
+void uplink_rules(const struct net *net, const struct uplink *u,
+                  const struct uplink_publics *p, struct buf *out);
+/* uplink_answer.c: by ARP and neighbour discovery for these, and no others; and says so of
+ * those that are new. */
+MUST_CHECK bool uplink_answer(struct net *net, const struct uplink *u,
+                              const struct uplink_publics *p, struct err *err);
 /* The link's name in the external namespace, and of the other end. */
 void uplink_leg_name(const struct net *net, char out[IFNAMSIZ]);
 void uplink_host_name(const struct net *net, char out[IFNAMSIZ]);

@@ -142,22 +142,29 @@ vpc_block_check(struct call *call, const char *text, const char **out, struct er
     return true;
 }
 
-/* The cloud's next IPv6 block. */
+/* A block of the operator's; where he has named none, the cloud's next of those that nobody
+ * routes. */
 bool
 vpc_block6_make(struct call *call, struct row_cidr_block *out, struct err *err)
 {
     struct cidr6 block;
     int64_t number;
     char text[CIDR6_TEXT_LEN];
+    *out = (struct row_cidr_block){.association_id =
+                                       id_new(call->arena, call->rng, "vpc-cidr-assoc"),
+                                   .pool = "Amazon"};
+    if (!vpc_block6_take(call->txn, call->region, &out->cidr, err)) {
+        return false;
+    }
+    if (out->cidr) {
+        return true;
+    }
     if (!txn_next(call->txn, "ipv6", &number, err)) {
         return false;
     }
     cidr6_of_vpc(text_or_empty(call->config->cloud_id), number, &block);
     cidr6_format(&block, text);
-    *out = (struct row_cidr_block){.association_id =
-                                       id_new(call->arena, call->rng, "vpc-cidr-assoc"),
-                                   .cidr = arena_strdup(call->arena, text),
-                                   .pool = "Amazon"};
+    out->cidr = arena_strdup(call->arena, text);
     return true;
 }
 

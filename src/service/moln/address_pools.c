@@ -1,15 +1,58 @@
 /* address_pools.c - the public addresses that regions give out. */
 #include "core/address.h"
+#include "core/address6.h"
+#include "core/network_rows.h"
 #include "service/moln/operators.h"
 
 #define BITS_MIN 16
+#define BITS6_MIN 24
 
 /* ---- what is answered ----------------------------------------------------------------- */
+
+static struct moln_address_pool
+pool_shown(const struct row_address_pool *row, int64_t taken, int64_t size)
+{
+    return (struct moln_address_pool){
+        .pool_id = row->id,
+        .region = row->region,
+        .cidr = row->cidr,
+        HAS(closed, row->closed),
+        HAS(addresses_taken, taken),
+        HAS(addresses, size),
+        HAS_TIME(created_at, row->created_at),
+    };
+}
+
+/* Of IPv6: the blocks that VPCs have of it. */
+static bool
+pool6_out(struct call *call, const struct row_address_pool *row,
+          const struct cidr6 *block, struct moln_address_pool *out, struct err *err)
+{
+    struct row_list vpcs;
+    int64_t taken = 0;
+    if (!row_all(call, &row_vpc_type, &vpcs, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < vpcs.count; i++) {
+        const struct row_vpc *vpc = vpcs.rows[i];
+        for (size_t b = 0; b < vpc->blocks6.count; b++) {
+            struct cidr6 part;
+            taken += cidr6_parse(vpc->blocks6.items[b].cidr, &part) &&
+                     cidr6_within(block, &part);
+        }
+    }
+    *out = pool_shown(row, taken, cidr6_children(block, VPC_BLOCK6_BITS));
+    return true;
+}
 
 static bool
 pool_out(struct call *call, const struct row_address_pool *row,
          struct moln_address_pool *out, struct err *err)
 {
+    struct cidr6 block6;
+    if (cidr6_parse(row->cidr, &block6)) {
+        return pool6_out(call, row, &block6, out, err);
+    }
     const struct row_public_use prefix = {.region = row->region};
     const struct row_query query = {.prefix = &prefix, .prefix_fields = 1};
     struct row_list uses;
@@ -24,15 +67,7 @@ pool_out(struct call *call, const struct row_address_pool *row,
         taken += cidr_contains(&block, (uint32_t)use->ip);
     }
     uint64_t size = cidr_size(&block);
-    *out = (struct moln_address_pool){
-        .pool_id = row->id,
-        .region = row->region,
-        .cidr = row->cidr,
-        HAS(closed, row->closed),
-        HAS(addresses_taken, taken),
-        HAS(addresses, (int64_t)(size > 2 ? size - 2 : size)),
-        HAS_TIME(created_at, row->created_at),
-    };
+    *out = pool_shown(row, taken, (int64_t)(size > 2 ? size - 2 : size));
     return true;
 }
 
@@ -89,19 +124,52 @@ make_room(struct call *call, const struct cidr *block, struct err *err)
     return true;
 }
 
+/* Global addresses that are no special ones; a block overlaps no other. */
+static bool
+block6_read(struct call *call, const char *text, struct cidr6 *out, struct err *err)
+{
+    struct row_list list;
+    struct cidr6 block, other;
+    if (!cidr6_parse(text, &block) || block.bits < BITS6_MIN ||
+        block.bits > VPC_BLOCK6_BITS || block.base[0] >> 5 != 1) {
+        return err_set(err, ERR_VALIDATION,
+                       "'%.50s' is no block of global IPv6 addresses, of /%d to /%d",
+                       text, BITS6_MIN, VPC_BLOCK6_BITS);
+    }
+    if (!row_all(call, &row_address_pool_type, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        const struct row_address_pool *old = list.rows[i];
+        if (cidr6_parse(old->cidr, &other) && cidr6_overlaps(&block, &other)) {
+            return err_set(err, ERR_RESOURCE_IN_USE, "Pool %s has %s already", old->id,
+                           old->cidr);
+        }
+    }
+    *out = block;
+    return true;
+}
+
 bool
 moln_create_address_pool(struct call *call,
                          const struct moln_create_address_pool_request *in,
                          struct moln_create_address_pool_response *out, struct err *err)
 {
     struct cidr block;
-    char text[CIDR_TEXT_LEN];
-    if (!block_read(in->cidr, &block, err) || !make_room(call, &block, err)) {
+    struct cidr6 block6;
+    char text[CIDR6_TEXT_LEN];
+    bool is6 = strchr(in->cidr, ':') != NULL;
+    if (is6 ? !block6_read(call, in->cidr, &block6, err)
+            : !block_read(in->cidr, &block, err) || !make_room(call, &block, err)) {
         return false;
     }
-    cidr_format(&block, text);
+    if (is6) {
+        cidr6_format(&block6, text);
+    } else {
+        cidr_format(&block, text);
+    }
     const struct row_address_pool row = {
-        .id = id_new(call->arena, call->rng, "ipv4pool-ec2"),
+        .id = id_new(call->arena, call->rng, is6 ? "ipv6pool-ec2" : "ipv4pool-ec2"),
         .region = call->region,
         .cidr = arena_strdup(call->arena, text),
         .created_at = call->now_ns,

@@ -1,10 +1,19 @@
 /* uplinks.c - the interfaces of hosts that lead to the world, as operators name them. */
 #include "core/address.h"
+#include "core/address6.h"
 #include "core/uplink_rows.h"
 #include "link/link.h"
 #include "service/moln/operators.h"
 
+#define ADDRESSES_MAX 1024 /* Of a zone's nodes on one bridge. */
+
 /* ---- what is answered ----------------------------------------------------------------- */
+
+static bool
+is_for_zone(const struct row_uplink *row, const struct row_node *node)
+{
+    return row->addresses > 0 && str_eq(row->zone, node->zone);
+}
 
 /* What the nodes that are to have it say. */
 static bool
@@ -31,10 +40,18 @@ nodes_out(struct call *call, const struct row_uplink *row, struct moln_uplink *o
                      err)) {
             return false;
         }
-        if (!wanted || wanted->deleted || !str_eq(node->state, "active")) {
+        int64_t place = -1;
+        bool waits = seen && is_for_zone(row, node); /* No address is left for it. */
+        if (((!wanted || wanted->deleted) && !waits) ||
+            !str_eq(node->state, "active")) {
             continue;
         }
+        if (row->addresses > 0 &&
+            !uplink_place_of(call->txn, row->id, node->id, &place, err)) {
+            return false;
+        }
         items[count++] = (struct moln_uplink_node){
+            .address = place < 0 ? NULL : uplink_address_at(call->arena, row, place),
             .node_id = node->id,
             .state = seen ? seen->state : "pending",
             .message = seen && !str_empty(seen->message) ? seen->message : NULL,
@@ -44,6 +61,18 @@ nodes_out(struct call *call, const struct row_uplink *row, struct moln_uplink *o
     out->nodes.items = items;
     out->nodes.count = count;
     return true;
+}
+
+/* "192.0.2.2/24", or "192.0.2.2-192.0.2.9/24" of a zone. */
+static const char *
+address_text(struct arena *arena, const struct row_uplink *row)
+{
+    const char *slash = str_empty(row->address) ? NULL : strchr(row->address, '/');
+    if (!slash || row->addresses == 0) {
+        return slash ? row->address : NULL;
+    }
+    return arena_printf(arena, "%.*s-%s", (int)(slash - row->address), row->address,
+                        uplink_address_at(arena, row, row->addresses - 1));
 }
 
 static bool
@@ -56,8 +85,10 @@ uplink_out(struct call *call, const struct row_uplink *row, struct moln_uplink *
         .node_id = str_empty(row->node_id) ? NULL : row->node_id,
         .mode = row->mode,
         .interface = str_empty(row->link) ? NULL : row->link,
-        .address = str_empty(row->address) ? NULL : row->address,
+        .address = address_text(call->arena, row),
         .router = str_empty(row->router) ? NULL : row->router,
+        .address6 = str_empty(row->address6) ? NULL : row->address6,
+        .router6 = str_empty(row->router6) ? NULL : row->router6,
         HAS(default_route_too, row->default_too),
         .account_id = str_empty(row->account) ? NULL : row->account,
         .unfiltered = row->unfiltered,
@@ -95,31 +126,86 @@ place_read(struct call *call, const struct moln_create_uplink_request *in,
     return true;
 }
 
+/* "192.0.2.2/24"; of a zone "192.0.2.2-192.0.2.9/24": one for each of its nodes. */
 static bool
-bridge_read(const struct moln_create_uplink_request *in, struct err *err)
+range_read(struct call *call, const char *text, uint32_t *first, uint32_t *last,
+           struct cidr *block, const char **out_first)
+{
+    const char *slash = text ? strchr(text, '/') : NULL;
+    const char *dash = slash ? memchr(text, '-', (size_t)(slash - text)) : NULL;
+    const char *end = dash ? dash : slash;
+    if (!slash) {
+        return false;
+    }
+    const char *from = arena_strndup(call->arena, text, (size_t)(end - text));
+    const char *to =
+        dash ? arena_strndup(call->arena, dash + 1, (size_t)(slash - dash - 1)) : from;
+    *out_first = arena_printf(call->arena, "%s%s", from, slash);
+    return ipv4_parse(from, first) && ipv4_parse(to, last) &&
+           cidr_parse(*out_first, block) && block->bits >= 8 && block->bits <= 30 &&
+           *last >= *first && *last - *first < ADDRESSES_MAX &&
+           cidr_contains(block, *last);
+}
+
+static bool
+bridge_read4(struct call *call, const struct moln_create_uplink_request *in,
+             struct row_uplink *row, struct err *err)
 {
     struct cidr block;
-    uint32_t router, own;
-    char ip[IPV4_TEXT_LEN];
-    const char *slash = in->address ? strchr(in->address, '/') : NULL;
-    if (!in->node_id) {
-        return err_set(
-            err, ERR_VALIDATION,
-            "A bridge has an address of the node's own: name a node, not a zone");
-    }
-    if (!slash || slash - in->address >= IPV4_TEXT_LEN || !in->router) {
+    uint32_t router, first, last;
+    if (!in->address || !in->router) {
         return err_set(err, ERR_VALIDATION,
                        "A bridge needs Address, as 192.0.2.2/24, and Router");
     }
-    (void)snprintf(ip, sizeof ip, "%.*s", (int)(slash - in->address), in->address);
-    if (!ipv4_parse(ip, &own) || !cidr_parse(in->address, &block) || block.bits < 8 ||
-        block.bits > 30 || !ipv4_parse(in->router, &router) || router == own ||
-        !cidr_contains(&block, router)) {
+    if (!range_read(call, in->address, &first, &last, &block, &row->address) ||
+        !ipv4_parse(in->router, &router) || !cidr_contains(&block, router) ||
+        (router >= first && router <= last)) {
         return err_set(err, ERR_VALIDATION,
-                       "%s and %s are no address, prefix and router of one network",
+                       "%s and %s are no address (or range), prefix and router of one "
+                       "network",
                        in->address, in->router);
     }
+    if (in->node_id ? first != last : first == last) {
+        return err_set(
+            err, ERR_VALIDATION,
+            in->node_id ? "A node has one address: a range is for a zone"
+                        : "A bridge has an address of each node's own: name a range, "
+                          "as 192.0.2.2-192.0.2.9/24, or a node");
+    }
+    row->addresses = in->node_id ? 0 : (int64_t)(last - first) + 1;
     return true;
+}
+
+/* IPv6 beside it, where the operator wants that. */
+static bool
+bridge_read6(struct call *call, const struct moln_create_uplink_request *in,
+             const struct row_uplink *row, struct err *err)
+{
+    struct cidr6 block;
+    uint8_t first[16], last[16], router[16];
+    const char *slash = in->address6 ? strchr(in->address6, '/') : NULL;
+    if (!in->address6 && !in->router6) {
+        return true;
+    }
+    bool good = slash && in->router6 &&
+                ipv6_parse(arena_strndup(call->arena, in->address6,
+                                         (size_t)(slash - in->address6)),
+                           first) &&
+                cidr6_parse(in->address6, &block) && block.bits >= 16 &&
+                block.bits <= 126 && ipv6_parse(in->router6, router);
+    if (good) {
+        memcpy(last, first, sizeof last);
+        ipv6_advance(last, (uint32_t)MAX(row->addresses - 1, 0));
+        bool local = router[0] == 0xfe && (router[1] & 0xc0) == 0x80;
+        bool taken = memcmp(router, first, sizeof router) >= 0 &&
+                     memcmp(router, last, sizeof router) <= 0;
+        good = cidr6_contains(&block, last) && !taken &&
+               (local || cidr6_contains(&block, router));
+    }
+    return good ||
+           err_set(err, ERR_VALIDATION,
+                   "Address6, as 2001:db8::2/64, and Router6, on its network or "
+                   "link-local, belong together");
 }
 
 static bool
@@ -140,17 +226,19 @@ lent_check(struct call *call, const struct moln_create_uplink_request *in,
 }
 
 static bool
-mode_check(const struct moln_create_uplink_request *in, struct err *err)
+mode_check(struct call *call, const struct moln_create_uplink_request *in,
+           struct row_uplink *row, struct err *err)
 {
     bool bridge = str_eq(in->mode, "bridge"), none = str_eq(in->mode, "none");
     if (none != !in->interface) {
         return err_set(err, ERR_VALIDATION,
                        none ? "Mode none has no Interface" : "Name the Interface");
     }
-    if (!bridge && (in->address || in->router)) {
+    if (!bridge && (in->address || in->router || in->address6 || in->router6)) {
         return err_set(err, ERR_VALIDATION, "Address and Router are for mode bridge");
     }
-    return !bridge || bridge_read(in, err);
+    return !bridge ||
+           (bridge_read4(call, in, row, err) && bridge_read6(call, in, row, err));
 }
 
 /* A node's, or a zone's, gateways use one; so do an account's local network interfaces. */
@@ -184,14 +272,15 @@ moln_create_uplink(struct call *call, const struct moln_create_uplink_request *i
         .id = id_new(call->arena, call->rng, "uplink"),
         .mode = in->mode,
         .link = in->interface,
-        .address = in->address,
         .router = in->router,
+        .address6 = in->address6,
+        .router6 = in->router6,
         .default_too = in->default_route_too,
         .account = in->account_id,
         .unfiltered = in->unfiltered,
         .created_at = call->now_ns,
     };
-    if (!place_read(call, in, &row, err) || !mode_check(in, err) ||
+    if (!place_read(call, in, &row, err) || !mode_check(call, in, &row, err) ||
         !lent_check(call, in, err) || !check_single(call, &row, err) ||
         !row_insert(call->txn, &row_uplink_type, &row, err)) {
         return false;
@@ -256,5 +345,6 @@ moln_delete_uplink(struct call *call, const struct moln_delete_uplink_request *i
         return err_no(err, "uplink", in->uplink_id);
     }
     return check_free(call, row, err) &&
+           uplink_places_drop(call->txn, in->uplink_id, err) &&
            row_delete(call->txn, &row_uplink_type, &key, err);
 }

@@ -1,5 +1,6 @@
 /* test_address.c - ids, and IPv4 blocks and addresses. */
 #include "core/address.h"
+#include "core/address6.h"
 #include "core/id.h"
 #include "test.h"
 
@@ -27,6 +28,27 @@ TEST(id_valid_refuses_what_is_no_id)
     CHECK(!id_valid("i", "ii-12345678"));
     CHECK(!id_valid("i", ""));
     CHECK(!id_valid("i", NULL));
+}
+
+TEST(cidr6_child_counts_blocks_and_ipv6_advance_addresses)
+{
+    struct cidr6 whole, part;
+    char text[CIDR6_TEXT_LEN];
+    uint8_t ip[16];
+    CHECK(cidr6_parse("2001:db8:4000::/34", &whole));
+    CHECK_EQ(cidr6_children(&whole, 56), 1 << 22);
+    CHECK_EQ(cidr6_children(&whole, 34), 1);
+    CHECK_EQ(cidr6_children(&whole, 32), 0);
+    cidr6_child(&whole, 56, (1 << 22) - 1, &part);
+    cidr6_format(&part, text);
+    CHECK_STR(text, "2001:db8:7fff:ff00::/56");
+    cidr6_child(&whole, 56, 0x102, &part);
+    cidr6_format(&part, text);
+    CHECK_STR(text, "2001:db8:4001:200::/56");
+    CHECK(ipv6_parse("2001:db8::ffff:fffe", ip));
+    ipv6_advance(ip, 3);
+    ipv6_format(ip, text);
+    CHECK_STR(text, "2001:db8::1:0:1");
 }
 
 TEST(mac_from_id_is_local_and_stays_the_same)
