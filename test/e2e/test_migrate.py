@@ -3,6 +3,7 @@ open connections, and whatever is killed on the way there is one of each in the 
 import os
 import pathlib
 import random
+import re
 import signal
 import time
 
@@ -14,6 +15,7 @@ from pool import Pool
 from test_two_hosts import ALL, Vpc
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+MOVES = 10 if os.environ.get("MOLN_LONG") else 1  # There and back.
 
 
 @pytest.fixture(scope="module")
@@ -143,13 +145,14 @@ def test_guest_moves_there_and_back(pool, vpc, elastic):
     outbound.goes_on()
     mover.text(WRITER)  # Memory and disk change all the while.
     empty = {"machines": [], "disks": [], "orphans": [], "taps": []}
-    for to in (1, 0):
+    for to in (1, 0) * MOVES:
         done = migrate(pool, mover, to)
         assert done["DiskBytes"] > 0 and done["MemorySentBytes"] > 0
         assert 0 < done["DowntimeMilliseconds"] < done["ElapsedMilliseconds"]
         mover.close()  # Its shell came through the old host.
         mover.open()
         assert mover.text("cat /proc/sys/kernel/random/boot_id") == boot_id
+        assert not re.search("BUG:|Oops|corruption", mover.text("dmesg")), "memory got lost"
         inbound.goes_on()
         outbound.goes_on()
         left = holdings(pool, 1 - to)
@@ -275,8 +278,8 @@ def ended(pool, guest):
     newest = max(known, key=lambda m: m["CreatedAt"])
     return newest if newest["State"] in ("done", "failed") else None
 
-
 SEED = int(os.environ.get("MOLN_CHAOS_SEED", random.randrange(10**9)))
+
 KILLS = int(os.environ.get("MOLN_CHAOS_KILLS", 40 if os.environ.get("MOLN_LONG") else 4))
 
 

@@ -160,10 +160,22 @@ add_host(struct words *w, const struct qemu_spec *s, const struct accel *accel)
                                         : "max,la57=off");
 }
 
-static void
-add_board(struct words *w, const struct qemu_spec *s)
+/* What the guest gets, in KiB. Emulated guests get 8 KiB less than whole mebibytes: QEMU
+ * before 9.0 forgets, where memory is a multiple of 256 KiB, to watch again for writes to
+ * the pages that a migration has sent, and guests arrive with stale ones ("physmem: Fix
+ * migration dirty bitmap coherency with TCG memory access"). Otherwise it goes page by
+ * page, and forgets none. docs/decisions/0013. */
+static int64_t
+guest_memory_kib(const struct qemu_spec *s, const struct accel *accel)
 {
     int64_t mib = (s->memory_bytes + (int64_t)MIB - 1) / (int64_t)MIB;
+    return mib * 1024 - (accel->kvm ? 0 : 8);
+}
+
+static void
+add_board(struct words *w, const struct qemu_spec *s, const struct accel *accel)
+{
+    int64_t kib = guest_memory_kib(s, accel);
     add_option(w, "-machine",
                "%s,memory-backend=ram,usb=off,vmport=off,smm=off,hpet=off,"
                "graphics=off,dump-guest-core=off%s",
@@ -171,12 +183,12 @@ add_board(struct words *w, const struct qemu_spec *s)
                s->firmware == QEMU_UEFI ? ",pflash0=code,pflash1=vars" : "");
     add_option(w, "-smp", "cpus=%" PRId64 ",sockets=1,cores=%" PRId64 ",threads=1",
                s->vcpus, s->vcpus);
-    add_option(w, "-m", "size=%" PRId64 "M", mib);
+    add_option(w, "-m", "size=%" PRId64 "K", kib);
     /* The kernel merges private pages only; a memfd's are never anybody else's. */
     add_option(w, "-object",
-               s->merge ? "memory-backend-ram,id=ram,size=%" PRId64 "M,merge=on"
-                        : "memory-backend-memfd,id=ram,size=%" PRId64 "M,share=on",
-               mib);
+               s->merge ? "memory-backend-ram,id=ram,size=%" PRId64 "K,merge=on"
+                        : "memory-backend-memfd,id=ram,size=%" PRId64 "K,share=on",
+               kib);
     add_option(w, "-rtc", "base=utc");
     if (!str_empty(s->uuid)) {
         const char *maker = s->manufacturer ? s->manufacturer : "";
@@ -342,7 +354,7 @@ qemu_args(const struct qemu_spec *spec, const struct accel *accel, struct arena 
     }
     struct words w = {.arena = arena};
     add_host(&w, spec, accel);
-    add_board(&w, spec);
+    add_board(&w, spec, accel);
     add_firmware(&w, spec, accel);
     add_devices(&w, spec);
     for (size_t i = 0; i < spec->disk_count; i++) {

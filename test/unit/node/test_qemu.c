@@ -108,10 +108,10 @@ TEST(qemu_args_takes_memory_that_the_kernel_may_merge_only_where_it_may)
     const char *const *args;
     spec.merge = true;
     CHECK_OK(qemu_args(&spec, &tcg, arena, &args, &err), &err);
-    CHECK(has_option(args, "-object", "memory-backend-ram,id=ram,size=1024M,merge=on"));
+    CHECK(has_option(args, "-object", "memory-backend-ram,id=ram,size=1048568K,merge=on"));
     spec.merge = false;
     CHECK_OK(qemu_args(&spec, &tcg, arena, &args, &err), &err);
-    CHECK(has_option(args, "-object", "memory-backend-memfd,id=ram,size=1024M,share=on"));
+    CHECK(has_option(args, "-object", "memory-backend-memfd,id=ram,size=1048568K,share=on"));
 }
 
 TEST(qemu_args_of_a_guest_that_may_move_match_the_golden_file)
