@@ -444,10 +444,12 @@ migration_pass(const struct pass *pass, const char *account UNUSED, const char *
 
 /* ---- what nodes say --------------------------------------------------------------------------- */
 
+/* That it kept the guest is its last word: what it says after that, until its record is gone,
+ * is an agent's that was started anew, or late. */
 static void
 note_giver(struct row_migration *m, const struct link_migration_seen *seen)
 {
-    m->give_state = seen->state;
+    m->give_state = str_eq(m->give_state, "kept") ? "kept" : seen->state;
     m->disk_bytes = seen->disk_bytes;
     m->disk_done_bytes = seen->disk_done_bytes;
     m->memory_bytes = seen->memory_bytes;

@@ -83,15 +83,10 @@ moving_begin(struct stage *s)
     return a.id;
 }
 
-/* What a node says of its side of the one migration. */
-struct word {
-    const char *node_id, *id, *state;
-};
-
-static bool
-do_say(struct pass *pass, void *ctx, struct err *err)
+bool
+moving_do_say(struct pass *pass, void *ctx, struct err *err)
 {
-    const struct word *w = ctx;
+    const struct moving_word *w = ctx;
     const struct link_migration_seen seen = {.id = w->id,
                                              .state = w->state,
                                              .address = "192.0.2.2",
@@ -113,7 +108,7 @@ moving_do_pass(struct pass *pass, void *ctx UNUSED, struct err *err)
 void
 moving_say(struct stage *s, const char *id, const char *node_id, const char *state)
 {
-    stage_run(s, do_say, &(struct word){node_id, id, state});
+    stage_run(s, moving_do_say, &(struct moving_word){node_id, id, state});
     stage_run(s, moving_do_pass, NULL);
 }
 
@@ -203,8 +198,8 @@ count_left(struct pass *pass, const char *node_id, size_t *out, struct err *err)
     return true;
 }
 
-static bool
-do_look(struct pass *pass, void *ctx, struct err *err)
+bool
+moving_do_look(struct pass *pass, void *ctx, struct err *err)
 {
     struct moving *l = ctx;
     return GET_ROW(instance, &l->instance, .account = ACCOUNT, .id = INSTANCE) &&
@@ -226,7 +221,7 @@ struct moving
 moving_look(struct stage *s, const char *id)
 {
     struct moving l = {.id = id};
-    stage_run(s, do_look, &l);
+    stage_run(s, moving_do_look, &l);
     return l;
 }
 

@@ -44,7 +44,12 @@ bool moving_do_begin(struct pass *pass, void *ctx, struct err *err);
 const char *moving_begin(struct stage *s);
 /* To where the giver is about to let go. */
 const char *moving_to_switching(struct stage *s);
-/* What a node says of its side; then every pass that waits runs. */
+/* What a node says of its side: 'ctx' is a struct moving_word. */
+struct moving_word {
+    const char *node_id, *id, *state;
+};
+bool moving_do_say(struct pass *pass, void *ctx, struct err *err);
+/* The same; then every pass that waits runs. */
 void moving_say(struct stage *s, const char *id, const char *node_id,
                 const char *state);
 /* The node 'ctx', or both, report absent whatever is being taken down there. */
@@ -53,4 +58,5 @@ void moving_clear(struct stage *s);
 bool moving_do_pass(struct pass *pass, void *ctx, struct err *err);
 bool moving_do_cancel(struct pass *pass, void *ctx, struct err *err);
 bool moving_do_revoke(struct pass *pass, void *ctx, struct err *err);
+bool moving_do_look(struct pass *pass, void *ctx, struct err *err); /* struct moving */
 struct moving moving_look(struct stage *s, const char *id);
