@@ -136,6 +136,22 @@ port_lent(const struct scene *s, const struct row_eni *eni, struct link_port *ou
     return true;
 }
 
+/* The first card's is the instance's own. */
+static const char *
+card_hostname(const struct scene *s, const struct row_eni *eni)
+{
+    struct arena *arena = txn_arena(s->pass->txn);
+    char host[HOSTNAME_LEN] = "";
+    uint32_t ip;
+    if (eni->device_index == 0) {
+        return instance_hostname(arena, s->instance);
+    }
+    if (ipv4_parse(eni->ipv4, &ip)) {
+        hostname_of(ip, host);
+    }
+    return arena_strdup(arena, host);
+}
+
 /* One network card; 'eni' NULL when its row is gone. */
 static bool
 want_port(const struct scene *s, const struct row_eni *eni, struct err *err)
@@ -144,16 +160,11 @@ want_port(const struct scene *s, const struct row_eni *eni, struct err *err)
     struct txn *txn = s->pass->txn;
     const struct instance_type *type = config_type(s->pass->config, i->type);
     const struct row_subnet *subnet;
-    char host[HOSTNAME_LEN] = "";
-    uint32_t ip;
     if (!GET(s, subnet, &subnet, err, .account = eni->account, .id = eni->subnet_id)) {
         return false;
     }
     if (!subnet) {
         return err_set(err, ERR_CORRUPT, "interface %s has lost its subnet", eni->id);
-    }
-    if (ipv4_parse(eni->ipv4, &ip)) {
-        hostname_of(ip, host);
     }
     struct link_port record = {
         .id = eni->id,
@@ -161,7 +172,7 @@ want_port(const struct scene *s, const struct row_eni *eni, struct err *err)
         .machine_id = i->id,
         .mac = eni->mac,
         .ipv4 = eni->ipv4,
-        .hostname = arena_strdup(txn_arena(txn), host),
+        .hostname = card_hostname(s, eni),
         .generation = MAX(eni->generation, 1),
         .up_bps = type ? type->network_burst_bps : 0,
         .down_bps = type ? type->network_burst_bps : 0,
@@ -288,20 +299,17 @@ metadata_card(const struct scene *s, const struct row_eni *eni,
     struct txn *txn = s->pass->txn;
     const struct row_subnet *subnet = s->subnet;
     struct link_port port = {0};
-    char host[HOSTNAME_LEN] = "", domain[96];
-    uint32_t ip;
+    char domain[96];
     if (!str_eq(eni->subnet_id, subnet->id) &&
         !GET(s, subnet, &subnet, err, .account = eni->account, .id = eni->subnet_id)) {
         return false;
-    }
-    if (ipv4_parse(eni->ipv4, &ip)) {
-        hostname_of(ip, host);
     }
     private_domain(s->instance->region, domain, sizeof domain);
     *out = (struct metadata_card){
         .eni = eni,
         .subnet = subnet ? subnet : s->subnet,
-        .local_hostname = arena_printf(txn_arena(txn), "%s.%s", host, domain)};
+        .local_hostname =
+            arena_printf(txn_arena(txn), "%s.%s", card_hostname(s, eni), domain)};
     if (!group_names(s, eni, &out->group_names, err) ||
         !port_publics(txn, eni, &port, err)) {
         return false;

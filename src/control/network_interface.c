@@ -3,6 +3,7 @@
 
 #include "base/map.h"
 #include "base/tlv.h"
+#include "control/network_names.h"
 #include "control/network_places.h"
 #include "control/network_records.h"
 #include "control/wants.h"
@@ -89,8 +90,9 @@ neighbour_for(const struct pass *pass, const struct row_eni *eni, const char *no
 
 /* ---- telling ---- */
 
-/* A group that it is in, as a VPC speaks of it. */
-struct membership {
+/* A group that it is in, or a name that it has, as a VPC speaks of it. */
+struct mention {
+    enum link_kind kind;
     const char *vpc_id, *id;
     struct blob body;
 };
@@ -99,30 +101,54 @@ struct news {
     const struct pass *pass;
     const char *account, *eni_id, *vpc_id;
     const struct row_eni *eni; /* NULL: it is gone. */
-    VEC(struct membership) memberships;
+    VEC(struct mention) mentions;
 };
+
+static void
+add_mention(struct news *n, enum link_kind kind, const char *vpc_id, const char *id,
+            const void *record)
+{
+    AUTO(buf) struct buf body = {0};
+    tlv_encode(link_want_desc(kind), record, &body);
+    const struct mention m = {
+        .kind = kind,
+        .vpc_id = vpc_id,
+        .id = id,
+        .body = {arena_memdup(txn_arena(n->pass->txn), body.data, body.len), body.len},
+    };
+    VEC_PUSH(&n->mentions, m);
+}
 
 static void
 add_membership(struct news *n, const char *vpc_id, const char *group_id)
 {
-    struct arena *arena = txn_arena(n->pass->txn);
     struct link_group_member record;
-    AUTO(buf) struct buf body = {0};
     member_record(n->pass->txn, vpc_id, group_id, n->eni, &record);
-    tlv_encode(&link_group_member_desc, &record, &body);
-    const struct membership m = {
-        .vpc_id = vpc_id,
-        .id = record.id,
-        .body = {arena_memdup(arena, body.data, body.len), body.len},
-    };
-    VEC_PUSH(&n->memberships, m);
+    add_mention(n, LINK_GROUP_MEMBER, vpc_id, record.id, &record);
 }
 
 static bool
-has_membership(const struct news *n, const char *id)
+add_names(struct news *n, struct err *err)
 {
-    for (size_t i = 0; i < n->memberships.count; i++) {
-        if (str_eq(n->memberships.items[i].id, id)) {
+    struct name_list names;
+    if (!n->eni) {
+        return true;
+    }
+    if (!names_of_eni(n->pass, n->eni, &names, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < names.count; i++) {
+        add_mention(n, LINK_NAME, n->vpc_id, names.items[i].id, &names.items[i]);
+    }
+    return true;
+}
+
+static bool
+has_mention(const struct news *n, enum link_kind kind, const char *id)
+{
+    for (size_t i = 0; i < n->mentions.count; i++) {
+        const struct mention *m = &n->mentions.items[i];
+        if (m->kind == kind && str_eq(m->id, id)) {
             return true;
         }
     }
@@ -169,13 +195,13 @@ add_memberships(struct news *n, struct err *err)
 }
 
 static bool
-put_memberships(const struct news *n, const char *node_id, struct err *err)
+put_mentions(const struct news *n, const char *node_id, struct err *err)
 {
-    for (size_t i = 0; i < n->memberships.count; i++) {
-        const struct membership *m = &n->memberships.items[i];
+    for (size_t i = 0; i < n->mentions.count; i++) {
+        const struct mention *m = &n->mentions.items[i];
         const struct row_node_want want = {
             .node_id = node_id,
-            .kind = LINK_GROUP_MEMBER,
+            .kind = m->kind,
             .id = m->id,
             .account = n->account,
             .scope = m->vpc_id,
@@ -190,15 +216,16 @@ put_memberships(const struct news *n, const char *node_id, struct err *err)
     return true;
 }
 
-/* Those that the node has of it and that it has left: their ids begin with its own. */
+/* Those of a kind that the node has of it and that are no more: their ids begin with its
+ * own. */
 static bool
-drop_memberships(const struct news *n, const char *node_id, struct err *err)
+drop_mentions(const struct news *n, const char *node_id, enum link_kind kind,
+              struct err *err)
 {
     struct txn *txn = n->pass->txn;
-    const struct row_node_want prefix = {.node_id = node_id, .kind = LINK_GROUP_MEMBER};
+    const struct row_node_want prefix = {.node_id = node_id, .kind = kind};
     const char *begin = arena_printf(txn_arena(txn), "%s.", n->eni_id);
-    struct row_node_want after = {
-        .node_id = node_id, .kind = LINK_GROUP_MEMBER, .id = begin};
+    struct row_node_want after = {.node_id = node_id, .kind = kind, .id = begin};
     const struct row_query query = {
         .prefix = &prefix, .prefix_fields = 2, .after = &after, .limit = CHUNK};
     struct row_list list;
@@ -211,8 +238,8 @@ drop_memberships(const struct news *n, const char *node_id, struct err *err)
             if (!str_starts(want->id, begin)) {
                 return true;
             }
-            if (!has_membership(n, want->id) &&
-                !want_take_down(txn, node_id, LINK_GROUP_MEMBER, want->id, err)) {
+            if (!has_mention(n, kind, want->id) &&
+                !want_take_down(txn, node_id, kind, want->id, err)) {
                 return false;
             }
             after = *want;
@@ -249,13 +276,15 @@ static bool
 tell_nodes(struct news *n, struct err *err)
 {
     struct row_list places;
-    if (!add_memberships(n, err) || !vpc_places(n->pass, n->vpc_id, &places, err)) {
+    if (!add_memberships(n, err) || !add_names(n, err) ||
+        !vpc_places(n->pass, n->vpc_id, &places, err)) {
         return false;
     }
     for (size_t i = 0; i < places.count; i++) {
         const struct row_vpc_node *place = places.rows[i];
-        if (!put_memberships(n, place->node_id, err) ||
-            !drop_memberships(n, place->node_id, err) ||
+        if (!put_mentions(n, place->node_id, err) ||
+            !drop_mentions(n, place->node_id, LINK_GROUP_MEMBER, err) ||
+            !drop_mentions(n, place->node_id, LINK_NAME, err) ||
             !tell_neighbour(n, place->node_id, err)) {
             return false;
         }
@@ -275,6 +304,6 @@ interface_tell(const struct pass *pass, const char *account, const char *id,
     }
     news.vpc_id = news.eni ? news.eni->vpc_id : gone ? gone->vpc_id : NULL;
     bool ok = !news.vpc_id || tell_nodes(&news, err);
-    VEC_FREE(&news.memberships);
+    VEC_FREE(&news.mentions);
     return ok && (!gone || row_delete(pass->txn, &row_eni_gone_type, gone, err));
 }

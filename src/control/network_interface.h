@@ -1,8 +1,8 @@
 /* network_interface.h - one interface, as nodes other than its own know it.
  *
  * Purpose:  an interface that came, moved, changed or went is told to the nodes that have
- *           its VPC: as a member of its groups everywhere, and as a neighbour where it is
- *           not at home. What it costs follows from how many nodes have the VPC, and not
+ *           its VPC: as a member of its groups and by its names everywhere, and as a
+ *           neighbour where it is not at home. What it costs follows from how many nodes have the VPC, and not
  *           from how many interfaces do.
  * Place:    control/, inside the caller's transaction; beside network_plan.h, which tells
  *           one node of all interfaces.

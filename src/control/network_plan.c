@@ -3,6 +3,7 @@
 
 #include "base/tlv.h"
 #include "control/network_interface.h"
+#include "control/network_names.h"
 #include "control/network_places.h"
 #include "control/network_records.h"
 #include "control/wants.h"
@@ -230,6 +231,54 @@ plan_flow_logs(struct network_plan *plan, struct err *err)
     return true;
 }
 
+/* Their addresses are each node's own, and their names lead to those. */
+static bool
+plan_endpoint(struct network_plan *plan, const struct row_vpc_endpoint *endpoint,
+              struct err *err)
+{
+    struct name_list names;
+    for (size_t i = 0; i < endpoint->eni_ids.count; i++) {
+        const struct row_eni *eni;
+        if (!GET(plan->pass, eni, &eni, err, .account = endpoint->account,
+                 .id = endpoint->eni_ids.items[i])) {
+            return false;
+        }
+        if (eni) {
+            const struct link_endpoint record = {
+                .id = eni->id,
+                .subnet_id = eni->subnet_id,
+                .ipv4 = eni->ipv4,
+                .group_ids = {eni->group_ids.items, eni->group_ids.count},
+                .generation = MAX(eni->generation, 1),
+                .network_id = eni->vpc_id,
+            };
+            add_own(plan, LINK_ENDPOINT, record.id, &record);
+        }
+    }
+    if (!names_of_endpoint(plan->pass, endpoint, &names, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < names.count; i++) {
+        add_own(plan, LINK_NAME, names.items[i].id, &names.items[i]);
+    }
+    return true;
+}
+
+static bool
+plan_endpoints(struct network_plan *plan, struct err *err)
+{
+    struct row_list list;
+    if (!OF_VPC(plan, vpc_endpoint, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        if (!plan_endpoint(plan, list.rows[i], err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool
 plan_groups(struct network_plan *plan, struct err *err)
 {
@@ -250,7 +299,8 @@ network_plan_structure(struct network_plan *plan, struct err *err)
 {
     return plan_network(plan, err) && plan_subnets(plan, err) &&
            plan_tables(plan, err) && plan_groups(plan, err) && plan_nats(plan, err) &&
-           plan_peerings(plan, err) && plan_flow_logs(plan, err);
+           plan_peerings(plan, err) && plan_flow_logs(plan, err) &&
+           plan_endpoints(plan, err);
 }
 
 /* ---- groups and members ---- */
@@ -348,6 +398,7 @@ bool
 network_plan_members(struct network_plan *plan, const char *node_id, struct err *err)
 {
     struct row_list enis;
+    struct name_list names;
     plan->has_members = true;
     if (!OF_VPC(plan, eni, &enis, err)) {
         return false;
@@ -361,6 +412,12 @@ network_plan_members(struct network_plan *plan, const char *node_id, struct err 
         }
         if (wanted) {
             add_own(plan, LINK_NEIGHBOUR, record.id, &record);
+        }
+        if (!names_of_eni(plan->pass, enis.rows[i], &names, err)) {
+            return false;
+        }
+        for (size_t k = 0; k < names.count; k++) {
+            add_own(plan, LINK_NAME, names.items[k].id, &names.items[k]);
         }
     }
     return true;
@@ -394,9 +451,11 @@ network_plan_want(const struct network_plan *plan, const char *node_id, struct e
 }
 
 static bool
-covers(const struct network_plan *plan, int64_t kind)
+covers(const struct network_plan *plan, const struct row_node_want *want)
 {
-    return plan->has_members || (kind != LINK_GROUP_MEMBER && kind != LINK_NEIGHBOUR);
+    bool member = want->kind == LINK_GROUP_MEMBER || want->kind == LINK_NEIGHBOUR ||
+                  (want->kind == LINK_NAME && str_starts(want->id, "eni-"));
+    return plan->has_members || !member;
 }
 
 static bool
@@ -418,7 +477,7 @@ network_plan_sweep(const struct network_plan *plan, const char *node_id,
     }
     for (size_t i = 0; i < list.count; i++) {
         const struct row_node_want *want = list.rows[i];
-        if (!want->deleted && covers(plan, want->kind) && !is_kept(plan, want) &&
+        if (!want->deleted && covers(plan, want) && !is_kept(plan, want) &&
             !want_take_down(txn, node_id, (enum link_kind)want->kind, want->id, err)) {
             return false;
         }

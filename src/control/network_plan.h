@@ -28,7 +28,8 @@ struct network_plan {
     const struct row_vpc *vpc;
     VEC(struct plan_item) items;
     struct map *kept; /* "KIND/ID" of each. */
-    bool has_members; /* Members and neighbours are in it: those it lacks go. */
+    bool has_members; /* Members, neighbours and interfaces' names are in it: those it
+                       * lacks go. */
 };
 
 void network_plan_init(struct network_plan *plan, const struct pass *pass,
@@ -38,15 +39,15 @@ void network_plan_fini(struct network_plan *plan);
 /* The network and one subnet: what a port cannot do without. */
 MUST_CHECK bool network_plan_base(struct network_plan *plan,
                                   const struct row_subnet *subnet, struct err *err);
-/* The network itself, subnets, route tables, ACLs, groups with what they name, NAT gateways
- * and peerings: the same on each node. */
+/* The network itself, subnets, route tables, ACLs, groups with what they name, NAT gateways,
+ * peerings and endpoints: the same on each node. */
 MUST_CHECK bool network_plan_structure(struct network_plan *plan, struct err *err);
 /* One group, with the prefix lists and the peers' members that its rules name. */
 MUST_CHECK bool network_plan_group(struct network_plan *plan,
                                    const struct row_security_group *group,
                                    struct err *err);
-/* The VPC's interfaces as group members, and, as neighbours, those on nodes other than this
- * one. */
+/* The VPC's interfaces as group members, with their names, and, as neighbours, those on nodes
+ * other than this one. */
 MUST_CHECK bool network_plan_members(struct network_plan *plan, const char *node_id,
                                      struct err *err);
 

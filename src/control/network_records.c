@@ -104,12 +104,13 @@ network_record(struct txn *txn, const struct row_vpc *vpc, struct link_network *
                struct err *err)
 {
     struct arena *arena = txn_arena(txn);
-    char domain[96];
+    char domain[96], outside[96];
     const struct row_dhcp_options *options;
     if (!dhcp_set(txn, vpc, &options, err)) {
         return false;
     }
     private_domain(vpc->region, domain, sizeof domain);
+    public_domain(vpc->region, outside, sizeof outside);
     *out = (struct link_network){
         .id = vpc->id,
         .generation = 1,
@@ -117,6 +118,7 @@ network_record(struct txn *txn, const struct row_vpc *vpc, struct link_network *
         .domain = arena_strdup(arena, domain),
         .dhcp_options_id = options ? dhcp_record_id(arena, options, vpc) : NULL,
         .dns_off = !vpc->dns_support,
+        .public_domain = vpc->dns_hostnames ? arena_strdup(arena, outside) : NULL,
     };
     out->cidrs.count = vpc->blocks.count + 1;
     out->cidrs.items = ARENA_ARRAY(arena, out->cidrs.count, const char *);

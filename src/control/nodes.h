@@ -35,6 +35,10 @@ struct nodes_config {
     /* How many they are now, this one included; on the loop, once at the start too. */
     void (*sharing)(void *ctx, size_t processes);
     void *sharing_ctx;
+    /* Takes a connection to the API that came through an endpoint, also on failure: on the
+     * loop. NULL: none is served. */
+    bool (*caller)(void *ctx, int fd, const char *address, int port, struct err *err);
+    void *caller_ctx;
     struct members *members; /* Set by control_create. */
 };
 

@@ -193,10 +193,15 @@ nodes_on_channel(void *ctx, struct link_peer *peer, struct link_channel *channel
         nodes_control_channel(nodes, channel, open);
         return;
     }
+    if (str_eq(open->what, "endpoint")) {
+        nodes_endpoint_channel(nodes, peer, channel, open);
+        return;
+    }
     bool put = str_eq(open->what, "blob_put");
     if ((!put && !str_eq(open->what, "blob_get")) || str_empty(open->object) ||
         open->offset < 0 || open->size < 0) {
-        link_channel_refuse(channel, "the control plane opens only blobs for nodes");
+        link_channel_refuse(
+            channel, "the control plane opens only blobs and endpoints for nodes");
         return;
     }
     struct arena *arena = arena_create();

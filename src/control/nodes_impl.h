@@ -65,6 +65,10 @@ void nodes_on_hello(void *ctx, struct link_peer *peer, const struct link_identit
 /* nodes_blobs.c */
 void nodes_on_channel(void *ctx, struct link_peer *peer, struct link_channel *channel,
                       const struct link_channel_open *open);
+/* nodes_endpoint.c */
+void nodes_endpoint_channel(struct nodes *nodes, struct link_peer *peer,
+                            struct link_channel *channel,
+                            const struct link_channel_open *open);
 /* nodes_relay.c: control processes as peers. nodes_elsewhere gives the link of the other
  * process that has the node's stream, in 'arena', or NULL. */
 bool nodes_is_control(const struct link_identity *who);

@@ -141,3 +141,22 @@ private_domain(const char *region, char *out, size_t size)
         snprintf(out, size, "%s.compute.internal", region);
     }
 }
+
+void
+public_domain(const char *region, char *out, size_t size)
+{
+    if (strcmp(region, "us-east-1") == 0) {
+        snprintf(out, size, "compute-1.amazonaws.com");
+    } else {
+        snprintf(out, size, "%s.compute.amazonaws.com", region);
+    }
+}
+
+void
+public_name(const char *region, uint32_t ip, char out[PUBLIC_NAME_LEN])
+{
+    char domain[96];
+    public_domain(region, domain, sizeof domain);
+    snprintf(out, PUBLIC_NAME_LEN, "ec2-%u-%u-%u-%u.%s", ip >> 24, ip >> 16 & 255,
+             ip >> 8 & 255, ip & 255, domain);
+}

@@ -34,3 +34,8 @@ uint64_t subnet_usable(const struct cidr *c);
 void hostname_of(uint32_t ip, char out[HOSTNAME_LEN]);
 /* "ec2.internal" in us-east-1, "REGION.compute.internal" elsewhere: AWS's own rule. */
 void private_domain(const char *region, char *out, size_t size);
+/* "compute-1.amazonaws.com" in us-east-1, "REGION.compute.amazonaws.com" elsewhere; and the
+ * name there of a public address, "ec2-203-0-113-5....". */
+#define PUBLIC_NAME_LEN 128
+void public_domain(const char *region, char *out, size_t size);
+void public_name(const char *region, uint32_t ip, char out[PUBLIC_NAME_LEN]);

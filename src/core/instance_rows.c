@@ -1,5 +1,7 @@
 #include "core/instance_rows.h"
 
+#include "core/address.h"
+
 #include "base/timefmt.h"
 #include "core/instance_events.h"
 #include "core/network_rows.h"
@@ -363,4 +365,28 @@ instance_hide(struct txn *txn, const struct row_instance *inst, struct err *err)
            instance_events_drop(txn, inst->account, inst->id, err) &&
            row_delete(txn, &row_machine_seen_type, &seen, err) &&
            row_delete(txn, &row_instance_type, inst, err);
+}
+
+/* ---- names ---- */
+
+const char *
+instance_hostname(struct arena *arena, const struct row_instance *inst)
+{
+    char host[HOSTNAME_LEN] = "";
+    uint32_t ip;
+    if (str_eq(inst->hostname_type, "resource-name")) {
+        return inst->id;
+    }
+    if (ipv4_parse(inst->private_ip, &ip)) {
+        hostname_of(ip, host);
+    }
+    return arena_strdup(arena, host);
+}
+
+const char *
+instance_private_name(struct arena *arena, const struct row_instance *inst)
+{
+    char domain[96];
+    private_domain(inst->region, domain, sizeof domain);
+    return arena_printf(arena, "%s.%s", instance_hostname(arena, inst), domain);
 }

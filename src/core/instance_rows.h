@@ -97,3 +97,8 @@ MUST_CHECK bool volume_mark_deleted(struct txn *txn, const struct row_volume *vo
 /* Past its visible hour: the row and its tags go. What it did is in the audit. */
 MUST_CHECK bool instance_hide(struct txn *txn, const struct row_instance *inst,
                               struct err *err);
+
+/* What the instance calls itself: its id where its host name is of that type, else the name of
+ * its address; and the same in its region's private domain. In 'arena'. */
+const char *instance_hostname(struct arena *arena, const struct row_instance *inst);
+const char *instance_private_name(struct arena *arena, const struct row_instance *inst);

@@ -25,6 +25,8 @@ static const struct {
     [LINK_UNDERLAY] = {&link_underlay_desc, &link_network_seen_desc},
     [LINK_NEIGHBOUR] = {&link_neighbour_desc, &link_network_seen_desc},
     [LINK_MIGRATION] = {&link_migration_desc, &link_migration_seen_desc},
+    [LINK_NAME] = {&link_name_desc, &link_network_seen_desc},
+    [LINK_ENDPOINT] = {&link_endpoint_desc, &link_network_seen_desc},
     [LINK_NODE] = {NULL, &link_node_seen_desc},
     [LINK_EVENT] = {NULL, &link_event_desc},
     [LINK_FLOWS] = {NULL, &link_flow_batch_desc},

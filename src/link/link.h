@@ -45,6 +45,8 @@ enum link_kind {
     LINK_UNDERLAY = 19,
     LINK_NEIGHBOUR = 20,
     LINK_MIGRATION = 21,
+    LINK_NAME = 22,
+    LINK_ENDPOINT = 23,
     LINK_NODE = 32, /* Seen only. */
     LINK_EVENT = 33,
     LINK_FLOWS = 34,

@@ -71,6 +71,18 @@ on_stream(void *ctx, const struct stream_request *request, int fd,
     return true;
 }
 
+/* From a guest, through an endpoint of its VPC. */
+static bool
+on_caller(void *ctx, int fd, const char *address, int port, struct err *err)
+{
+    struct molnd *m = ctx;
+    if (!m->gateway) {
+        close(fd);
+        return err_set(err, ERR_UNAVAILABLE, "the API is not served yet");
+    }
+    return gateway_take(m->gateway, fd, address, port, err);
+}
+
 static void
 on_key_changed(void *ctx, const struct row_type *type, const void *key UNUSED)
 {
@@ -229,6 +241,8 @@ start_control(struct molnd *m, struct err *err)
         .alone = !store_shared(m->store),
         .sharing = on_sharing,
         .sharing_ctx = m,
+        .caller = on_caller,
+        .caller_ctx = m,
     };
     if (m->settings.link &&
         !settings_address(m->arena, m->settings.link, &config.tcp_host,

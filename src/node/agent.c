@@ -206,6 +206,8 @@ open_net(struct agent *a, struct err *err)
         .clock = a->config.clock,
         .rng = a->config.rng,
     };
+    a->endpoints = endpoints_create(&(struct endpoints_config){
+        .loop = a->config.loop, .net = a->net, .open = agent_open_channel, .ctx = a});
     a->metadata = metadata_open(&metadata, err);
     return a->metadata != NULL;
 }
@@ -430,6 +432,7 @@ agent_destroy(struct agent *a)
     migrations_close(a->migrations);
     disks_close(a->disks);
     blobs_close(a->blobs);
+    endpoints_destroy(a->endpoints);
     metadata_close(a->metadata);
     net_close(a->net);
     wants_close(a->wants);

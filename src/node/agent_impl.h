@@ -8,6 +8,7 @@
 #include "node/disk/blob.h"
 #include "node/disk/disk.h"
 #include "node/disk/job.h"
+#include "node/endpoints.h"
 #include "node/fence/fence_client.h"
 #include "node/ksm.h"
 #include "node/machine/machine.h"
@@ -67,6 +68,7 @@ struct agent {
     struct jobs *jobs;
     struct migrations *migrations;
     struct net *net;
+    struct endpoints *endpoints;
     struct lease lease;
     struct metadata *metadata;
     struct meter *meter;
@@ -111,6 +113,11 @@ struct machine_host agent_machine_host(struct agent *a);
 struct disk_host agent_disk_host(struct agent *a);
 struct blob_host agent_blob_host(struct agent *a);
 struct job_host agent_job_host(struct agent *a);
+
+/* agent_link.c: a channel to the control plane, as endpoints.h asks for it. */
+struct link_channel *agent_open_channel(void *agent,
+                                        const struct link_channel_open *open,
+                                        const struct link_channel_bind *bind);
 
 /* agent_migrate.c */
 struct migration_host agent_migration_host(struct agent *a);

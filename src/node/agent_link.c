@@ -216,6 +216,18 @@ on_channel(void *ctx, struct link_channel *channel,
     }
 }
 
+struct link_channel *
+agent_open_channel(void *agent, const struct link_channel_open *open,
+                   const struct link_channel_bind *bind)
+{
+    struct agent *a = agent;
+    if (!a->link || a->closing || !link_client_is_up(a->link)) {
+        close(bind->fd);
+        return NULL;
+    }
+    return link_client_open_channel(a->link, open, bind);
+}
+
 /* ---- joining --------------------------------------------------------------------------- */
 
 static bool

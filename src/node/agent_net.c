@@ -6,10 +6,11 @@
 
 /* What a record stands on comes before it; it goes after. */
 static const enum link_kind order[] = {
-    LINK_UNDERLAY,    LINK_UPLINK,   LINK_DHCP_OPTIONS, LINK_NETWORK,
-    LINK_PREFIX_LIST, LINK_GROUP,    LINK_GROUP_MEMBER, LINK_ACL,
-    LINK_ROUTE_TABLE, LINK_SUBNET,   LINK_NAT_GATEWAY,  LINK_PEERING,
-    LINK_NEIGHBOUR,   LINK_FLOW_LOG, LINK_PORT,         LINK_METADATA,
+    LINK_UNDERLAY, LINK_UPLINK,      LINK_DHCP_OPTIONS, LINK_NETWORK,
+    LINK_NAME,     LINK_PREFIX_LIST, LINK_GROUP,        LINK_GROUP_MEMBER,
+    LINK_ACL,      LINK_ROUTE_TABLE, LINK_SUBNET,       LINK_NAT_GATEWAY,
+    LINK_PEERING,  LINK_NEIGHBOUR,   LINK_FLOW_LOG,     LINK_ENDPOINT,
+    LINK_PORT,     LINK_METADATA,
 };
 
 /* One pass over the records that net/ and metadata/ carry out at once. */
@@ -41,6 +42,9 @@ make(struct agent *a, const struct want *want, struct err *err)
         return net_want_port(a->net, want->record, err);
     case LINK_METADATA:
         return metadata_want(a->metadata, want->record, err);
+    case LINK_ENDPOINT:
+        return net_want(a->net, want->kind, want->record, err) &&
+               endpoints_want(a->endpoints, want->record, err);
     case LINK_UNDERLAY:
         return agent_underlay_allows(a, want->record, err) &&
                net_want(a->net, want->kind, want->record, err);
@@ -65,6 +69,9 @@ drop(struct agent *a, enum link_kind kind, const char *id, struct err *err)
     case LINK_METADATA:
         metadata_drop(a->metadata, id);
         return true;
+    case LINK_ENDPOINT:
+        endpoints_drop(a->endpoints, id);
+        return net_drop(a->net, kind, id, err);
     default:
         return net_drop(a->net, kind, id, err);
     }

@@ -259,6 +259,17 @@ gateway_listen(struct gateway *gateway, const struct gateway_listen *how,
     return true;
 }
 
+bool
+gateway_take(struct gateway *gateway, int fd, const char *address, int port,
+             struct err *err)
+{
+    if (!gateway->http) {
+        close(fd);
+        return err_set(err, ERR_UNAVAILABLE, "the API is not served now");
+    }
+    return http_take(gateway->http, fd, address, port, err);
+}
+
 void
 gateway_stop(struct gateway *gateway)
 {

@@ -81,6 +81,10 @@ struct gateway_listen {
 MUST_CHECK bool gateway_listen(struct gateway *gateway,
                                const struct gateway_listen *how, uint16_t *out_port,
                                struct err *err);
+/* Serves a client that a node carried here: see http_take. On the thread of gateway_listen and
+ * gateway_stop; refused before the one and after the other. */
+MUST_CHECK bool gateway_take(struct gateway *gateway, int fd, const char *address,
+                             int port, struct err *err);
 /* Takes no new requests and finishes those under way. */
 void gateway_stop(struct gateway *gateway);
 /* So many processes, this one included, serve each account: its rates are divided among

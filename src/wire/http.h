@@ -101,5 +101,9 @@ MUST_CHECK struct http_server *http_start(const struct http_config *config,
                                           struct err *err);
 /* The real one, also when 0 was asked for. */
 uint16_t http_port(const struct http_server *server);
+/* Serves a connection that came by another way than the listener: one end of a stream socket,
+ * taken also on failure. 'address' and 'port' are the client's. Any thread. */
+MUST_CHECK bool http_take(struct http_server *server, int fd, const char *address,
+                          int port, struct err *err);
 /* Takes no new connections, answers what is under way, then frees. NULL is a no-op. */
 void http_stop(struct http_server *server);

@@ -54,6 +54,24 @@ http_port(const struct http_server *server)
     return server->port;
 }
 
+bool
+http_take(struct http_server *server, int fd, const char *address, int port,
+          struct err *err)
+{
+    AUTO(fd) int taken = fd;
+    struct sockaddr_in from = {.sin_family = AF_INET,
+                               .sin_port = htons((uint16_t)port)};
+    if (inet_pton(AF_INET, address, &from.sin_addr) != 1) {
+        return err_set(err, ERR_INVALID, "'%s' is no client's address", address);
+    }
+    /* libmicrohttpd closes it, whatever comes of it. */
+    if (MHD_add_connection(server->daemon, take_fd(&taken),
+                           (const struct sockaddr *)&from, sizeof from) != MHD_YES) {
+        return err_set(err, ERR_UNAVAILABLE, "too many connections");
+    }
+    return true;
+}
+
 /* Waits until nothing is under way, at most 'limit_s'. The lock is held. */
 static void
 wait_until_idle(struct http_server *server, int limit_s)

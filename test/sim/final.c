@@ -27,6 +27,8 @@ static const char *const kind_names[LINK_KINDS] = {
     [LINK_UPLINK] = "uplink",
     [LINK_UNDERLAY] = "underlay",
     [LINK_NEIGHBOUR] = "neighbour",
+    [LINK_NAME] = "name",
+    [LINK_ENDPOINT] = "endpoint",
 };
 
 static const char *

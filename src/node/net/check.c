@@ -27,7 +27,7 @@ static const struct {
     {NFPROTO_INET, "eip_in"},      {NFPROTO_INET, "eip_out"},
     {NFPROTO_INET, "eip_sources"}, {NFPROTO_INET, "nats"},
     {NFPROTO_INET, "acl_out"},     {NFPROTO_INET, "acl_in"},
-    {NFPROTO_INET, "open6"},
+    {NFPROTO_INET, "open6"},       {NFPROTO_INET, "endpoints4"},
 };
 
 struct wanted {
@@ -92,6 +92,7 @@ check_elems(struct net *net, struct network *network, size_t *drift, struct err 
     add_ports(net, network, &w);
     remote_each_elem(net, network, add_elem, &w);
     gateway_each_elem(net, network, add_elem, &w);
+    endpoint_each_elem(net, network, add_elem, &w);
     if (network->flowlog) {
         struct elem logged = elem_in(NFPROTO_INET, FLOW_LOGGED);
         add_set(&w, &logged);

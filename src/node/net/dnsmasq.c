@@ -37,13 +37,14 @@ struct dnsmasq {
     VEC(struct dnsmasq_subnet) subnets;
     VEC(int) mtus;     /* Other than 1 500, that some host has had. */
     struct map *hosts; /* Their lines, by port id. */
+    struct map *names; /* struct dnsmasq_name, by id. */
     struct map *known; /* Ports that were plugged. */
     uv_timer_t timer;
     struct watch *watch; /* NULL: no process. */
     pid_t pid;
     bool adopted;      /* Runs since before this agent. */
-    bool hosts_differ; /* From the file. */
-    bool reload;       /* The file differs from what the process has read. */
+    bool hosts_differ; /* From the file; or names do from theirs. */
+    bool reload;       /* A file differs from what the process has read. */
     bool all_known;    /* It ran before this agent: any port may have been. */
     bool restart;      /* To forget leases. */
     uint64_t retry_ms;
@@ -108,21 +109,55 @@ config_stands(const struct dnsmasq *d)
     return file_is(path, &text);
 }
 
+static int
+by_name(const void *a, const void *b)
+{
+    const struct dnsmasq_name *const *x = a, *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+/* In one order whatever the map's, so that the file of an agent before this one is known as
+ * the same. */
+static void
+names_of(const struct dnsmasq *d, struct buf *out)
+{
+    size_t count = 0;
+    const char *id;
+    void *value;
+    AUTO(free)
+    const struct dnsmasq_name **list = xcalloc(map_count(d->names) + 1, sizeof *list);
+    for (size_t it = 0; map_next(d->names, &it, &id, &value);) {
+        list[count++] = value;
+    }
+    qsort(list, count, sizeof *list, by_name);
+    dnsmasq_names_text(list, count, &d->plan, out);
+}
+
+static bool
+write_if_changed(struct dnsmasq *d, const char *name, const struct buf *text,
+                 struct err *err)
+{
+    AUTO(free) char *path = xasprintf("%s/%s", d->dir, name);
+    if (file_is(path, text)) {
+        return true;
+    }
+    d->reload = true;
+    return put_file(d->dir, path, text, err);
+}
+
 static bool
 write_hosts(struct dnsmasq *d, struct err *err)
 {
-    AUTO(buf) struct buf text = {0};
-    AUTO(free) char *path = xasprintf("%s/hosts", d->dir);
+    AUTO(buf) struct buf hosts = {0}, names = {0};
     const char *id;
     void *value;
     for (size_t it = 0; map_next(d->hosts, &it, &id, &value);) {
-        buf_puts(&text, value);
+        buf_puts(&hosts, value);
     }
-    if (!file_is(path, &text)) {
-        if (!put_file(d->dir, path, &text, err)) {
-            return false;
-        }
-        d->reload = true;
+    names_of(d, &names);
+    if (!write_if_changed(d, "hosts", &hosts, err) ||
+        !write_if_changed(d, "names", &names, err)) {
+        return false;
     }
     d->hosts_differ = false;
     return true;
@@ -372,6 +407,7 @@ dnsmasq_open(const struct dnsmasq_config *config, struct err *err)
     d->config.dir = d->dir;
     d->retry_ms = RETRY_MIN_MS;
     d->hosts = map_create(free);
+    d->names = map_create(free);
     d->known = map_create(NULL);
     d->hosts_differ = true; /* From whatever an earlier agent wrote. */
     (void)uv_timer_init(config->loop, &d->timer);
@@ -389,6 +425,7 @@ on_closed(uv_handle_t *handle)
     struct dnsmasq *d = CONTAINER_OF(handle, struct dnsmasq, timer);
     free(d->dir);
     map_destroy(d->hosts);
+    map_destroy(d->names);
     map_destroy(d->known);
     VEC_FREE(&d->subnets);
     VEC_FREE(&d->mtus);
@@ -423,7 +460,8 @@ dnsmasq_destroy(struct dnsmasq *d)
 static void
 settle(struct dnsmasq *d)
 {
-    uint64_t wait_ms = SETTLE_MS + map_count(d->hosts) / SETTLE_HOSTS;
+    size_t lines = map_count(d->hosts) + map_count(d->names);
+    uint64_t wait_ms = SETTLE_MS + lines / SETTLE_HOSTS;
     if (d->adopted) {
         (void)uv_timer_start(&d->timer, on_timer, ADOPTED_SETTLE_MS, 0);
     } else if (!uv_is_active((uv_handle_t *)&d->timer)) {
@@ -435,6 +473,8 @@ void
 dnsmasq_serve(struct dnsmasq *d, const struct dnsmasq_plan *plan,
               const struct dnsmasq_subnet *subnets, size_t count)
 {
+    d->hosts_differ = d->hosts_differ || !str_eq(d->plan.domain, plan->domain) ||
+                      !str_eq(d->plan.public_domain, plan->public_domain);
     d->plan = *plan;
     VEC_FREE(&d->subnets);
     for (size_t i = 0; i < count; i++) {
@@ -480,6 +520,29 @@ dnsmasq_drop_host(struct dnsmasq *d, const char *port_id)
         settle(d);
     }
     map_del(d->known, port_id);
+}
+
+void
+dnsmasq_put_name(struct dnsmasq *d, const char *id, const struct dnsmasq_name *name)
+{
+    const struct dnsmasq_name *old = map_get(d->names, id);
+    if (!old || memcmp(old, name, sizeof *old) != 0) {
+        struct dnsmasq_name *kept = xmalloc(sizeof *kept);
+        *kept = *name;
+        map_put(d->names, id, kept);
+        d->hosts_differ = true;
+        settle(d);
+    }
+}
+
+void
+dnsmasq_drop_name(struct dnsmasq *d, const char *id)
+{
+    if (map_get(d->names, id)) {
+        map_del(d->names, id);
+        d->hosts_differ = true;
+        settle(d);
+    }
 }
 
 void

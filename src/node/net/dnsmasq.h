@@ -2,9 +2,9 @@
  *
  * Purpose:  answers DHCP, DHCPv6 and router solicitations of known MACs only, and private
  *           names both ways; forwards nothing.
- * Files:    in a folder that dnsmasq's user can read: dnsmasq.conf and hosts, in which each
- *           port has its lines. A change of ports rewrites hosts once for all that came
- *           within a moment, and a signal has it read. The configuration on disk is always
+ * Files:    in a folder that dnsmasq's user can read: dnsmasq.conf, hosts, in which each
+ *           port has its lines, and names. A change of ports or names rewrites these once for
+ *           all that came within a moment, and a signal has them read. The configuration on disk is always
  *           that of the process that runs: it is written only while none does.
  * Process:  started when the configuration is known and again when it changes or dies; it
  *           outlives the agent and is adopted, found by its namespace.
@@ -28,6 +28,18 @@ struct dnsmasq_host {
     uint32_t ipv4;
     const struct in6_addr *ipv6; /* NULL: none. */
     int mtu;                     /* 1 500 goes unsaid. */
+};
+
+#define DNSMASQ_NAME_ADDRESSES_MAX 32
+
+/* A name besides those that are made of addresses. */
+struct dnsmasq_name {
+    char name[192];
+    uint32_t ipv4[DNSMASQ_NAME_ADDRESSES_MAX];
+    struct in6_addr ipv6[DNSMASQ_NAME_ADDRESSES_MAX];
+    size_t ipv4_count, ipv6_count;
+    bool reverse; /* Its addresses are called so; IPv6 ones are in any case. */
+    bool public;  /* Left out where the plan has no public domain. */
 };
 
 #define DNSMASQ_SERVERS_MAX 4
@@ -54,6 +66,9 @@ struct dnsmasq_plan {
     char domain[192]; /* Of private names: ip-10-0-0-5.DOMAIN; empty: there are none. */
     struct cidr4 blocks[DNSMASQ_BLOCKS_MAX]; /* Whose addresses have such names. */
     size_t block_count;
+    /* ec2-203-0-113-5.PUBLIC_DOMAIN is that address, where no name says otherwise; empty:
+     * there are no such names. */
+    char public_domain[192];
     struct dnsmasq_options options;
     bool dns_off; /* Resolves nothing for anybody. */
 };
@@ -86,6 +101,10 @@ void dnsmasq_serve(struct dnsmasq *d, const struct dnsmasq_plan *plan,
 /* Likewise within some milliseconds; what could not be written is tried again. */
 void dnsmasq_put_host(struct dnsmasq *d, const struct dnsmasq_host *host);
 void dnsmasq_drop_host(struct dnsmasq *d, const char *port_id);
+/* Likewise; 'name' is copied. */
+void dnsmasq_put_name(struct dnsmasq *d, const char *id,
+                      const struct dnsmasq_name *name);
+void dnsmasq_drop_name(struct dnsmasq *d, const char *id);
 /* The port is another machine's now, or its machine's anew: what it leased under another
  * identity is forgotten, since DHCPv6 keeps an address for the identity that asked first. */
 void dnsmasq_plugged(struct dnsmasq *d, const char *port_id);
@@ -101,6 +120,8 @@ struct dnsmasq_text {
 };
 void dnsmasq_config_text(const struct dnsmasq_text *text, struct buf *out);
 void dnsmasq_host_text(const struct dnsmasq_host *host, struct buf *out);
+void dnsmasq_names_text(const struct dnsmasq_name *const *names, size_t count,
+                        const struct dnsmasq_plan *plan, struct buf *out);
 /* Whether the servers can stand in the file. */
 bool dnsmasq_servers_ok(const struct dnsmasq_servers *servers, bool of_names);
 

@@ -114,6 +114,25 @@ put_options(const struct dnsmasq_plan *plan, struct buf *out)
  */
 
 /* Every address of the VPC has its name, whichever node its port is on, both ways. */
+/* What is nobody's private address: others keep no public name. */
+static const struct {
+    const char *first, *last;
+} public_ranges[] = {
+    {"1.0.0.0", "9.255.255.255"},       {"11.0.0.0", "100.63.255.255"},
+    {"100.128.0.0", "126.255.255.255"}, {"128.0.0.0", "169.253.255.255"},
+    {"169.255.0.0", "172.15.255.255"},  {"172.32.0.0", "192.167.255.255"},
+    {"192.169.0.0", "223.255.255.255"},
+};
+
+static void
+put_public_names(const struct dnsmasq_plan *plan, struct buf *out)
+{
+    for (size_t i = 0; i < ARRAY_LEN(public_ranges); i++) {
+        buf_printf(out, "synth-domain=%s,%s,%s,ec2-\n", plan->public_domain,
+                   public_ranges[i].first, public_ranges[i].last);
+    }
+}
+
 static void
 put_names(const struct dnsmasq_plan *plan, struct buf *out)
 {
@@ -126,6 +145,9 @@ put_names(const struct dnsmasq_plan *plan, struct buf *out)
         addr_ipv4_text(plan->blocks[i].base, base);
         buf_printf(out, "synth-domain=%s,%s/%d,ip-\n", plan->domain, base,
                    plan->blocks[i].prefix);
+    }
+    if (!str_empty(plan->public_domain)) {
+        put_public_names(plan, out);
     }
 }
 
@@ -175,8 +197,9 @@ dnsmasq_config_text(const struct dnsmasq_text *text, struct buf *out)
                "dhcp-ignore=tag:!known\n"
                "dhcp-ignore-names\n"
                "dhcp-hostsfile=%s/hosts\n"
+               "addn-hosts=%s/names\n"
                "local-ttl=60\n",
-               text->user, text->dir);
+               text->user, text->dir, text->dir);
     buf_puts(out, text->plan->dns_off ? "port=0\n" : "");
     put_names(text->plan, out);
     put_options(text->plan, out);
@@ -203,5 +226,52 @@ dnsmasq_host_text(const struct dnsmasq_host *host, struct buf *out)
     if (host->ipv6) {
         addr_ipv6_text(host->ipv6, ip6);
         buf_printf(out, "%s,[%s]\n", host->mac, ip6);
+    }
+}
+
+/* ---- names ------------------------------------------------------------------------------
+ */
+
+static void
+put_name4(uint32_t ipv4, const char *name, struct buf *out)
+{
+    char text[ADDR_IPV4_LEN];
+    addr_ipv4_text(ipv4, text);
+    buf_printf(out, "%s %s\n", text, name);
+}
+
+static void
+put_name_lines(const struct dnsmasq_name *n, const struct dnsmasq_plan *plan,
+               struct buf *out)
+{
+    for (size_t i = 0; i < n->ipv4_count; i++) {
+        uint32_t ip = n->ipv4[i];
+        if (!n->reverse && !str_empty(plan->domain)) {
+            AUTO(free)
+            char *own = xasprintf("ip-%u-%u-%u-%u.%s", ip >> 24, ip >> 16 & 255,
+                                  ip >> 8 & 255, ip & 255, plan->domain);
+            put_name4(ip, own, out);
+        }
+        put_name4(ip, n->name, out);
+    }
+    for (size_t i = 0; i < n->ipv6_count; i++) {
+        char text[ADDR_BLOCK_LEN];
+        addr_ipv6_text(&n->ipv6[i], text);
+        buf_printf(out, "%s %s\n", text, n->name);
+    }
+}
+
+/* Of an address's lines the first is what it is called. */
+void
+dnsmasq_names_text(const struct dnsmasq_name *const *names, size_t count,
+                   const struct dnsmasq_plan *plan, struct buf *out)
+{
+    for (int others = 0; others < 2; others++) {
+        for (size_t i = 0; i < count; i++) {
+            bool known = !names[i]->public || !str_empty(plan->public_domain);
+            if (known && names[i]->reverse != others) {
+                put_name_lines(names[i], plan, out);
+            }
+        }
     }
 }

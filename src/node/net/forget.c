@@ -176,5 +176,6 @@ forget_strays(struct net *net, struct network *network, struct err *err)
     }
     remote_note(net, network, owned);
     gateway_note(net, network, owned);
+    endpoint_note(net, network, owned);
     return flows_forget(network->ns_fd, is_nobodys, &s, err);
 }

@@ -240,6 +240,58 @@ links_address(struct links *links, int index, uint32_t ipv4, int prefix,
 }
 
 bool
+links_drop_address(struct links *links, int index, uint32_t ipv4, int prefix,
+                   struct err *err)
+{
+    AUTO(nladdr) struct nl_addr *local = links_addr4(ipv4, prefix);
+    AUTO(rtaddr) struct rtnl_addr *addr = rtnl_addr_alloc();
+    if (!addr || !local) {
+        return err_set(err, ERR_SYSTEM, "drop address: out of memory");
+    }
+    rtnl_addr_set_ifindex(addr, index);
+    int rc = rtnl_addr_set_local(addr, local);
+    if (rc == 0) {
+        rc = rtnl_addr_delete(links->sock, addr, 0);
+    }
+    bool gone = rc == -NLE_OBJ_NOTFOUND || rc == -NLE_NOADDR || rc == -NLE_NODEV;
+    return rc < 0 && !gone ? links_fail(err, rc, "drop address") : true;
+}
+
+/* Whether it is an IPv4 address of 'index' that stands for itself alone. */
+static bool
+is_single4(struct rtnl_addr *addr, int index, uint32_t *out)
+{
+    const struct nl_addr *local = rtnl_addr_get_local(addr);
+    if (rtnl_addr_get_ifindex(addr) != index || !local ||
+        nl_addr_get_family(local) != AF_INET || nl_addr_get_prefixlen(local) != 32) {
+        return false;
+    }
+    uint32_t be;
+    memcpy(&be, nl_addr_get_binary_addr(local), sizeof be);
+    *out = ntohl(be);
+    return true;
+}
+
+bool
+links_drop_address_where(struct links *links, int index, links_address_fn *unwanted,
+                         void *ctx, struct err *err)
+{
+    AUTO(nlcache) struct nl_cache *all = NULL;
+    int rc = rtnl_addr_alloc_cache(links->sock, &all);
+    if (rc < 0) {
+        return links_fail(err, rc, "list addresses");
+    }
+    for (struct nl_object *o = nl_cache_get_first(all); o; o = nl_cache_get_next(o)) {
+        uint32_t ipv4;
+        if (is_single4((struct rtnl_addr *)o, index, &ipv4) && unwanted(ctx, ipv4) &&
+            !links_drop_address(links, index, ipv4, 32, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool
 links_address6(struct links *links, int index, const struct in6_addr *ipv6, int prefix,
                struct err *err)
 {

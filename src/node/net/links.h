@@ -39,6 +39,14 @@ MUST_CHECK bool links_enslave(struct links *links, int index, int bridge, int mt
                               struct err *err);
 MUST_CHECK bool links_address(struct links *links, int index, uint32_t ipv4, int prefix,
                               struct err *err);
+MUST_CHECK bool links_drop_address(struct links *links, int index, uint32_t ipv4,
+                                   int prefix, struct err *err);
+/* Removes each IPv4 address of the link that has a prefix of 32 and for which 'unwanted' is
+ * true. */
+typedef bool links_address_fn(void *ctx, uint32_t ipv4);
+MUST_CHECK bool links_drop_address_where(struct links *links, int index,
+                                         links_address_fn *unwanted, void *ctx,
+                                         struct err *err);
 /* A permanent neighbour: the router never asks for it. */
 MUST_CHECK bool links_neighbour(struct links *links, int index, uint32_t ipv4,
                                 const uint8_t mac[6], struct err *err);

@@ -18,6 +18,7 @@ AUTO_DEFINE(rtlink, struct rtnl_link *, rtnl_link_put)
 AUTO_DEFINE(rtaddr, struct rtnl_addr *, rtnl_addr_put)
 AUTO_DEFINE(rtneigh, struct rtnl_neigh *, rtnl_neigh_put)
 AUTO_DEFINE(nladdr, struct nl_addr *, nl_addr_put)
+AUTO_DEFINE(nlcache, struct nl_cache *, nl_cache_put)
 
 /* Says what failed, and why; false. */
 bool links_fail(struct err *err, int rc, const char *what);

@@ -40,6 +40,7 @@ net_open(const struct net_config *config, struct err *err)
     net->ports = map_create(NULL);
     net->callers = map_create(NULL);
     remote_open(net);
+    endpoint_open(net);
     net->options = map_create(free);
     gateway_open(net);
     uplink_open(net);
@@ -75,6 +76,7 @@ net_close(struct net *net)
     passthrough_close(net);
     links_close(net->underlay);
     remote_close(net);
+    endpoint_close(net);
     map_destroy(net->options);
     map_destroy(net->callers);
     map_destroy(net->ports);
@@ -128,6 +130,7 @@ network_free(struct network *network)
     }
     free(network->id);
     free(network->domain);
+    free(network->public_domain);
     free(network);
 }
 
@@ -204,12 +207,16 @@ network_settings(struct network *network, const struct link_network *want)
     const char *options =
         addr_id_ok(want->dhcp_options_id) ? want->dhcp_options_id : "";
     const char *domain = want->domain ? want->domain : "";
+    const char *public_domain = want->public_domain ? want->public_domain : "";
     bool same = network->domain && str_eq(network->domain, domain) &&
+                str_eq(network->public_domain, public_domain) &&
                 str_eq(network->options_id, options) &&
                 network->dns_off == want->dns_off &&
                 network->names_off == want->names_off;
     free(network->domain);
+    free(network->public_domain);
     network->domain = xstrdup(domain);
+    network->public_domain = xstrdup(public_domain);
     (void)snprintf(network->options_id, sizeof network->options_id, "%.47s", options);
     network->dns_off = want->dns_off;
     network->names_off = want->names_off;
@@ -222,7 +229,8 @@ net_want_network(struct net *net, const struct link_network *want, struct err *e
     if (!addr_id_ok(want->id)) {
         return err_set(err, ERR_INVALID, "network: not an id");
     }
-    if (!str_empty(want->domain) && !addr_name_ok(want->domain, 190)) {
+    if ((!str_empty(want->domain) && !addr_name_ok(want->domain, 190)) ||
+        (!str_empty(want->public_domain) && !addr_name_ok(want->public_domain, 170))) {
         return err_set(err, ERR_INVALID, "network %s: not a domain", want->id);
     }
     struct network *network = map_get(net->networks, want->id);

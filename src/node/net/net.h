@@ -77,6 +77,9 @@ MUST_CHECK bool net_want_subnet(struct net *net, const struct link_subnet *want,
                                 struct err *err);
 MUST_CHECK bool net_want_port(struct net *net, const struct link_port *want,
                               struct err *err);
+/* A name is in dnsmasq's hands within some milliseconds. An endpoint (LINK_ENDPOINT) is an
+ * address of this node in the subnet: a socket of net_listen's at its ports 80 and 443 hears
+ * from those whom the groups let come. */
 /* The other kinds of a VPC: LINK_GROUP, LINK_GROUP_MEMBER, LINK_PREFIX_LIST, LINK_ACL,
  * and so on; 'record' is what link_want_desc(kind) describes. A group that grows rules, or
  * an interface that joins one, changes that alone. */

@@ -21,7 +21,7 @@ struct nat_pair {
 };
 
 struct network {
-    char *id, *domain;
+    char *id, *domain, *public_domain;
     char options_id[48]; /* Its set of DHCP options; empty: none. */
     bool dns_off, names_off;
     char ns_name[ADDR_NS_LEN];
@@ -91,6 +91,7 @@ struct net {
     struct map *tables, *nats, *peerings;   /* gateway.c's, by id. */
     struct map *options;                    /* serve.c's, by id. */
     struct map *remotes;                    /* remote.c's, by id. */
+    struct map *endpoints;                  /* endpoint.c's, by id. */
     struct map *peers;      /* Other nodes' addresses, as text: struct peer. */
     bool peers_dirty;       /* The guard does not know them all yet. */
     struct overlay overlay; /* local 0: no underlay. */
@@ -120,8 +121,14 @@ bool port_may(const struct port *port, const struct elem *elem);
 /* All of them; at most PORT_ELEMS_MAX. */
 #define PORT_ELEMS_MAX (11 * PORT_ADDRESSES_MAX + 12)
 size_t port_elems(const struct port *port, struct elem *out);
+/* The same, malloc'ed. */
+struct elem *port_elems_all(const struct port *port, size_t *out_count);
 #define SUBNET_ELEMS 4
 void subnet_elems(const struct subnet *subnet, struct elem out[SUBNET_ELEMS]);
+/* A number for what has the id, that no mark in the network is yet; the same in the next agent
+ * as in this one. It is taken by noting its owner, and free again with NULL. */
+uint32_t port_free_number(const struct network *network, const char *id);
+void port_note_number(struct network *network, uint32_t number, void *owner);
 /* Tells dnsmasq of the port. */
 void port_announce(const struct port *port);
 /* Removes a namespace of the cloud with everything in it. */
@@ -134,6 +141,21 @@ MUST_CHECK bool serve_want_options(struct net *net, const void *record,
                                    struct err *err);
 MUST_CHECK bool serve_drop_options(struct net *net, int kind, const char *id,
                                    struct err *err);
+/* names.c */
+MUST_CHECK bool names_want(struct net *net, const void *record, struct err *err);
+MUST_CHECK bool names_drop(struct net *net, int kind, const char *id, struct err *err);
+/* endpoint.c */
+void endpoint_open(struct net *net);
+void endpoint_close(struct net *net);
+MUST_CHECK bool endpoint_want(struct net *net, const void *record, struct err *err);
+MUST_CHECK bool endpoint_drop(struct net *net, int kind, const char *id,
+                              struct err *err);
+bool endpoint_has(const struct net *net, const struct network *network, uint32_t ipv4);
+/* Notes the network's endpoints' addresses, each with a value that is not NULL. */
+void endpoint_note(const struct net *net, const struct network *network,
+                   struct map *ips);
+void endpoint_each_elem(const struct net *net, const struct network *network,
+                        policy_elem_fn *fn, void *ctx);
 /* Its policy and routes into the kernel, unless that is held back. */
 MUST_CHECK bool network_flush(struct net *net, struct network *network,
                               struct err *err);

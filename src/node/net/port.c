@@ -242,6 +242,10 @@ addresses_free(struct net *net, const struct port *port, struct err *err)
             return err_set(err, ERR_EXISTS, "port %s: port %s has its address",
                            port->info.id, owner->info.id);
         }
+        if (endpoint_has(net, port->subnet->network, port->addresses[i])) {
+            return err_set(err, ERR_EXISTS, "port %s: an endpoint has its address",
+                           port->info.id);
+        }
     }
     return true;
 }
@@ -281,152 +285,6 @@ net_port_get(const struct net *net, const char *port_id)
 /* ---- rights ------------------------------------------------------------------------
  */
 
-/* Appends elements to a list that the caller bounds. */
-struct list {
-    struct elem *items;
-    size_t count;
-};
-
-static struct elem *
-push(struct list *l, uint8_t family, const char *set)
-{
-    l->items[l->count] = elem_in(family, set);
-    return &l->items[l->count++];
-}
-
-static void
-push_bind6(struct list *l, const struct port *port, const struct in6_addr *ip)
-{
-    struct elem *e = push(l, NFPROTO_BRIDGE, "bind6");
-    elem_key_link(e, port->tap);
-    elem_key_mac(e, port->mac);
-    elem_key_ipv6(e, ip);
-    e = push(l, NFPROTO_BRIDGE, "nd6");
-    elem_key_link(e, port->tap);
-    elem_key_ipv6(e, ip);
-}
-
-static void
-push_ipv4(struct list *l, const struct port *port, uint32_t ip)
-{
-    struct elem *e = push(l, NFPROTO_BRIDGE, "from4");
-    elem_key_link(e, port->tap);
-    elem_key_mac(e, port->mac);
-    elem_key_ipv4(e, ip);
-    elem_to_mark(e, port->number);
-    e = push(l, NFPROTO_BRIDGE, "to4");
-    elem_key_link(e, port->tap);
-    elem_key_ipv4(e, ip);
-    elem_to_mark(e, port->number);
-    e = push(l, NFPROTO_INET, "owns4");
-    elem_key_mark(e, port->number);
-    elem_key_ipv4(e, ip);
-    if (port->standby) {
-        return;
-    }
-    e = push(l, NFPROTO_INET, "nexthops4");
-    elem_key_link(e, port->subnet->bridge);
-    elem_key_ipv4(e, ip);
-    elem_to_mark(e, port->number);
-}
-
-static void
-push_public(struct list *l, const struct nat_pair *pair)
-{
-    struct elem *e = push(l, NFPROTO_INET, "eip_in");
-    elem_key_ipv4(e, pair->public);
-    elem_to_ipv4(e, pair->private);
-    e = push(l, NFPROTO_INET, "eip_out");
-    elem_key_ipv4(e, pair->private);
-    elem_to_ipv4(e, pair->public);
-    e = push(l, NFPROTO_INET, "eip_sources");
-    elem_key_ipv4(e, pair->private);
-}
-
-static void
-push_ipv6(struct list *l, const struct port *port, const struct in6_addr *ip)
-{
-    push_bind6(l, port, ip);
-    struct elem *e = push(l, NFPROTO_INET, "owns6");
-    elem_key_mark(e, port->number);
-    elem_key_ipv6(e, ip);
-    if (port->standby) {
-        return;
-    }
-    e = push(l, NFPROTO_INET, "nexthops6");
-    elem_key_link(e, port->subnet->bridge);
-    elem_key_ipv6(e, ip);
-    elem_to_mark(e, port->number);
-}
-
-static void
-push_port(struct list *l, const struct port *port)
-{
-    static const char *const numbers[] = {"port_src", "port_dst"};
-    static const char *const chains[] = {"arriving_at", "leaving_of"};
-    struct elem *e = push(l, NFPROTO_BRIDGE, "macs");
-    elem_key_link(e, port->tap);
-    elem_key_mac(e, port->mac);
-    for (int i = 0; i < 2; i++) {
-        e = push(l, NFPROTO_BRIDGE, numbers[i]);
-        elem_key_link(e, port->tap);
-        elem_to_mark(e, port->number);
-        e = push(l, NFPROTO_INET, chains[i]);
-        elem_key_mark(e, port->number);
-        elem_to_chain(e, port->chains[i], false);
-    }
-    if (port->borrow) {
-        e = push(l, NFPROTO_BRIDGE, "borrow");
-        elem_key_link(e, port->tap);
-    }
-}
-
-size_t
-port_elems(const struct port *port, struct elem *out)
-{
-    struct list l = {.items = out};
-    if (passthrough_is(port)) {
-        return 0; /* Its rights stand at its card. */
-    }
-    push_port(&l, port);
-    for (size_t i = 0; i < port->address_count; i++) {
-        push_ipv4(&l, port, port->addresses[i]);
-    }
-    for (size_t i = 0; i < port->address6_count; i++) {
-        push_ipv6(&l, port, &port->addresses6[i]);
-    }
-    for (size_t i = 0; i < port->public_count; i++) {
-        push_public(&l, &port->publics[i]);
-    }
-    if (port->address6_count > 0) {
-        struct in6_addr local;
-        addr_link_local(port->mac, &local);
-        push_bind6(&l, port, &local);
-    }
-    return l.count;
-}
-
-static struct elem *
-elems_of(const struct port *port, size_t *out_count)
-{
-    struct elem *list = xcalloc(PORT_ELEMS_MAX, sizeof *list);
-    *out_count = port_elems(port, list);
-    return list;
-}
-
-bool
-port_may(const struct port *port, const struct elem *elem)
-{
-    size_t count;
-    AUTO(free) struct elem *list = elems_of(port, &count);
-    for (size_t i = 0; i < count; i++) {
-        if (elem_equal(&list[i], elem)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Whether it has an element of that key, whatever the value: a new value has replaced the
  * old already. */
 static bool
@@ -447,8 +305,8 @@ take_rights(const struct port *old, const struct port *now, struct err *err)
     struct network *network = old->subnet->network;
     size_t had_count, has_count = 0, gone_count = 0;
     bool leads = now && !now->standby; /* Its neighbours stay. */
-    AUTO(free) struct elem *had = elems_of(old, &had_count);
-    AUTO(free) struct elem *has = now ? elems_of(now, &has_count) : NULL;
+    AUTO(free) struct elem *had = port_elems_all(old, &had_count);
+    AUTO(free) struct elem *has = now ? port_elems_all(now, &has_count) : NULL;
     for (size_t i = 0; i < had_count; i++) {
         if (!has_key(has, has_count, &had[i])) {
             had[gone_count++] = had[i];
@@ -521,7 +379,7 @@ give_rights(struct net *net, const struct port *port, struct err *err)
 {
     struct network *network = port->subnet->network;
     size_t count;
-    AUTO(free) struct elem *list = elems_of(port, &count);
+    AUTO(free) struct elem *list = port_elems_all(port, &count);
     if (!network_flush(net, network, err) ||
         !elems_add(network->elems, list, count, err)) {
         return false;
@@ -606,41 +464,14 @@ port_forward(const struct port *port, struct err *err)
                          : links_forward(links, index, port->mac, err);
 }
 
-static void
-number_text(uint32_t number, char out[16])
-{
-    (void)snprintf(out, 16, "%08x", number);
-}
-
 /* Its old number, or one from its id, so that the next agent finds the same; and whether its
  * checks are off. */
 static void
 port_number(struct port *port, const struct port *old)
 {
-    struct map *numbers = port->subnet->network->numbers;
-    char text[16];
-    uint32_t n = old ? old->number & ~RULES_LENT : addr_number(port->info.id);
-    while (!old) {
-        n = n % (RULES_LENT - RULES_FIRST_PORT) + RULES_FIRST_PORT;
-        number_text(n, text);
-        if (!map_get(numbers, text)) {
-            break;
-        }
-        n++;
-    }
+    uint32_t n = old ? old->number & ~RULES_LENT
+                     : port_free_number(port->subnet->network, port->info.id);
     port->number = n | (port->borrow ? RULES_LENT : 0);
-}
-
-static void
-note_number(const struct port *port, bool taken)
-{
-    char text[16];
-    number_text(port->number & ~RULES_LENT, text);
-    if (taken) {
-        map_put(port->subnet->network->numbers, text, (void *)(uintptr_t)port);
-    } else {
-        map_del(port->subnet->network->numbers, text);
-    }
 }
 
 static bool
@@ -713,12 +544,12 @@ net_want_port(struct net *net, const struct link_port *want, struct err *err)
     }
     struct port *kept = take_port(&port);
     if (old) {
-        note_number(old, false);
+        port_note_number(old->subnet->network, old->number, NULL);
         note_callers(net, old, false);
         map_del(net->ports, want->id);
     }
     map_put(net->ports, kept->info.id, kept);
-    note_number(kept, true);
+    port_note_number(kept->subnet->network, kept->number, kept);
     note_callers(net, kept, true);
     if (kept->public_count > 0 || lost_public) {
         kept->subnet->network->routes_dirty = true;
@@ -789,7 +620,7 @@ net_drop_port(struct net *net, const char *id, struct err *err)
         net->watcher.port_down(net->watcher.ctx, id);
     }
     network->routes_dirty = network->routes_dirty || port->public_count > 0;
-    note_number(port, false);
+    port_note_number(network, port->number, NULL);
     note_callers(net, port, false);
     map_del(net->ports, id);
     bool ok = network_flush(net, network, err) && hand_over_publics(net, port, err) &&

@@ -17,7 +17,8 @@
  * hop: port), leaving_of and arriving_at (port: chain of
  * its groups), acl_out and acl_in (bridge: chain of its ACL), hops (connections that a port
  * with checks off has let through: such a port sees one connection on several ways),
- * open6 (bridges that the outside reaches by IPv6 unasked),
+ * endpoints4 (addresses behind which this node serves: their numbers),
+ * endpoint_rate (who calls those), open6 (bridges that the outside reaches by IPv6 unasked),
  * eip_in, eip_out, eip_sources (1:1 NAT), nats (next hop of a NAT gateway: its address).
  *
  * Every frame from a tap passes: bridge prerouting (may it say so?), inet prerouting
@@ -57,6 +58,9 @@ const char rules_text[] =
     "    map leaving_of { type mark : verdict; }\n"
     "    map arriving_at { type mark : verdict; }\n"
     "    set open6 { type ifname; }\n"
+    "    map endpoints4 { type ipv4_addr : mark; }\n"
+    "    set endpoint_rate { type ipv4_addr; size 65535; flags dynamic,timeout; "
+    "timeout 1m; }\n"
     "    map acl_out { type ifname : verdict; }\n"
     "    map acl_in { type ifname : verdict; }\n"
     "    set eip_sources { type ipv4_addr; }\n"
@@ -76,6 +80,7 @@ const char rules_text[] =
     "    chain nat_out { type nat hook postrouting priority 100; policy accept; }\n"
     "    chain routed { }\n"
     "    chain arriving { }\n"
+    "    chain endpoint { }\n"
     "    chain pass { }\n"
     "    chain nat_gateway { }\n"
     "    chain refuse_log { }\n"
@@ -103,6 +108,7 @@ const char rules_text[] =
     "flush chain inet moln nat_out\n"
     "flush chain inet moln routed\n"
     "flush chain inet moln arriving\n"
+    "flush chain inet moln endpoint\n"
     "flush chain inet moln pass\n"
     "flush chain inet moln passed\n"
     "flush chain inet moln refuse\n"
@@ -234,6 +240,8 @@ const char rules_text[] =
     "    chain input {\n"
     "        ct state established,related accept\n"
     "        ct state invalid drop\n"
+    "        iifname { \"mb*\", \"mp*\" } tcp dport { 80, 443 } "
+    "meta mark set ip daddr map @endpoints4 goto endpoint\n"
     "        iifname != \"mb*\" drop\n"
     "        udp sport 68 udp dport 67 accept\n"
     "        ip6 hoplimit 255 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, "
@@ -289,6 +297,12 @@ const char rules_text[] =
     "        ip daddr 169.254.0.0/16 drop\n"
     "        ct state established,related ct id . meta mark @hops goto pass\n"
     "        meta mark vmap @arriving_at\n"
+    "    }\n"
+    /* The endpoint's own groups judge, whoever comes; peers among them. */
+    "    chain endpoint {\n"
+    "        update @endpoint_rate { ip saddr limit rate over 64/second "
+    "burst 256 packets } drop\n"
+    "        goto arriving\n"
     "    }\n"
     "    chain nat_in {\n"
     "        iifname \"mu*\" dnat ip to ip daddr map @eip_in\n"

@@ -124,6 +124,8 @@ plan_names(const struct network *network, const struct dnsmasq_subnet *subnets,
         return;
     }
     (void)snprintf(plan->domain, sizeof plan->domain, "%s", network->domain);
+    (void)snprintf(plan->public_domain, sizeof plan->public_domain, "%s",
+                   network->public_domain);
     for (size_t i = 0; i < network->cidr_count; i++) {
         if (!network->cidrs[i].is6) {
             add_name_block(plan, network->cidrs[i].ipv4, network->cidrs[i].prefix);

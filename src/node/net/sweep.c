@@ -48,6 +48,7 @@ sweep_namespace(struct net *net, const char *ns_name, struct err *err)
 struct prune {
     struct net *net;
     struct network *network;
+    const struct subnet *subnet;
     struct map *names; /* Of wanted links, or of wanted namespaces. */
     struct map *ports; /* By tap. */
 };
@@ -68,6 +69,31 @@ elem_unwanted(void *ctx, const struct elem *elem)
     const struct port *port = map_get(p->ports, tap);
     /* Of a link that is no tap, as a subnet's VXLAN: with that. */
     return port ? !port_may(port, elem) : !map_get(p->names, tap);
+}
+
+/* An endpoint that went while no agent was here. */
+static bool
+address_unwanted(void *ctx, uint32_t ipv4)
+{
+    const struct prune *p = ctx;
+    return ipv4 != dnsmasq_resolver(&p->subnet->cidr) &&
+           !endpoint_has(p->net, p->network, ipv4);
+}
+
+static bool
+prune_addresses(struct prune *p, struct err *err)
+{
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(p->net->subnets, &it, &id, &value);) {
+        p->subnet = value;
+        if (p->subnet->network == p->network &&
+            !links_drop_address_where(p->network->links, p->subnet->bridge_index,
+                                      address_unwanted, p, err)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool
@@ -98,7 +124,7 @@ prune_network(struct net *net, struct network *network, struct err *err)
     struct prune p = {.net = net, .network = network, .names = names, .ports = ports};
     return elems_del_where(network->elems, elem_unwanted, &p, err) &&
            links_drop_where(network->links, link_unwanted, &p, err) &&
-           forget_strays(net, network, err);
+           prune_addresses(&p, err) && forget_strays(net, network, err);
 }
 
 static bool
@@ -165,6 +191,8 @@ forget_all(struct net *net)
     uplink_open(net);
     remote_close(net);
     remote_open(net);
+    endpoint_close(net);
+    endpoint_open(net);
     map_destroy(net->options);
     net->options = map_create(free);
     struct map **all[] = {&net->ports, &net->subnets, &net->networks, &net->callers};

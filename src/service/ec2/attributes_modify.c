@@ -1,8 +1,11 @@
-/* attributes_modify.c - ModifyInstanceAttribute, ModifyInstanceMetadataOptions.
+/* attributes_modify.c - ModifyInstanceAttribute, ModifyInstanceMetadataOptions,
+ * ModifyPrivateDnsNameOptions.
  *
  * A request changes one attribute, named by its own member or by Attribute and Value;
  * the second form is turned into the first before anything else. */
 #include "base/crypto.h"
+#include "core/instance_rows.h"
+#include "core/network_rows.h"
 #include "service/ec2/launch.h"
 
 /* The change under way: 'next' is put when all went well. */
@@ -376,4 +379,48 @@ ec2_modify_instance_metadata_options(
     out->instance_metadata_options = metadata_options_out(call, &next);
     out->instance_metadata_options->state = "pending";
     return true;
+}
+
+/* The type only while it is stopped: the guest learns its name as it starts. */
+static bool
+change_hostname(struct call *call, const struct row_instance *inst,
+                enum instance_state state, struct row_instance *next, struct err *err)
+{
+    bool was_id = str_eq(inst->hostname_type, "resource-name");
+    bool is_id = str_eq(next->hostname_type, "resource-name");
+    if (state != INSTANCE_STOPPED && was_id != is_id) {
+        return err_set(err, ERR_INSTANCE_STATE,
+                       "The instance '%s' is not in the 'stopped' state.", inst->id);
+    }
+    next->private_dns = instance_private_name(call->arena, next);
+    return true;
+}
+
+bool
+ec2_modify_private_dns_name_options(
+    struct call *call, const struct ec2_modify_private_dns_name_options_request *in,
+    struct ec2_modify_private_dns_name_options_result *out, struct err *err)
+{
+    const struct row_instance *inst;
+    const struct row_eni *eni;
+    enum instance_state state;
+    if (!instance_find_changeable(call, in->instance_id, &inst, &state, err)) {
+        return false;
+    }
+    struct row_instance next = *inst;
+    next.hostname_type = in->private_dns_hostname_type ? in->private_dns_hostname_type
+                                                       : inst->hostname_type;
+    if (in->has_enable_resource_name_dns_a_record) {
+        next.dns_a = in->enable_resource_name_dns_a_record;
+    }
+    if (in->has_enable_resource_name_dns_aaaa_record) {
+        next.dns_aaaa = in->enable_resource_name_dns_aaaa_record;
+    }
+    out->return_ = out->has_return_ = true;
+    /* The nodes hear of it as of a change of its interface. */
+    return change_hostname(call, inst, state, &next, err) &&
+           dry_run_check(in->has_dry_run && in->dry_run, err) &&
+           row_put(call->txn, &row_instance_type, &next, err) &&
+           FIND(call, kind_eni, next.eni_ids.items[0], &eni, err) &&
+           eni_put(call->txn, eni, err);
 }

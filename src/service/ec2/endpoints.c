@@ -1,178 +1,26 @@
-/* endpoints.c - VPC endpoints: gateway endpoints named by route tables, and interface
- * endpoints with an interface in each of their subnets. The services behind them are those
- * of this cloud; what a node serves of them is the data plane's. */
-#include "service/ec2/interfaces.h"
-#include "service/ec2/routes.h"
+/* endpoints.c - VPC endpoints made, changed and deleted: see endpoints.h. */
+#include "service/ec2/endpoints.h"
+#include "core/endpoint_names.h"
 
 #define FULL_POLICY \
     "{\"Version\":\"2008-10-17\",\"Statement\":[{\"Effect\":\"Allow\"," \
     "\"Principal\":\"*\",\"Action\":\"*\",\"Resource\":\"*\"}]}"
 
-static const struct {
-    const char *name, *type;
-} services[] = {{"ec2", "Interface"}, {"s3", "Gateway"}};
-
-static const char *
-service_name(struct call *call, size_t i)
-{
-    return arena_printf(call->arena, "com.amazonaws.%s.%s", call->region,
-                        services[i].name);
-}
-
-/* ---- shown ---- */
-
-static const char **
-texts_copy(struct call *call, const char *const *items, size_t count)
-{
-    const char **out = ARENA_ARRAY(call->arena, count, const char *);
-    for (size_t i = 0; i < count; i++) {
-        out[i] = items[i];
-    }
-    return out;
-}
-
-static bool
-endpoint_out(struct call *call, const struct row_vpc_endpoint *row, struct tag_set tags,
-             struct ec2_vpc_endpoint *out, struct err *err)
-{
-    const struct row_eni names = {
-        .account = row->account,
-        .group_ids = {row->group_ids.items, row->group_ids.count}};
-    struct ec2_group_identifier *groups;
-    size_t count;
-    if (!eni_groups_out(call, &names, &groups, &count, err)) {
-        return false;
-    }
-    *out = (struct ec2_vpc_endpoint){
-        .vpc_endpoint_id = row->id,
-        .vpc_endpoint_type = row->type,
-        .vpc_id = row->vpc_id,
-        .service_name = row->service,
-        .state = "available",
-        .policy_document = row->policy,
-        .route_table_ids = {row->table_ids.items, row->table_ids.count},
-        .subnet_ids = {row->subnet_ids.items, row->subnet_ids.count},
-        .network_interface_ids = {row->eni_ids.items, row->eni_ids.count},
-        HAS(private_dns_enabled, row->private_dns),
-        HAS(requester_managed, false),
-        HAS(creation_timestamp, row->created_at),
-        .owner_id = row->account,
-        .tags = {tags_out(call, tags), tags.count},
-    };
-    out->groups.items =
-        ARENA_ARRAY(call->arena, count, struct ec2_security_group_identifier);
-    out->groups.count = count;
-    for (size_t i = 0; i < count; i++) {
-        out->groups.items[i].group_id = groups[i].group_id;
-        out->groups.items[i].group_name = groups[i].group_name;
-    }
-    return true;
-}
-
-FILTER_TEXT(endpoint_id, struct ec2_vpc_endpoint, vpc_endpoint_id)
-FILTER_TEXT(endpoint_service, struct ec2_vpc_endpoint, service_name)
-FILTER_TEXT(endpoint_state, struct ec2_vpc_endpoint, state)
-FILTER_TEXT(endpoint_type, struct ec2_vpc_endpoint, vpc_endpoint_type)
-FILTER_TEXT(endpoint_vpc, struct ec2_vpc_endpoint, vpc_id)
-
-static const struct filter_def endpoint_filters[] = {
-    {"service-name", endpoint_service_values},
-    {"vpc-endpoint-id", endpoint_id_values},
-    {"vpc-endpoint-state", endpoint_state_values},
-    {"vpc-endpoint-type", endpoint_type_values},
-    {"vpc-id", endpoint_vpc_values},
-};
-
-bool
-ec2_describe_vpc_endpoints(struct call *call,
-                           const struct ec2_describe_vpc_endpoints_request *in,
-                           struct ec2_describe_vpc_endpoints_result *out,
-                           struct err *err)
-{
-    const struct row_vpc_endpoint prefix = {.account = call->account,
-                                            .region = call->region};
-    const struct listing_ask ask =
-        LISTING_ASK(in, vpc_endpoint_ids, filters, "vpcEndpointIds", kind_endpoint,
-                    endpoint_filters, &prefix);
-    struct listing listing;
-    if (!listing_open(call, &ask, &listing, err)) {
-        return false;
-    }
-    struct ec2_vpc_endpoint *items =
-        ARENA_ARRAY(call->arena, listing.rows.count, struct ec2_vpc_endpoint);
-    size_t count = 0;
-    for (size_t i = 0; i < listing.rows.count; i++) {
-        const struct row_vpc_endpoint *row = listing.rows.rows[i];
-        if (!endpoint_out(call, row, tags_of(&listing.tags, row->id), &items[count],
-                          err)) {
-            return false;
-        }
-        count += listing_accepts(&listing, row->id, &items[count]);
-    }
-    out->vpc_endpoints.items = items;
-    out->vpc_endpoints.count = count;
-    return listing_close(call, &listing, &out->next_token, err);
-}
-
-bool
-ec2_describe_vpc_endpoint_services(
-    struct call *call, const struct ec2_describe_vpc_endpoint_services_request *in,
-    struct ec2_describe_vpc_endpoint_services_result *out, struct err *err)
-{
-    static const struct filter_def filters[] = {{"service-name", NULL},
-                                                {"service-type", NULL}};
-    struct filters used;
-    struct pick names;
-    pick_init(call, in->service_names.items, in->service_names.count, &names);
-    if (!filters_init(call, filters, ARRAY_LEN(filters), in->filters.items,
-                      in->filters.count, &used, err) ||
-        !dry_run_check(in->dry_run, err)) {
-        return false;
-    }
-    out->service_names.items =
-        ARENA_ARRAY(call->arena, ARRAY_LEN(services), const char *);
-    out->service_details.items =
-        ARENA_ARRAY(call->arena, ARRAY_LEN(services), struct ec2_service_detail);
-    for (size_t i = 0; i < ARRAY_LEN(services); i++) {
-        const char *name = service_name(call, i);
-        if (!pick_take(&names, name)) {
-            continue;
-        }
-        struct ec2_service_type_detail *type =
-            ARENA_NEW(call->arena, struct ec2_service_type_detail);
-        type->service_type = services[i].type;
-        out->service_names.items[out->service_names.count++] = name;
-        out->service_details.items[out->service_details.count++] =
-            (struct ec2_service_detail){
-                .service_name = name,
-                .service_type = {type, 1},
-                .owner = "amazon",
-                HAS(acceptance_required, false),
-                HAS(manages_vpc_endpoints, false),
-                HAS(vpc_endpoint_policy_supported, true),
-            };
-    }
-    for (size_t i = 0; i < names.count; i++) {
-        if (!names.found[i]) {
-            return err_set(err, ERR_SERVICE_NAME,
-                           "The Vpc Endpoint Service '%.100s' does not exist",
-                           names.ids[i]);
-        }
-    }
-    return true;
-}
-
-/* ---- made ---- */
+/* ---- checks ---- */
 
 static bool
 check_service(struct call *call, const struct ec2_create_vpc_endpoint_request *in,
-              const char **out_type, struct err *err)
+              struct err *err)
 {
-    *out_type = in->vpc_endpoint_type ? in->vpc_endpoint_type : "Gateway";
-    for (size_t i = 0; i < ARRAY_LEN(services); i++) {
-        if (str_eq(service_name(call, i), in->service_name) &&
-            str_eq(services[i].type, *out_type)) {
-            return true;
+    const char *type = in->vpc_endpoint_type ? in->vpc_endpoint_type : "Gateway";
+    const char *name;
+    for (size_t i = 0; (name = endpoint_service(call, i)); i++) {
+        if (str_eq(name, in->service_name)) {
+            return str_eq(type, "Interface") ||
+                   err_set(err, ERR_INVALID_PARAMETER,
+                           "Endpoint type (%.32s) does not match available service "
+                           "types ([Interface]).",
+                           type);
         }
     }
     return err_set(err, ERR_SERVICE_NAME,
@@ -180,28 +28,104 @@ check_service(struct call *call, const struct ec2_create_vpc_endpoint_request *i
                    text_or_empty(in->service_name));
 }
 
+/* What no interface endpoint has. */
 static bool
-check_tables(struct call *call, const char *vpc_id, const char *const *ids,
-             size_t count, struct err *err)
+check_rest(size_t tables, const char *address_type,
+           const struct ec2_dns_options_specification *dns, struct err *err)
 {
-    for (size_t i = 0; i < count; i++) {
-        const struct row_route_table *table;
-        if (!FIND(call, kind_route_table, ids[i], &table, err)) {
-            return false;
-        }
-        if (!str_eq(table->vpc_id, vpc_id)) {
-            return err_set(err, ERR_INVALID_PARAMETER_VALUE,
-                           "Route table %s belongs to another network.", table->id);
+    if (tables) {
+        return err_set(err, ERR_INVALID_PARAMETER,
+                       "Route table IDs are only supported for Gateway type VPC "
+                       "Endpoint.");
+    }
+    if ((address_type && !str_eq(address_type, "ipv4")) ||
+        (dns && dns->dns_record_ip_type && !str_eq(dns->dns_record_ip_type, "ipv4"))) {
+        return err_set(err, ERR_UNSUPPORTED_OPERATION,
+                       "Endpoints have IPv4 addresses only.");
+    }
+    return true;
+}
+
+/* One of a service's endpoints in a VPC may have the service's own name there. */
+static bool
+check_private_dns(struct call *call, const struct row_vpc *vpc,
+                  const struct row_vpc_endpoint *row, struct err *err)
+{
+    const struct row_vpc_endpoint prefix = {.account = row->account, .vpc_id = vpc->id};
+    struct row_list list;
+    if (!row->private_dns) {
+        return true;
+    }
+    if (!vpc->dns_support || !vpc->dns_hostnames) {
+        return err_set(err, ERR_INVALID_PARAMETER,
+                       "Enabling private DNS requires both enableDnsSupport and "
+                       "enableDnsHostnames VPC attributes set to true for %s",
+                       vpc->id);
+    }
+    if (!rows_by(call, &row_vpc_endpoint_type, "by_vpc", 2, &prefix, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        const struct row_vpc_endpoint *other = list.rows[i];
+        if (other->private_dns && str_eq(other->service, row->service) &&
+            !str_eq(other->id, row->id)) {
+            return err_set(
+                err, ERR_INVALID_PARAMETER,
+                "private-dns-enabled cannot be set because there is already "
+                "a conflicting DNS domain for %s in the VPC %s",
+                endpoint_private_name(call->arena, row->service, row->region), vpc->id);
         }
     }
     return true;
 }
 
-/* An interface in each of the subnets. */
 static bool
-make_enis(struct call *call, struct row_vpc_endpoint *row, struct err *err)
+check_limit(struct call *call, const char *vpc_id, struct err *err)
 {
-    const char **ids = ARENA_ARRAY(call->arena, row->subnet_ids.count, const char *);
+    const struct row_vpc_endpoint prefix = {.account = call->account, .vpc_id = vpc_id};
+    struct row_list list;
+    return rows_by(call, &row_vpc_endpoint_type, "by_vpc", 2, &prefix, &list, err) &&
+           (list.count < ENDPOINTS_MAX ||
+            err_set(err, ERR_ENDPOINT_LIMIT,
+                    "The maximum number of VPC endpoints for %s has been reached.",
+                    vpc_id));
+}
+
+/* ---- its interfaces ---- */
+
+/* A subnet of the VPC whose zone has no interface of the endpoint yet. */
+static bool
+check_subnet(struct call *call, const struct row_vpc_endpoint *row, const char *id,
+             const struct row_subnet **out, struct err *err)
+{
+    if (!FIND(call, kind_subnet, id, out, err)) {
+        return false;
+    }
+    if (!str_eq((*out)->vpc_id, row->vpc_id)) {
+        return err_set(err, ERR_INVALID_PARAMETER,
+                       "Subnet %s belongs to another network.", (*out)->id);
+    }
+    for (size_t i = 0; i < row->subnet_ids.count; i++) {
+        const struct row_subnet *other;
+        if (!FIND(call, kind_subnet, row->subnet_ids.items[i], &other, err)) {
+            return false;
+        }
+        if (str_eq(other->zone, (*out)->zone)) {
+            return err_set(err, ERR_SAME_ZONE,
+                           "Found another VPC endpoint subnet in the availability zone "
+                           "of %s",
+                           (*out)->id);
+        }
+    }
+    return true;
+}
+
+/* Adds one in the subnet to those that the row names; its lists have room. */
+static bool
+add_eni(struct call *call, struct row_vpc_endpoint *row, const char *subnet_id,
+        struct err *err)
+{
+    const struct row_eni *eni;
     struct new_eni ask = {
         .group_ids = row->group_ids.items,
         .group_count = row->group_ids.count,
@@ -209,24 +133,99 @@ make_enis(struct call *call, struct row_vpc_endpoint *row, struct err *err)
         .type = "vpc_endpoint",
         .owner_id = row->id,
     };
-    for (size_t i = 0; i < row->subnet_ids.count; i++) {
-        const struct row_eni *eni;
-        if (!FIND(call, kind_subnet, row->subnet_ids.items[i], &ask.subnet, err)) {
-            return false;
-        }
-        if (!str_eq(ask.subnet->vpc_id, row->vpc_id)) {
-            return err_set(err, ERR_INVALID_PARAMETER_VALUE,
-                           "Subnet %s belongs to another network.", ask.subnet->id);
-        }
-        if (!eni_make(call, &ask, &eni, err)) {
-            return false;
-        }
-        ids[i] = eni->id;
+    if (!check_subnet(call, row, subnet_id, &ask.subnet, err) ||
+        !eni_make(call, &ask, &eni, err)) {
+        return false;
     }
-    row->eni_ids.items = ids;
-    row->eni_ids.count = row->subnet_ids.count;
+    row->subnet_ids.items[row->subnet_ids.count++] = ask.subnet->id;
+    row->eni_ids.items[row->eni_ids.count++] = eni->id;
     return true;
 }
+
+static bool
+add_enis(struct call *call, struct row_vpc_endpoint *row, const char *const *subnet_ids,
+         size_t count, struct err *err)
+{
+    size_t had = row->subnet_ids.count;
+    const char **subnets = ARENA_ARRAY(call->arena, had + count, const char *);
+    const char **enis = ARENA_ARRAY(call->arena, had + count, const char *);
+    for (size_t i = 0; i < had; i++) {
+        subnets[i] = row->subnet_ids.items[i];
+        enis[i] = row->eni_ids.items[i];
+    }
+    row->subnet_ids.items = subnets;
+    row->eni_ids.items = enis;
+    for (size_t i = 0; i < count; i++) {
+        if (!add_eni(call, row, subnet_ids[i], err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+remove_eni(struct call *call, const struct row_vpc_endpoint *row, size_t i,
+           struct err *err)
+{
+    const struct row_eni key = {.account = row->account, .id = row->eni_ids.items[i]};
+    const void *eni;
+    return row_get(call->txn, &row_eni_type, &key, &eni, err) &&
+           (!eni || eni_remove(call->txn, eni, err));
+}
+
+/* Those in the subnets, which the endpoint must have. */
+static bool
+remove_enis(struct call *call, struct row_vpc_endpoint *row,
+            const char *const *subnet_ids, size_t count, struct err *err)
+{
+    for (size_t k = 0; k < count; k++) {
+        size_t i = 0;
+        while (i < row->subnet_ids.count &&
+               !str_eq(row->subnet_ids.items[i], subnet_ids[k])) {
+            i++;
+        }
+        if (i == row->subnet_ids.count) {
+            return err_set(err, ERR_INVALID_PARAMETER,
+                           "Subnet %.64s is not one of the endpoint's.", subnet_ids[k]);
+        }
+        if (!remove_eni(call, row, i, err)) {
+            return false;
+        }
+        row->subnet_ids.count--;
+        row->eni_ids.count--;
+        for (; i < row->subnet_ids.count; i++) {
+            row->subnet_ids.items[i] = row->subnet_ids.items[i + 1];
+            row->eni_ids.items[i] = row->eni_ids.items[i + 1];
+        }
+    }
+    return true;
+}
+
+/* Of the endpoint, and of each of its interfaces. */
+static bool
+set_groups(struct call *call, struct row_vpc_endpoint *row, const char *const *ids,
+           size_t count, struct err *err)
+{
+    const char *const *groups;
+    if (!eni_groups_check(call, row->vpc_id, ids, count, &groups, &row->group_ids.count,
+                          err)) {
+        return false;
+    }
+    row->group_ids.items = ARENA_ARRAY(call->arena, row->group_ids.count, const char *);
+    for (size_t i = 0; i < row->group_ids.count; i++) {
+        row->group_ids.items[i] = groups[i];
+    }
+    for (size_t i = 0; i < row->eni_ids.count; i++) {
+        const struct row_eni *eni;
+        if (!FIND(call, kind_eni, row->eni_ids.items[i], &eni, err) ||
+            !eni_groups_set(call, eni, groups, row->group_ids.count, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- made ---- */
 
 static bool
 answer(struct call *call, const char *id, struct ec2_create_vpc_endpoint_result *out,
@@ -240,6 +239,20 @@ answer(struct call *call, const char *id, struct ec2_create_vpc_endpoint_result 
            endpoint_out(call, row, tags, out->vpc_endpoint, err);
 }
 
+static bool
+check_create(struct call *call, const struct ec2_create_vpc_endpoint_request *in,
+             const struct row_vpc *vpc, const struct row_vpc_endpoint *row,
+             struct err *err)
+{
+    return check_service(call, in, err) &&
+           check_rest(in->route_table_ids.count, in->ip_address_type, in->dns_options,
+                      err) &&
+           endpoint_policy_check(in->policy_document, err) &&
+           check_private_dns(call, vpc, row, err) && check_limit(call, vpc->id, err) &&
+           new_tags_check(&kind_endpoint, in->tag_specifications.items,
+                          in->tag_specifications.count, err);
+}
+
 bool
 ec2_create_vpc_endpoint(struct call *call,
                         const struct ec2_create_vpc_endpoint_request *in,
@@ -248,16 +261,17 @@ ec2_create_vpc_endpoint(struct call *call,
     const char *digest =
         request_digest(call, &ec2_create_vpc_endpoint_request_desc, in);
     const struct row_vpc *vpc;
-    const char *const *groups = NULL;
     const char *before;
-    struct row_vpc_endpoint row = {.account = call->account,
-                                   .id = id_new(call->arena, call->rng, "vpce"),
-                                   .region = call->region,
-                                   .vpc_id = in->vpc_id,
-                                   .service = in->service_name,
-                                   .policy = in->policy_document ? in->policy_document
-                                                                 : FULL_POLICY,
-                                   .created_at = call->now_ns};
+    struct row_vpc_endpoint row = {
+        .account = call->account,
+        .id = id_new(call->arena, call->rng, "vpce"),
+        .region = call->region,
+        .vpc_id = in->vpc_id,
+        .service = in->service_name,
+        .type = "Interface",
+        .policy = in->policy_document ? in->policy_document : FULL_POLICY,
+        .private_dns = !in->has_private_dns_enabled || in->private_dns_enabled,
+        .created_at = call->now_ns};
     out->client_token = in->client_token;
     if (!token_get(call, in->client_token, digest, &before, err)) {
         return false;
@@ -265,30 +279,11 @@ ec2_create_vpc_endpoint(struct call *call,
     if (before) {
         return answer(call, before, out, err);
     }
-    if (!FIND(call, kind_vpc, in->vpc_id, &vpc, err) ||
-        !check_service(call, in, &row.type, err) ||
-        !check_tables(call, vpc->id, in->route_table_ids.items,
-                      in->route_table_ids.count, err) ||
-        !new_tags_check(&kind_endpoint, in->tag_specifications.items,
-                        in->tag_specifications.count, err)) {
-        return false;
-    }
-    row.table_ids.items =
-        texts_copy(call, in->route_table_ids.items, in->route_table_ids.count);
-    row.table_ids.count = in->route_table_ids.count;
-    if (str_eq(row.type, "Interface")) {
-        row.private_dns = !in->has_private_dns_enabled || in->private_dns_enabled;
-        row.subnet_ids.items =
-            texts_copy(call, in->subnet_ids.items, in->subnet_ids.count);
-        row.subnet_ids.count = in->subnet_ids.count;
-        if (!eni_groups_check(call, vpc->id, in->security_group_ids.items,
-                              in->security_group_ids.count, &groups,
-                              &row.group_ids.count, err)) {
-            return false;
-        }
-        row.group_ids.items = texts_copy(call, groups, row.group_ids.count);
-    }
-    return dry_run_check(in->dry_run, err) && make_enis(call, &row, err) &&
+    return FIND(call, kind_vpc, in->vpc_id, &vpc, err) &&
+           check_create(call, in, vpc, &row, err) && dry_run_check(in->dry_run, err) &&
+           set_groups(call, &row, in->security_group_ids.items,
+                      in->security_group_ids.count, err) &&
+           add_enis(call, &row, in->subnet_ids.items, in->subnet_ids.count, err) &&
            row_insert(call->txn, &row_vpc_endpoint_type, &row, err) &&
            new_tags_put(call, &kind_endpoint, in->tag_specifications.items,
                         in->tag_specifications.count, row.id, err) &&
@@ -323,55 +318,54 @@ texts_change(struct call *call, const char *const *added, size_t added_count,
     *count = kept;
 }
 
+static bool
+change_groups(struct call *call, const struct ec2_modify_vpc_endpoint_request *in,
+              struct row_vpc_endpoint *next, struct err *err)
+{
+    const char **ids = next->group_ids.items;
+    size_t count = next->group_ids.count;
+    if (in->add_security_group_ids.count + in->remove_security_group_ids.count == 0) {
+        return true;
+    }
+    texts_change(call, in->add_security_group_ids.items,
+                 in->add_security_group_ids.count, in->remove_security_group_ids.items,
+                 in->remove_security_group_ids.count, &ids, &count);
+    return count > 0 ? set_groups(call, next, ids, count, err)
+                     : err_set(err, ERR_INVALID_PARAMETER,
+                               "An endpoint keeps at least one security group.");
+}
+
 bool
 ec2_modify_vpc_endpoint(struct call *call,
                         const struct ec2_modify_vpc_endpoint_request *in,
                         struct ec2_modify_vpc_endpoint_result *out, struct err *err)
 {
     const struct row_vpc_endpoint *row;
-    if (in->add_subnet_ids.count || in->remove_subnet_ids.count ||
-        in->add_security_group_ids.count || in->remove_security_group_ids.count) {
-        return err_set(err, ERR_UNSUPPORTED_OPERATION,
-                       "The subnets and groups of an endpoint cannot be changed.");
-    }
+    const struct row_vpc *vpc;
     if (!FIND(call, kind_endpoint, in->vpc_endpoint_id, &row, err) ||
-        !check_tables(call, row->vpc_id, in->add_route_table_ids.items,
-                      in->add_route_table_ids.count, err)) {
+        !FIND(call, kind_vpc, row->vpc_id, &vpc, err) ||
+        !check_rest(in->add_route_table_ids.count + in->remove_route_table_ids.count,
+                    in->ip_address_type, in->dns_options, err) ||
+        !endpoint_policy_check(in->policy_document, err)) {
         return false;
     }
     struct row_vpc_endpoint next = *row;
-    texts_change(call, in->add_route_table_ids.items, in->add_route_table_ids.count,
-                 in->remove_route_table_ids.items, in->remove_route_table_ids.count,
-                 &next.table_ids.items, &next.table_ids.count);
     next.policy = in->reset_policy      ? FULL_POLICY
                   : in->policy_document ? in->policy_document
                                         : row->policy;
     next.private_dns =
         in->has_private_dns_enabled ? in->private_dns_enabled : row->private_dns;
     out->return_ = out->has_return_ = true;
-    return dry_run_check(in->dry_run, err) &&
+    return check_private_dns(call, vpc, &next, err) &&
+           dry_run_check(in->dry_run, err) &&
+           add_enis(call, &next, NULL, 0, err) /* Lists of its own. */ &&
+           remove_enis(call, &next, in->remove_subnet_ids.items,
+                       in->remove_subnet_ids.count, err) &&
+           add_enis(call, &next, in->add_subnet_ids.items, in->add_subnet_ids.count,
+                    err) &&
+           change_groups(call, in, &next, err) &&
            row_put(call->txn, &row_vpc_endpoint_type, &next, err) &&
            vpc_touch(call, row->vpc_id, err);
-}
-
-bool
-endpoints_leave(struct call *call, const struct row_route_table *table, struct err *err)
-{
-    const struct row_vpc_endpoint prefix = {.account = table->account,
-                                            .vpc_id = table->vpc_id};
-    struct row_list list;
-    if (!rows_by(call, &row_vpc_endpoint_type, "by_vpc", 2, &prefix, &list, err)) {
-        return false;
-    }
-    for (size_t i = 0; i < list.count; i++) {
-        struct row_vpc_endpoint next = *(const struct row_vpc_endpoint *)list.rows[i];
-        texts_change(call, NULL, 0, &table->id, 1, &next.table_ids.items,
-                     &next.table_ids.count);
-        if (!row_put(call->txn, &row_vpc_endpoint_type, &next, err)) {
-            return false;
-        }
-    }
-    return true;
 }
 
 static bool
@@ -382,11 +376,7 @@ endpoint_delete(struct call *call, const char *id, struct err *err)
         return false;
     }
     for (size_t i = 0; i < row->eni_ids.count; i++) {
-        const struct row_eni key = {.account = row->account,
-                                    .id = row->eni_ids.items[i]};
-        const void *eni;
-        if (!row_get(call->txn, &row_eni_type, &key, &eni, err) ||
-            (eni && !eni_remove(call->txn, eni, err))) {
+        if (!remove_eni(call, row, i, err)) {
             return false;
         }
     }

@@ -84,7 +84,10 @@ INST(tenancy, filter_offer, i->tenancy ? i->tenancy : "default")
 INST(usage_operation, filter_offer, "RunInstances")
 INST(usage_time, filter_offer_time, i->created_at)
 INST(virtualization, filter_offer, "hvm")
-INST(hostname_type, filter_offer, "ip-name")
+INST(hostname_type, filter_offer,
+     str_empty(i->hostname_type) ? "ip-name" : i->hostname_type)
+INST(dns_a, filter_offer_bool, i->dns_a)
+INST(dns_aaaa, filter_offer_bool, i->dns_aaaa)
 INST(core_count, filter_offer_int, i->core_count)
 INST(threads, filter_offer_int, i->threads_per_core)
 
@@ -262,8 +265,8 @@ const struct filter_def instance_filters[] = {
     {"placement-partition-number", partition},
     {"platform", NULL},
     {"platform-details", platform_details},
-    {"private-dns-name-options.enable-resource-name-dns-a-record", false_value},
-    {"private-dns-name-options.enable-resource-name-dns-aaaa-record", false_value},
+    {"private-dns-name-options.enable-resource-name-dns-a-record", dns_a},
+    {"private-dns-name-options.enable-resource-name-dns-aaaa-record", dns_aaaa},
     {"private-dns-name-options.hostname-type", hostname_type},
     {"product-code", NULL},
     {"product-code.type", NULL},

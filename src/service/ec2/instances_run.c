@@ -277,13 +277,22 @@ make_volume(struct call *call, const struct launch *l, const struct launch_place
                          l->in->tag_specifications.count, "volume", m->volume_id, err);
 }
 
-static const char *
-private_dns(struct call *call, uint32_t ip)
+/* What the request asks for; else what the subnet says. */
+static void
+name_instance(const struct launch *l, const struct row_subnet *subnet,
+              struct row_instance *out)
 {
-    char host[HOSTNAME_LEN], domain[96];
-    hostname_of(ip, host);
-    private_domain(call->region, domain, sizeof domain);
-    return arena_printf(call->arena, "%s.%s", host, domain);
+    const struct ec2_private_dns_name_options_request *asked =
+        l->in->private_dns_name_options;
+    bool typed = asked && asked->hostname_type;
+    bool a = asked && asked->has_enable_resource_name_dns_a_record;
+    bool aaaa = asked && asked->has_enable_resource_name_dns_aaaa_record;
+    out->hostname_type = typed                              ? asked->hostname_type
+                         : str_empty(subnet->hostname_type) ? "ip-name"
+                                                            : subnet->hostname_type;
+    out->dns_a = a ? asked->enable_resource_name_dns_a_record : subnet->dns_a;
+    out->dns_aaaa =
+        aaaa ? asked->enable_resource_name_dns_aaaa_record : subnet->dns_aaaa;
 }
 
 static const char *
@@ -377,13 +386,14 @@ make_instance(struct call *call, const struct launch *l, const struct launch_pla
         .root_volume_id = m->volume_id,
         .uuid = uuid_of(call, m->instance_id),
         .private_ip = m->address,
-        .private_dns = private_dns(call, p->addresses[index]),
         .source_dest_check =
             !l->net.first.existing || l->net.first.existing->source_dest_check,
     };
     inst.eni_ids.items = enis;
     inst.eni_ids.count = cards;
     describe_instance(call, l, &inst);
+    name_instance(l, p->subnet, &inst);
+    inst.private_dns = instance_private_name(call->arena, &inst);
     inst.claim_memory_bytes = p->picks[index].memory_bytes;
     inst.partition = p->partitions[index];
     return host_of_node(call->txn, &inst, err) && member_put(call, &inst, err) &&

@@ -15,17 +15,13 @@ struct instance_parts {
     struct ec2_ebs_instance_block_device ebs;
     struct ec2_hibernation_options hibernation;
     struct ec2_instance_maintenance_options maintenance;
+    struct ec2_private_dns_name_options_response names;
 };
 
 /* The same for every instance; shared by all answers and never written. */
 static struct ec2_capacity_reservation_specification_response open_reservation = {
     .capacity_reservation_preference = "open"};
 static struct ec2_enclave_options no_enclave = {.has_enabled = true};
-static struct ec2_private_dns_name_options_response name_by_address = {
-    .hostname_type = "ip-name",
-    .has_enable_resource_name_dns_a_record = true,
-    .has_enable_resource_name_dns_aaaa_record = true,
-};
 static struct ec2_product_code no_product_codes[1];
 static struct ec2_group_identifier no_groups[1];
 static struct ec2_instance_state states[] = {
@@ -270,7 +266,13 @@ put_shape(const struct row_instance *inst, struct instance_parts *p,
     out->metadata_options = &p->metadata;
     out->capacity_reservation_specification = &open_reservation;
     out->enclave_options = &no_enclave;
-    out->private_dns_name_options = &name_by_address;
+    p->names = (struct ec2_private_dns_name_options_response){
+        .hostname_type =
+            str_empty(inst->hostname_type) ? "ip-name" : inst->hostname_type,
+        HAS(enable_resource_name_dns_a_record, inst->dns_a),
+        HAS(enable_resource_name_dns_aaaa_record, inst->dns_aaaa),
+    };
+    out->private_dns_name_options = &p->names;
 }
 
 static void

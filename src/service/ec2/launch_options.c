@@ -221,11 +221,6 @@ check_absent(const struct launch *l, struct err *err)
                                 : "",
                        p->name ? "name" : "arn", p->name ? "name" : "ARN");
     }
-    const struct ec2_private_dns_name_options_request *dns =
-        in->private_dns_name_options;
-    if (dns && dns->hostname_type && !str_eq(dns->hostname_type, "ip-name")) {
-        return err_unsupported(err, "host names by resource");
-    }
     return true;
 }
 

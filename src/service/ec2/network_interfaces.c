@@ -50,14 +50,12 @@ const char *
 public_dns_name(struct call *call, const char *ip)
 {
     uint32_t number;
+    char name[PUBLIC_NAME_LEN];
     if (!ipv4_parse(ip, &number)) {
         return "";
     }
-    const char *domain = str_eq(call->region, "us-east-1")
-                             ? "compute-1"
-                             : arena_printf(call->arena, "%s.compute", call->region);
-    return arena_printf(call->arena, "ec2-%u-%u-%u-%u.%s.amazonaws.com", number >> 24,
-                        number >> 16 & 255, number >> 8 & 255, number & 255, domain);
+    public_name(call->region, number, name);
+    return arena_strdup(call->arena, name);
 }
 
 static const char *

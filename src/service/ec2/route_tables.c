@@ -235,8 +235,8 @@ ec2_delete_route_table(struct call *call,
     if (subnets.count || str_eq(vpc->main_table_id, table->id)) {
         return err_depends(err, "routeTable", table->id);
     }
-    return dry_run_check(in->dry_run, err) && endpoints_leave(call, table, err) &&
-           route_table_remove(call, table, err) && vpc_touch(call, vpc->id, err);
+    return dry_run_check(in->dry_run, err) && route_table_remove(call, table, err) &&
+           vpc_touch(call, vpc->id, err);
 }
 
 /* ---- associations ---- */

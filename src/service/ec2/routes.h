@@ -1,6 +1,6 @@
 /* routes.h - the routes of a table, for those who show it.
  *
- * Place:    service/ec2; route_tables.c, routes.c and endpoints.c.
+ * Place:    service/ec2; route_tables.c and routes.c.
  * Threads:  the request's. */
 #pragma once
 #include "service/ec2/network.h"
@@ -10,6 +10,3 @@
 MUST_CHECK bool routes_out(struct call *call, const struct row_vpc *vpc,
                            const struct row_route_table *table, struct ec2_route **out,
                            size_t *out_count, struct err *err);
-/* Takes a table that is being deleted off the gateway endpoints that name it. */
-MUST_CHECK bool endpoints_leave(struct call *call, const struct row_route_table *table,
-                                struct err *err);

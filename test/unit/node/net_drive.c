@@ -41,6 +41,8 @@ static const struct {
     {"uplink", LINK_UPLINK},
     {"underlay", LINK_UNDERLAY},
     {"neighbour", LINK_NEIGHBOUR},
+    {"name", LINK_NAME},
+    {"endpoint", LINK_ENDPOINT},
 };
 
 static const char *

@@ -41,6 +41,7 @@ TEST(dnsmasq_is_told_the_golden_text)
     struct dnsmasq_plan plan = {.domain = "us-east-1.compute.internal",
                                 .blocks = {{0x0a000000, 16}},
                                 .block_count = 1,
+                                .public_domain = "compute-1.amazonaws.com",
                                 .options.domain = "us-east-1.compute.internal"};
     struct dnsmasq_text said = {.dir = "/run/x",
                                 .user = "nobody",
@@ -63,6 +64,35 @@ TEST(dnsmasq_is_told_the_golden_text)
     dnsmasq_host_text(&host, &line);
     CHECK_STR(buf_str(&line), "02:00:00:00:00:05,set:mtu9001,10.0.0.5,ip-10-0-0-5\n"
                               "02:00:00:00:00:05,[2001:db8::5]\n");
+}
+
+/* The first line of an address is what it is called. */
+TEST(dnsmasq_names_keep_an_address_its_own_name)
+{
+    AUTO(buf) struct buf text = {0};
+    struct dnsmasq_name public = {.name = "ec2-203-0-113-5.compute-1.amazonaws.com",
+                                  .ipv4 = {0x0a000005},
+                                  .ipv4_count = 1,
+                                  .public = true};
+    struct dnsmasq_plan plan = {.domain = "x.internal",
+                                .public_domain = "compute-1.amazonaws.com"};
+    struct dnsmasq_name resource = {.name = "i-0123.us-east-1.compute.internal",
+                                    .ipv4 = {0x0a000005, 0x0a000006},
+                                    .ipv4_count = 2,
+                                    .ipv6_count = 1,
+                                    .reverse = true};
+    CHECK(addr_parse_ipv6("2001:db8::5", &resource.ipv6[0]));
+    const struct dnsmasq_name *names[] = {&public, &resource};
+    dnsmasq_names_text(names, 2, &plan, &text);
+    CHECK_STR(buf_str(&text), "10.0.0.5 i-0123.us-east-1.compute.internal\n"
+                              "10.0.0.6 i-0123.us-east-1.compute.internal\n"
+                              "2001:db8::5 i-0123.us-east-1.compute.internal\n"
+                              "10.0.0.5 ip-10-0-0-5.x.internal\n"
+                              "10.0.0.5 ec2-203-0-113-5.compute-1.amazonaws.com\n");
+    plan.public_domain[0] = '\0';
+    buf_clear(&text);
+    dnsmasq_names_text(names, 1, &plan, &text);
+    CHECK_STR(buf_str(&text), "");
 }
 
 /* A set of options replaces the network's own; what it does not name is not sent. */

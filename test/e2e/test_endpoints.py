@@ -1,0 +1,241 @@
+"""Names and endpoints inside a VPC: what a real guest resolves, and the API that it calls
+through an interface endpoint, under the endpoint's own security group."""
+import base64
+import json
+import os
+import re
+
+import pytest
+from botocore.exceptions import ClientError
+
+from cloud import wait_for
+from guest import Guest
+from net_lab import Lab
+from signed import EC2_VERSION, FORM, Signed
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+SERVICE = "com.amazonaws.us-east-1.ec2"
+PRIVATE = "ec2.us-east-1.amazonaws.com"
+
+
+class Vpc:
+    """With names, a way out, and one guest that is called by its id."""
+
+    def __init__(self, cloud, ec2, image, key):
+        self.ec2 = ec2
+        self.id = ec2.create_vpc(CidrBlock="10.40.0.0/16",
+                                 AmazonProvidedIpv6CidrBlock=True)["Vpc"]["VpcId"]
+        ec2.modify_vpc_attribute(VpcId=self.id, EnableDnsHostnames={"Value": True})
+        block6 = ec2.describe_vpcs(VpcIds=[self.id])["Vpcs"][0][
+            "Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"]
+        zone = ec2.describe_availability_zones()["AvailabilityZones"][0]["ZoneName"]
+        self.subnet = ec2.create_subnet(
+            VpcId=self.id, CidrBlock="10.40.1.0/24", AvailabilityZone=zone,
+            Ipv6CidrBlock=block6.replace("::/56", "::/64"))["Subnet"]["SubnetId"]
+        self.gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        ec2.attach_internet_gateway(InternetGatewayId=self.gateway, VpcId=self.id)
+        for attribute in ({"PrivateDnsHostnameTypeOnLaunch": "resource-name"},
+                          {"EnableResourceNameDnsARecordOnLaunch": {"Value": True}}):
+            ec2.modify_subnet_attribute(SubnetId=self.subnet, **attribute)
+        made = ec2.run_instances(
+            ImageId=image, InstanceType="t3.nano", KeyName=key, MinCount=1, MaxCount=1,
+            PrivateDnsNameOptions={"EnableResourceNameDnsAAAARecord": True},
+            NetworkInterfaces=[{"DeviceIndex": 0, "SubnetId": self.subnet,
+                                "AssociatePublicIpAddress": True, "Ipv6AddressCount": 1}])
+        self.guest = Guest(cloud, made["Instances"][0])
+        self.shown = made["Instances"][0]
+        self.open, self.closed = self.group("endpoint", HTTP), self.group("closed")
+
+    def group(self, name, *ingress):
+        made = self.ec2.create_security_group(GroupName=name, Description="a test's",
+                                              VpcId=self.id)["GroupId"]
+        if ingress:
+            self.ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=list(ingress))
+        return made
+
+    def instance(self):
+        return self.ec2.describe_instances(
+            InstanceIds=[self.guest.id])["Reservations"][0]["Instances"][0]
+
+
+HTTP = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80,
+        "IpRanges": [{"CidrIp": "10.40.0.0/16"}]}
+
+
+@pytest.fixture(scope="module")
+def vpc(cloud, ec2, micro, key):
+    made = Vpc(cloud, ec2, micro, key)
+    made.guest.open()
+    yield made
+    made.guest.close()
+    ec2.terminate_instances(InstanceIds=[made.guest.id])
+    cloud.wait_state(made.guest.id, "terminated")
+
+
+def looked_up(guest, name):
+    """Addresses, or names, that the guest's resolver gives."""
+    said = guest.run(f"nslookup {name}")[1]
+    return set(re.findall(r"^Address(?: \d+)?: (\S+)|name = (\S+)", said.split("\n\n", 1)[-1],
+                          re.M)) if said else set()
+
+
+def resolves(guest, name):
+    return {a or b for a, b in looked_up(guest, name)}
+
+
+def test_names_lead_to_private_addresses_and_back(vpc, ec2):
+    guest, shown = vpc.guest, vpc.instance()
+    name = f"{guest.id}.ec2.internal"
+    assert shown["PrivateDnsName"] == name == vpc.shown["PrivateDnsName"]
+    assert shown["PrivateDnsNameOptions"] == {
+        "HostnameType": "resource-name", "EnableResourceNameDnsARecord": True,
+        "EnableResourceNameDnsAAAARecord": True}
+    assert guest.text("hostname").strip().split(".")[0] == guest.id
+    wait_for("the name's addresses",
+             lambda: resolves(guest, name) == {guest.ip, guest.ip6[0]}, 20)
+    assert resolves(guest, guest.ip) == {name}
+    assert resolves(guest, guest.ip6[0]) == {name}
+    assert resolves(guest, "ip-10-40-1-77.ec2.internal") == {"10.40.1.77"}
+    public = shown["PublicDnsName"]
+    assert public.startswith("ec2-") and resolves(guest, public) == {guest.ip}
+    # Of others' addresses inside is outside: they are what they are called.
+    assert resolves(guest, "ec2-198-51-100-7.compute-1.amazonaws.com") == {"198.51.100.7"}
+    found = ec2.describe_instances(Filters=[
+        {"Name": "private-dns-name-options.hostname-type", "Values": ["resource-name"]},
+        {"Name": "private-dns-name", "Values": [name]}])["Reservations"]
+    assert len(found) == 1
+
+    ec2.modify_private_dns_name_options(InstanceId=guest.id, EnableResourceNameDnsARecord=False)
+    wait_for("the name without IPv4", lambda: resolves(guest, name) == {guest.ip6[0]}, 20)
+    with pytest.raises(ClientError, match="IncorrectInstanceState"):
+        ec2.modify_private_dns_name_options(InstanceId=guest.id,
+                                            PrivateDnsHostnameType="ip-name")
+    ec2.modify_vpc_attribute(VpcId=vpc.id, EnableDnsHostnames={"Value": False})
+    wait_for("no public names", lambda: not resolves(guest, public), 20)
+    ec2.modify_vpc_attribute(VpcId=vpc.id, EnableDnsHostnames={"Value": True})
+    wait_for("public names", lambda: resolves(guest, public) == {guest.ip}, 20)
+
+
+def call(cloud, guest, host, action="DescribeVpcs", limit_s=2):
+    """What the guest hears when it sends a signed request to the host, in plain HTTP."""
+    signed = Signed(f"http://{host}", cloud.keys)
+    body = f"Action={action}&Version={EC2_VERSION}".encode()
+    headers = signed.sign("POST", "/", body, {"Content-Type": FORM}, "ec2")
+    lines = ["POST / HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items()),
+             f"Content-Length: {len(body)}", "Connection: close", "", ""]
+    whole = base64.b64encode("\r\n".join(lines).encode() + body).decode()
+    return guest.run(f"echo {whole} | base64 -d >/tmp/ask; "
+                     f"(cat /tmp/ask; sleep {limit_s}) | timeout {limit_s} nc -w {limit_s} {host} 80",
+                     30)[1]
+
+
+@pytest.fixture
+def endpoint(vpc, ec2):
+    made = ec2.create_vpc_endpoint(
+        VpcId=vpc.id, VpcEndpointType="Interface", ServiceName=SERVICE,
+        SubnetIds=[vpc.subnet], SecurityGroupIds=[vpc.open])["VpcEndpoint"]
+    yield made
+    ec2.delete_vpc_endpoints(VpcEndpointIds=[made["VpcEndpointId"]])
+
+
+def test_a_guest_calls_the_api_through_an_endpoint(cloud, vpc, ec2, endpoint):
+    guest = vpc.guest
+    card = ec2.describe_network_interfaces(
+        NetworkInterfaceIds=endpoint["NetworkInterfaceIds"])["NetworkInterfaces"][0]
+    address, names = card["PrivateIpAddress"], [e["DnsName"] for e in endpoint["DnsEntries"]]
+    assert card["InterfaceType"] == "vpc_endpoint" and card["RequesterManaged"]
+    assert names[0].startswith(endpoint["VpcEndpointId"]) and names[-1] == PRIVATE
+    assert len(names) == 3
+    for name in names:
+        wait_for(name, lambda: resolves(guest, name) == {address}, 20)
+    said = call(cloud, guest, PRIVATE)
+    assert said.startswith("HTTP/1.1 200") and vpc.id in said
+    assert vpc.id in call(cloud, guest, names[0])
+    # Nobody's request is trusted for where it comes from.
+    said = guest.run(f"(printf 'GET /?Action=DescribeVpcs&Version={EC2_VERSION} HTTP/1.0\\r\\n"
+                     f"\\r\\n'; sleep 2) | nc -w 3 {address} 80")[1]
+    assert vpc.id not in said and "HTTP/1.1 4" in said
+    ec2.modify_vpc_endpoint(VpcEndpointId=endpoint["VpcEndpointId"],
+                            AddSecurityGroupIds=[vpc.closed],
+                            RemoveSecurityGroupIds=[vpc.open])
+    wait_for("the closed group to refuse",
+             lambda: "HTTP" not in call(cloud, guest, address), 20)
+    ec2.modify_vpc_endpoint(VpcEndpointId=endpoint["VpcEndpointId"],
+                            AddSecurityGroupIds=[vpc.open])
+    wait_for("the open group to let in", lambda: vpc.id in call(cloud, guest, address), 20)
+
+
+def test_a_flood_through_an_endpoint_leaves_the_link_alone(cloud, vpc, endpoint):
+    """16 connections of one caller are carried, whatever it opens; its own SSH, which is on the
+    same link, goes on, and so does the next caller once the flood is over."""
+    guest = vpc.guest
+    guest.text("for i in $(seq 80); do (sleep 8 | nc -w 8 " + PRIVATE + " 80 >/dev/null 2>&1 &) ;"
+               " done; true")
+    assert guest.text("echo here").strip() == "here"
+    assert cloud.moln("node", "ls", "--json")["Nodes"][0]["Connected"]
+    guest.text("sleep 9", 30)
+    wait_for("the next caller", lambda: vpc.id in call(cloud, guest, PRIVATE), 30)
+
+
+def test_endpoints_refuse_what_is_not_there(vpc, ec2, endpoint):
+    def refused(code, **how):
+        how = {"VpcId": vpc.id, "VpcEndpointType": "Interface", "ServiceName": SERVICE,
+               "SubnetIds": [vpc.subnet], "PrivateDnsEnabled": False, **how}
+        with pytest.raises(ClientError) as caught:
+            ec2.create_vpc_endpoint(**how)
+        assert caught.value.response["Error"]["Code"] == code
+    before = ec2.describe_vpc_endpoints()["VpcEndpoints"]
+    for name in ("s3", "dynamodb"):
+        refused("InvalidServiceName", VpcEndpointType="Gateway", SubnetIds=[],
+                ServiceName=f"com.amazonaws.us-east-1.{name}")
+    refused("InvalidParameter", VpcEndpointType="Gateway")
+    refused("InvalidParameter", PrivateDnsEnabled=True)  # Another has the name.
+    refused("InvalidParameter", RouteTableIds=["rtb-0123456789abcdef0"])
+    refused("DuplicateSubnetsInSameZone", SubnetIds=[vpc.subnet, vpc.subnet])
+    refused("InvalidSubnetID.NotFound", SubnetIds=["subnet-0123456789abcdef0"])
+    refused("InvalidPolicyDocument", PolicyDocument="{")
+    refused("InvalidPolicyDocument", PolicyDocument='{"Statement": [{"Effect": "Maybe"}]}')
+    deny = {"Statement": {"Effect": "Deny", "Principal": "*", "Action": "*", "Resource": "*"}}
+    refused("UnsupportedOperation", PolicyDocument=json.dumps(deny))
+    assert ec2.describe_vpc_endpoints()["VpcEndpoints"] == before
+    names = ec2.describe_vpc_endpoint_services()["ServiceNames"]
+    assert names == ["com.amazonaws.us-east-1.ec2", "com.amazonaws.us-east-1.sts"]
+    assert not ec2.describe_vpc_endpoint_services(Filters=[
+        {"Name": "service-type", "Values": ["Gateway"]}])["ServiceNames"]
+
+
+def test_an_endpoints_address_is_the_nodes_own_and_goes_with_it():
+    lab = Lab("ep")
+    try:
+        lab.want("network", id="vpc-1", domain="test.internal", cidrs=["10.0.0.0/16"],
+                 public_domain="compute-1.amazonaws.com")
+        lab.want("group", id="sg-1", network_id="vpc-1", rules=[])
+        lab.want("subnet", id="subnet-1", network_id="vpc-1", cidr="10.0.1.0/24", acl_off=True)
+        record = {"id": "eni-e", "subnet_id": "subnet-1", "network_id": "vpc-1",
+                  "ipv4": "10.0.1.9", "group_ids": ["sg-1"]}
+        lab.want("endpoint", **record)
+        space = lab.namespaces()[0]
+        assert "10.0.1.9/32" in lab.bridges(space)
+        assert lab.do(op="check")["drift"] == 0
+        for bad in ({"ipv4": "10.0.1.2"}, {"ipv4": "10.0.2.9"}, {"group_ids": ["../x"]}):
+            with pytest.raises(RuntimeError, match="bad address or groups"):
+                lab.want("endpoint", **(record | {"id": "eni-f"} | bad))
+        with pytest.raises(RuntimeError, match="cannot change"):
+            lab.want("endpoint", **(record | {"ipv4": "10.0.1.10"}))
+        port = {"id": "eni-p", "subnet_id": "subnet-1", "mac": "02:00:00:00:00:01",
+                "ipv4": "10.0.1.9", "check_source": True}
+        with pytest.raises(RuntimeError, match="endpoint has its address"):
+            lab.want("port", **port)
+        lab.do(op="drop", kind="endpoint", id="eni-e")
+        assert "10.0.1.9/32" not in lab.bridges(space)
+        lab.want("port", **port)
+        with pytest.raises(RuntimeError, match="eni-p has its address"):
+            lab.want("endpoint", **record)
+        for name in ("a b", "a\nb", "-x", "a..b"):
+            with pytest.raises(RuntimeError, match="cannot be"):
+                lab.want("name", id="n", network_id="vpc-1", name=name, addresses=["10.0.1.9"])
+        with pytest.raises(RuntimeError, match="cannot be"):
+            lab.want("name", id="n", network_id="vpc-1", name="a.b", addresses=["10.0.1"])
+    finally:
+        lab.close()
