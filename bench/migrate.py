@@ -11,9 +11,11 @@ plane before it switches; the bare one goes by unix sockets, in the clear. Print
 ratios (goal: at most 1.1; downtime at most QEMU's limit, 300 ms).
 """
 import argparse
+import contextlib
 import json
 import os
 import pathlib
+import signal
 import socket
 import statistics
 import subprocess
@@ -23,6 +25,9 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "test" / "e2e"))
+
+from pool import Pool  # noqa: E402
+from signed import Signed  # noqa: E402
 
 
 class Bare:
@@ -96,6 +101,37 @@ class Bare:
         self.sock.close()
 
 
+class Moves:
+    """Asks the control plane to move the guest, over one connection that stays open: a command
+    a look would take the processors from what is measured."""
+
+    def __init__(self, cloud, instance_id):
+        self.api, self.instance_id = Signed(cloud.endpoint, cloud.operator_keys), instance_id
+
+    def ask(self, operation, **ask):
+        answer = self.api.moln(operation, ask)
+        if answer.status != 200:
+            raise RuntimeError(f"{operation}: {answer}")
+        return answer.json()["Migration"]
+
+    def until(self, migration, states):
+        while migration["State"] not in states:
+            time.sleep(0.005)
+            migration = self.ask("DescribeMigration", MigrationId=migration["MigrationId"])
+        return migration
+
+    def move(self, node_id):
+        """(total, copying, downtime) of one move."""
+        start = time.monotonic()
+        begun = self.ask("StartMigration", InstanceId=self.instance_id, ToNode=node_id)
+        now = self.until(begun, ("settling", "done", "failed"))
+        total = time.monotonic() - start
+        done = self.until(now, ("done", "failed"))
+        if done["State"] != "done":
+            raise RuntimeError(done)
+        return (total, done["ElapsedMilliseconds"] / 1e3, done["DowntimeMilliseconds"] / 1e3)
+
+
 def bare_move(folder, files, source):
     """(receiver, total, downtime) of one move."""
     start = time.monotonic()
@@ -130,26 +166,6 @@ def bare_move(folder, files, source):
     return to, total, resumed - stopped
 
 
-def our_move(pool, instance_id, node_id):
-    """(total, copying, downtime) of one move."""
-    start = time.monotonic()
-    made = pool.cloud.moln("migrate", instance_id, "--to", node_id, "--no-wait", "--json")
-    while True:
-        now = pool.cloud.moln("migrate", "show", made["Migration"]["MigrationId"], "--json")
-        state = now["Migration"]["State"]
-        if state in ("settling", "done", "failed"):
-            total = time.monotonic() - start
-            break
-    while state == "settling":
-        time.sleep(0.05)
-        now = pool.cloud.moln("migrate", "show", made["Migration"]["MigrationId"], "--json")
-        state = now["Migration"]["State"]
-    if state != "done":
-        raise RuntimeError(now["Migration"])
-    return (total, now["Migration"]["ElapsedMilliseconds"] / 1e3,
-            now["Migration"]["DowntimeMilliseconds"] / 1e3)
-
-
 def launch(pool):
     ec2 = pool.cloud.client()
     made = ec2.run_instances(ImageId=pool.cloud.image("micro"), InstanceType="t3.nano",
@@ -164,57 +180,64 @@ def launch(pool):
     return made
 
 
+def measure(args, folder, clean):
+    """Lists of (total, copying, downtime) of ours, and (total, downtime) of the bare ones."""
+    images = pathlib.Path(args.images) if args.images else folder / "micro"
+    if not args.images:
+        subprocess.run([ROOT / "share/images/micro/build", images], check=True,
+                       stdout=subprocess.DEVNULL)
+    files = {"disk": str(images / "disk.qcow2"), "kernel": str(images / "vmlinuz"),
+             "initrd": str(images / "initrd"),
+             "cmdline": (images / "cmdline").read_text().strip()}
+    pool = Pool(2, apart=True, build=pathlib.Path(args.build).resolve())
+    clean.callback(pool.close)
+    nodes = [pool.node(f"h{n}", n).start(pool.token()).id() for n in (0, 1)]
+    kvm = pool.listed()[nodes[0]].get("Accelerator") == "kvm"
+    files["accel"] = "kvm" if kvm else "tcg,thread=multi"
+    guest = Moves(pool.cloud, launch(pool))
+    here = [n for n in nodes if pool.listed()[n]["Machines"]][0]
+    bare = Bare(folder, files, False)
+    clean.callback(lambda: bare.end())  # The newest of them.
+    deadline = time.monotonic() + 60
+    while b"moln micro" not in bare.console.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(10)  # Both guests idle.
+    mine, theirs = [], []
+    for turn in range(args.runs + 2):
+        here = nodes[1 - nodes.index(here)]
+        ours = guest.move(here)
+        bare, total, downtime = bare_move(folder, files, bare)
+        print(f"moln {ours[0]:.3f} s, stood still {ours[2] * 1e3:.0f} ms; bare "
+              f"{total:.3f} s, {downtime * 1e3:.0f} ms", file=sys.stderr, flush=True)
+        if turn >= 2:  # The first two fetch the image and warm caches.
+            mine.append(ours)
+            theirs.append((total, downtime))
+    return mine, theirs, files["accel"]
+
+
+def give_up(number, _frame):
+    signal.alarm(0)
+    raise SystemExit(f"ended by signal {signal.Signals(number).name}")
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--runs", type=int, default=10)
     options.add_argument("--build", default=str(ROOT / "build"))
     options.add_argument("--images", default=os.environ.get("MOLN_IMAGES"))
+    options.add_argument("--limit", type=int, default=600, help="seconds until it gives up")
     args = options.parse_args()
-    os.environ["MOLN_BUILD"] = args.build
-    from pool import Pool
-    with tempfile.TemporaryDirectory(prefix="moln-b-", dir="/tmp") as made:
-        folder = pathlib.Path(made)
-        images = pathlib.Path(args.images) if args.images else folder / "micro"
-        if not args.images:
-            subprocess.run([ROOT / "share/images/micro/build", images], check=True,
-                           stdout=subprocess.DEVNULL)
-        files = {"disk": str(images / "disk.qcow2"), "kernel": str(images / "vmlinuz"),
-                 "initrd": str(images / "initrd"),
-                 "cmdline": (images / "cmdline").read_text().strip()}
-        pool, bare = Pool(2), None
-        try:
-            nodes = []
-            for n in (0, 1):
-                nodes.append(pool.node(f"h{n}", n).start(pool.token()).id())
-            kvm = pool.listed()[nodes[0]].get("Accelerator") == "kvm"
-            files["accel"] = "kvm" if kvm else "tcg,thread=multi"
-            instance_id = launch(pool)
-            here = [n for n in nodes if pool.listed()[n]["Machines"]][0]
-            bare = Bare(folder, files, False)
-            deadline = time.monotonic() + 60
-            while b"moln micro" not in bare.console.read_bytes() and time.monotonic() < deadline:
-                time.sleep(0.1)
-            time.sleep(10)  # Both guests idle.
-            mine, theirs = [], []
-            for turn in range(args.runs + 2):
-                here = nodes[1 - nodes.index(here)]
-                ours = our_move(pool, instance_id, here)
-                bare, total, downtime = bare_move(folder, files, bare)
-                print(f"moln {ours[0]:.3f} s, stood still {ours[2] * 1e3:.0f} ms; bare "
-                      f"{total:.3f} s, {downtime * 1e3:.0f} ms", file=sys.stderr, flush=True)
-                if turn >= 2:  # The first two fetch the image and warm caches.
-                    mine.append(ours)
-                    theirs.append((total, downtime))
-        finally:
-            if bare:
-                bare.end()
-            for node in pool.nodes:
-                node.stop()
-            pool.close()
+    signal.signal(signal.SIGTERM, give_up)
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(args.limit)
+    with tempfile.TemporaryDirectory(prefix="moln-b-", dir="/tmp") as made, \
+            contextlib.ExitStack() as clean:
+        mine, theirs, accel = measure(args, pathlib.Path(made), clean)
+        signal.alarm(0)
     ours, copying, still = (statistics.median(column) for column in zip(*mine))
     total, downtime = (statistics.median(column) for column in zip(*theirs))
     print(json.dumps({
-        "bench": "migrate", "runs": args.runs, "accel": files["accel"],
+        "bench": "migrate", "runs": args.runs, "accel": accel,
         "moln_total_s": round(ours, 3), "moln_copying_s": round(copying, 3),
         "bare_total_s": round(total, 3), "ratio": round(ours / total, 3), "goal": 1.1,
         "moln_downtime_ms": round(still * 1e3), "worst_ms": round(max(m[2] for m in mine) * 1e3),

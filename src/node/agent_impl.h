@@ -144,6 +144,7 @@ MUST_CHECK bool lease_enter(const struct agent *a, int *out_fd, struct err *err)
 void agent_report(struct agent *a, enum link_kind kind, const char *id, bool absent,
                   const void *record);
 void agent_report_all(struct agent *a);
+void agent_report_migrations(void *agent); /* These alone, at once. */
 void agent_report_node(struct agent *a);
 void agent_report_meter(void *agent, const struct link_meter *meter);
 void agent_event(void *agent, const char *kind, const char *object, const char *level,

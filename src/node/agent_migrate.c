@@ -32,11 +32,16 @@ host_connections_get(void *ctx, const char *port_id, struct buf *out, struct err
 }
 
 static bool
-host_connections_put(void *ctx, const char *port_id, struct blob in, struct err *err)
+host_connections_put(void *ctx, const char *port_id, struct blob in, size_t *out_left,
+                     struct err *err)
 {
     struct conntrack_count count;
-    return conntrack_import(((struct agent *)ctx)->net, port_id, in.data, in.len,
-                            &count, err);
+    if (!conntrack_import(((struct agent *)ctx)->net, port_id, in.data, in.len, &count,
+                          err)) {
+        return false;
+    }
+    *out_left = count.left;
+    return true;
 }
 
 struct migration_host
@@ -48,6 +53,7 @@ agent_migration_host(struct agent *a)
         .connections_get = host_connections_get,
         .connections_put = host_connections_put,
         .changed = agent_wake,
+        .urgent = agent_report_migrations,
         .event = agent_event,
         .ctx = a,
     };

@@ -154,6 +154,16 @@ forget_over(struct agent *a)
 }
 
 void
+agent_report_migrations(void *agent)
+{
+    struct agent *a = agent;
+    AUTO(arena) struct arena *arena = arena_create();
+    if (a->link && a->modules_open) {
+        migrations_seen(a->migrations, arena, see_migration, a);
+    }
+}
+
+void
 agent_report_all(struct agent *a)
 {
     AUTO(arena) struct arena *arena = arena_create();

@@ -8,6 +8,7 @@ import ctypes
 import os
 import pathlib
 import select
+import signal
 import socket
 import subprocess
 import threading
@@ -197,3 +198,25 @@ class Ways:
     def close(self):
         for forward in self.forwards:
             forward.close()
+
+
+class ApartWays:
+    """The same, carried by a process that does nothing else; they cannot be cut."""
+
+    def __init__(self, host, ports):
+        listeners = [host.listen() for _ in ports]
+        self.places = ",".join(f"127.0.0.1:{sock.getsockname()[1]}" for sock in listeners)
+        self.pid = os.fork()
+        if self.pid == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.alarm(0)
+            for listener, port in zip(listeners, ports):
+                Forward(listener, port)
+            while True:
+                signal.pause()
+        for listener in listeners:
+            listener.close()
+
+    def close(self):
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)

@@ -6,9 +6,9 @@ import sqlite3
 import subprocess
 import sys
 
-from cloud import ROOT, Cloud, wait_for
+from cloud import BUILD, ROOT, Cloud, wait_for
 from holdings import Holdings
-from netns import Host, Underlay, Ways
+from netns import ApartWays, Host, Underlay, Ways
 
 sys.path.insert(0, str(ROOT / "test"))
 
@@ -79,9 +79,10 @@ class RemoteNode:
 class Pool:
     """A cloud without a local node, hosts beside it, and the only way between each of them and
     the control plane; with several hosts, a private network between them. Several control
-    processes share a PostgreSQL; the first is 'cloud'."""
+    processes share a PostgreSQL; the first is 'cloud'. 'apart': those ways are processes of
+    their own, which this one cannot keep waiting."""
 
-    def __init__(self, hosts=1, *daemon_args, processes=1):
+    def __init__(self, hosts=1, *daemon_args, processes=1, build=BUILD, apart=False):
         self.ports = [free_port() for _ in range(processes)]  # Kept when molnd starts again.
         self.nodes, self.clouds, self.hosts, self.forwards = [], [], [], []
         self.server = Postgres().__enter__() if processes > 1 else None
@@ -89,11 +90,12 @@ class Pool:
         try:
             for port in self.ports:
                 self.clouds.append(Cloud("--link", f"127.0.0.1:{port}", *self.shared(),
-                                         *daemon_args, node=False))
+                                         *daemon_args, build=build, node=False))
             self.cloud, self.port = self.clouds[0], self.ports[0]
             self.hosts.extend(Host() for _ in range(hosts))
             self.underlay = Underlay(self.hosts) if hosts > 1 else None
-            self.forwards.extend(Ways(host, self.ports) for host in self.hosts)
+            ways = ApartWays if apart else Ways
+            self.forwards.extend(ways(host, self.ports) for host in self.hosts)
             self.forward = self.forwards[0]
         except BaseException:
             self.end()
@@ -135,11 +137,13 @@ class Pool:
         return bool(self.listed().get(node_id, {}).get("Connected"))
 
     def close(self):
-        held = Holdings(self.cloud.state, self.cloud_id())
-        for node in self.nodes:
-            node.close()
-        left = held.everything()
-        self.end()
+        try:
+            held = Holdings(self.cloud.state, self.cloud_id())
+            for node in self.nodes:
+                node.close()
+            left = held.everything()
+        finally:
+            self.end()
         assert not left, left
 
     def end(self):

@@ -208,6 +208,14 @@ courier_door_close(struct courier_door *door)
     }
 }
 
+/* Carries nothing: couriers do. */
+bool
+courier_pair(int out_ends[2], struct err *err)
+{
+    return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, out_ends) == 0 ||
+           err_sys(err, errno, "make a pair of sockets");
+}
+
 /* ---- words ----------------------------------------------------------------------- */
 
 struct saying {
@@ -243,7 +251,7 @@ words_close(struct migration *m)
     m->words_fd = -1;
 }
 
-bool
+void
 words_say(struct migration *m, const char *kind, const char *object, struct blob body)
 {
     struct courier *c = NULL;
@@ -253,7 +261,7 @@ words_say(struct migration *m, const char *kind, const char *object, struct blob
         c = one && str_eq(one->stream, COURIER_WORDS) ? one : c;
     }
     if (m->words_fd < 0 || !c || !c->open || !c->peer) {
-        return false;
+        return;
     }
     struct arena *arena = arena_create();
     struct saying *s = ARENA_NEW(arena, struct saying);
@@ -266,7 +274,6 @@ words_say(struct migration *m, const char *kind, const char *object, struct blob
         MAX(c->last_at_ns + 1,
             world_now() + world_between(CHANCE_ORDER, 1, uv_sim_speed.wire_ns));
     (void)world_after(c->peer->process, c->last_at_ns - world_now(), on_word, s);
-    return true;
 }
 
 /* ---- for guest_move.c ------------------------------------------------------------ */

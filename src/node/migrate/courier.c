@@ -21,7 +21,8 @@
 #define SILENT_MS \
     8000u /* A wire on which nothing is acknowledged for so long is cut. */
 #define CHUNK (128u << 10)
-#define HELD_MAX (1u << 20) /* Bytes waiting in one direction. */
+#define HELD_MAX (1u << 20)  /* Bytes waiting in one direction. */
+#define ROOM_BYTES (1 << 20) /* What waits in a local pair, besides. */
 #define HELLO_MAX 256
 #define CALLERS_MAX 32 /* Couriers of one door. */
 
@@ -60,6 +61,19 @@ struct courier_door {
     struct courier *callers; /* Not let in yet. */
     unsigned caller_count;
 };
+
+bool
+courier_pair(int out_ends[2], struct err *err)
+{
+    int room = ROOM_BYTES;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, out_ends) < 0) {
+        return err_sys(err, errno, "make a pair of sockets");
+    }
+    for (int i = 0; i < 2; i++) { /* With less it goes on, only slower. */
+        (void)setsockopt(out_ends[i], SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
+    }
+    return true;
+}
 
 /* ---- in the thread: waiting ---------------------------------------------------------- */
 
@@ -242,8 +256,8 @@ meet_local(struct courier *c, struct err *err)
         return sock_connect(c->disk_path, &c->local_fd, err);
     }
     if (c->received) {
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
-            return err_sys(err, errno, "make a pair of sockets");
+        if (!courier_pair(ends, err)) {
+            return false;
         }
         c->local_fd = ends[0];
         c->handed_fd = ends[1];
@@ -267,7 +281,20 @@ meet_local(struct courier *c, struct err *err)
 struct carry {
     bool local_ended, wire_ended; /* No more will come from there. */
     bool local_shut, said_bye;
+    size_t plain_at, wire_at; /* Of what is held, the kernel has so much already. */
 };
+
+/* 'n' more bytes of 'held' were taken. Its rest moves down only when that is the smaller
+ * part: else the moving would cost more than the sending. */
+static void
+taken(struct buf *held, size_t *at, size_t n)
+{
+    *at += n;
+    if (2 * *at >= held->len) {
+        buf_drop_front(held, *at);
+        *at = 0;
+    }
+}
 
 static bool
 from_local(struct courier *c, struct carry *k, struct err *err)
@@ -308,12 +335,12 @@ static bool
 to_local(struct courier *c, struct carry *k, struct err *err)
 {
     if (c->plain.len > 0) {
-        ssize_t n =
-            send(c->local_fd, c->plain.data, c->plain.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = send(c->local_fd, c->plain.data + k->plain_at,
+                         c->plain.len - k->plain_at, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno != EAGAIN && errno != EINTR) {
             return err_sys(err, errno, "write to the emulator");
         }
-        buf_drop_front(&c->plain, n > 0 ? (size_t)n : 0);
+        taken(&c->plain, &k->plain_at, n > 0 ? (size_t)n : 0);
     }
     if (k->wire_ended && c->plain.len == 0 && !k->local_shut) {
         k->local_shut = true;
@@ -331,11 +358,12 @@ to_wire(struct courier *c, struct carry *k, struct err *err)
         tls_bye(c->tls);
     }
     if (out->len > 0) {
-        ssize_t n = send(c->wire_fd, out->data, out->len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = send(c->wire_fd, out->data + k->wire_at, out->len - k->wire_at,
+                         MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno != EAGAIN && errno != EINTR) {
             return err_sys(err, errno, "send to node %s", c->peer);
         }
-        buf_drop_front(out, n > 0 ? (size_t)n : 0);
+        taken(out, &k->wire_at, n > 0 ? (size_t)n : 0);
     }
     return true;
 }
@@ -345,8 +373,8 @@ static bool
 carry_once(struct courier *c, struct carry *k, struct err *err)
 {
     const struct buf *out = tls_wire(c->tls);
-    bool read_local = !k->local_ended && out->len < HELD_MAX;
-    bool read_wire = !k->wire_ended && c->plain.len < HELD_MAX;
+    bool read_local = !k->local_ended && out->len - k->wire_at < HELD_MAX;
+    bool read_wire = !k->wire_ended && c->plain.len - k->plain_at < HELD_MAX;
     struct pollfd fds[] = {
         {.fd = read_local || c->plain.len > 0 ? c->local_fd : -1,
          .events =

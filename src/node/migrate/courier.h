@@ -39,6 +39,10 @@ struct courier_ops {
     void *ctx;
 };
 
+/* A connected pair for a courier's local end and QEMU's or ours, roomy enough that neither
+ * waits for the other's turn of the processor. */
+MUST_CHECK bool courier_pair(int out_ends[2], struct err *err);
+
 /* Goes to the peer. The local end is 'local_fd' (taken, also on failure): a connected
  * socket, or one that listens and whose first caller it is. */
 MUST_CHECK struct courier *

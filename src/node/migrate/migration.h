@@ -26,13 +26,14 @@ struct migration_host {
                  struct err *err);
     /* Where other nodes reach this one; NULL: they do not. */
     const char *(*address)(void *ctx);
-    /* What is known of a port's connections, and that of another node put in its place.
-     * Either may find nothing to do. */
+    /* What is known of a port's connections, and that of another node put in its place;
+     * '*out_left' of them could not be, yet. Either may find nothing to do. */
     bool (*connections_get)(void *ctx, const char *port_id, struct buf *out,
                             struct err *err);
     bool (*connections_put)(void *ctx, const char *port_id, struct blob in,
-                            struct err *err);
+                            size_t *out_left, struct err *err);
     void (*changed)(void *ctx);
+    void (*urgent)(void *ctx); /* What is seen of migrations is told before all else. */
     void (*event)(void *ctx, const char *kind, const char *object, const char *level,
                   const char *message);
     void *ctx;

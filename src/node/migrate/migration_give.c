@@ -134,15 +134,15 @@ send_all(struct migration *m, const struct machine_body *body, struct err *err)
     if (!migration_load_self(m, err)) {
         return false;
     }
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, words) < 0) {
-        return err_sys(err, errno, "make a pair of sockets");
+    if (!courier_pair(words, err)) {
+        return false;
     }
     words_open(m, words[1]);
     if (!send_courier(m, COURIER_WORDS, words[0], err)) {
         return false;
     }
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, memory) < 0) {
-        return err_sys(err, errno, "make a pair of sockets");
+    if (!courier_pair(memory, err)) {
+        return false;
     }
     m->memory_fd = memory[1];
     if (!send_courier(m, COURIER_MEMORY, memory[0], err)) {
@@ -237,6 +237,37 @@ copy_disks(struct migration *m, const struct machine_body *body)
     migration_run(m, s, body->qmp, on_step);
 }
 
+static void
+say_console(struct migration *m)
+{
+    struct err err = {0};
+    AUTO(buf) struct buf console = {0};
+    if (machines_console_read(m->set->config.machines, m->want->machine_id, &console,
+                              &err) &&
+        console.len > 0) {
+        words_say(m, "console", NULL,
+                  (struct blob){(const uint8_t *)console.data, console.len});
+    }
+}
+
+static void
+say_connections(struct migration *m, const struct machine_body *body)
+{
+    const struct migration_host *host = &m->set->config.host;
+    struct err err = {0};
+    for (size_t i = 0; i < body->want->port_ids.count; i++) {
+        const char *port = body->want->port_ids.items[i];
+        AUTO(buf) struct buf connections = {0};
+        if (!host->connections_get(host->ctx, port, &connections, &err)) {
+            log_warn("migration %s: connections of %s: %s", m->id, port, err.msg);
+        } else if (connections.len > 0) {
+            words_say(
+                m, "connections", port,
+                (struct blob){(const uint8_t *)connections.data, connections.len});
+        }
+    }
+}
+
 static json_t *
 capability(const char *name, bool on)
 {
@@ -267,33 +298,7 @@ copy_memory(struct migration *m, const struct machine_body *body)
     script_add(s, "migrate", json_pack("{s:s}", "uri", "fd:memory"), -1);
     m->memory = MEMORY_COPYING;
     migration_run(m, s, body->qmp, on_step);
-}
-
-/* All that the receiver must know before the guest runs there. */
-static void
-say_history(struct migration *m, const struct machine_body *body)
-{
-    const struct migration_host *host = &m->set->config.host;
-    struct err err = {0};
-    AUTO(buf) struct buf console = {0};
-    m->history_sent = true;
-    if (machines_console_read(m->set->config.machines, m->want->machine_id, &console,
-                              &err) &&
-        console.len > 0) {
-        (void)words_say(m, "console", NULL,
-                        (struct blob){(const uint8_t *)console.data, console.len});
-    }
-    for (size_t i = 0; i < body->want->port_ids.count; i++) {
-        const char *port = body->want->port_ids.items[i];
-        AUTO(buf) struct buf connections = {0};
-        if (!host->connections_get(host->ctx, port, &connections, &err)) {
-            log_warn("migration %s: connections of %s: %s", m->id, port, err.msg);
-        } else if (connections.len > 0) {
-            (void)words_say(
-                m, "connections", port,
-                (struct blob){(const uint8_t *)connections.data, connections.len});
-        }
-    }
+    say_connections(m, body); /* Those that are new by the switch follow then. */
 }
 
 static void
@@ -325,7 +330,7 @@ static void
 part(struct migration *m, const struct machine_body *body UNUSED)
 {
     /* Should this host die before that is noted, no process says otherwise. */
-    (void)words_say(m, "run", NULL, (struct blob){0}); /* Else by the control plane. */
+    words_say(m, "run", NULL, (struct blob){0}); /* Else by the control plane. */
     machines_moved(m->set->config.machines, m->want->machine_id, m->id);
     log_info("migration %s: the guest has left", m->id);
     m->ended_ns = migration_now(m);
@@ -572,17 +577,36 @@ order_of(const struct migration *m)
     return m->deleted ? GIVE_ORDER_STAY : GIVE_ORDER_WAIT;
 }
 
-/* The guest has come to stand still: it must not for long. */
+/* The guest has come to stand still: it must not for long. First of all the switch is asked
+ * for; what else the receiver must know is said while the answer is on its way. */
 static void
 note_pause(struct migration *m, const struct machine_body *body)
 {
+    const struct migration_host *host = &m->set->config.host;
     if (m->memory == MEMORY_PAUSED && m->asked_ns == 0 && m->begun && !m->staying) {
         m->asked_ns = m->stood_ns = migration_now(m);
-        migration_changed(m); /* First of all it is asked for the switch. */
+        host->urgent(host->ctx);
     } else if (m->asked_ns && !m->history_sent && !m->staying) {
-        say_history(m, body);
+        m->history_sent = true;
+        say_console(m);
+        say_connections(m, body);
     }
 }
+
+static const struct {
+    const char *name; /* Log label. */
+    void (*start)(struct migration *m, const struct machine_body *body);
+} ops[GIVE_STEPS] = {
+    [GIVE_LOOK] = {"look", look},
+    [GIVE_BEGIN] = {"begin", begin},
+    [GIVE_DISKS] = {"copy the disks", copy_disks},
+    [GIVE_MEMORY] = {"copy the memory", copy_memory},
+    [GIVE_END_DISKS] = {"end the disks", end_disks},
+    [GIVE_CONTINUE] = {"let go", let_go},
+    [GIVE_PART] = {"part", part},
+    [GIVE_STAY] = {"stay", stay},
+    [GIVE_RETURN] = {"come back", come_back},
+};
 
 void
 give_step(struct migration *m)
@@ -612,17 +636,10 @@ give_step(struct migration *m)
         .memory = m->memory,
         .asked_ns = m->asked_ns,
     };
-    static void (*const ops[GIVE_STEPS])(struct migration *,
-                                         const struct machine_body *) = {
-        [GIVE_LOOK] = look,           [GIVE_BEGIN] = begin,
-        [GIVE_DISKS] = copy_disks,    [GIVE_MEMORY] = copy_memory,
-        [GIVE_END_DISKS] = end_disks, [GIVE_CONTINUE] = let_go,
-        [GIVE_PART] = part,           [GIVE_STAY] = stay,
-        [GIVE_RETURN] = come_back,
-    };
     enum give_step step = give_plan(&facts, migration_now(m));
-    if (ops[step]) {
-        ops[step](m, &body);
+    if (step != GIVE_NOTHING) {
+        log_debug("migration %s: %s", m->id, ops[step].name);
+        ops[step].start(m, &body);
     } else if (m->job_news) { /* Came while another script ran. */
         give_job_event(m);
     }

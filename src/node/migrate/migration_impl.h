@@ -67,6 +67,7 @@ struct migration {
     bool set_up, word, running;
     struct frame_reader words;
     VEC(struct migration_connections) connections; /* Put in place at the last. */
+    struct buf words_out; /* Said, and not taken by the socket yet. */
     uv_poll_t *words_poll;
 };
 
@@ -89,8 +90,8 @@ void migration_run(struct migration *m, struct script *script, struct qmp *qmp,
 /* words.c: what giver and receiver say to each other. */
 void words_open(struct migration *m, int fd); /* Takes it. */
 void words_close(struct migration *m);
-/* False when it could not be said at once. */
-bool words_say(struct migration *m, const char *kind, const char *object,
+/* Nobody hears it when the receiver is not there. */
+void words_say(struct migration *m, const char *kind, const char *object,
                struct blob body);
 
 /* migration_give.c */

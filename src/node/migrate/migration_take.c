@@ -3,6 +3,9 @@
 #include "node/machine/sock.h"
 #include "node/migrate/migration_impl.h"
 
+#define TOLD_TIMES \
+    2 /* A giver says a port's connections before the switch, and at it. */
+
 static void
 fail(struct migration *m, const char *why)
 {
@@ -74,18 +77,27 @@ on_ended(void *ctx, struct courier *courier, const char *why)
     migration_changed(m);
 }
 
-/* Of the machine's own ports only, one time each. */
+/* Of the machine's own ports only. Public addresses come with the switch: what waits for
+ * one is put in place again at the last. */
 static void
-keep_connections(struct migration *m, const struct link_courier_word *word)
+hear_connections(struct migration *m, const struct link_courier_word *word)
 {
+    const struct migration_host *host = &m->set->config.host;
     struct machine_body body;
+    struct err err = {0};
+    size_t left = 0;
     bool own = false;
     if (!migration_body(m, &body) ||
-        m->connections.count >= body.want->port_ids.count) {
+        m->connections.count >= TOLD_TIMES * body.want->port_ids.count) {
         return;
     }
     for (size_t i = 0; i < body.want->port_ids.count; i++) {
         own = own || str_eq(body.want->port_ids.items[i], word->object);
+    }
+    if (own &&
+        host->connections_put(host->ctx, word->object, word->body, &left, &err) &&
+        left == 0) {
+        return;
     }
     if (own) {
         struct migration_connections c = {.data = xmalloc(word->body.len + 1),
@@ -96,16 +108,17 @@ keep_connections(struct migration *m, const struct link_courier_word *word)
     }
 }
 
-/* By now the ports have their addresses here. The guest goes on without what fails. */
+/* The guest goes on without what fails. */
 static void
 put_connections(struct migration *m)
 {
     const struct migration_host *host = &m->set->config.host;
+    size_t left;
     for (size_t i = 0; i < m->connections.count; i++) {
         const struct migration_connections *c = &m->connections.items[i];
         struct err err = {0};
         if (!host->connections_put(host->ctx, c->port_id,
-                                   (struct blob){c->data, c->len}, &err)) {
+                                   (struct blob){c->data, c->len}, &left, &err)) {
             log_warn("migration %s: connections of %s: %s", m->id, c->port_id, err.msg);
         }
     }
@@ -131,7 +144,7 @@ take_hear(struct migration *m, const struct link_courier_word *word)
             log_warn("migration %s: its console: %s", m->id, err.msg);
         }
     } else if (str_eq(word->kind, "connections")) {
-        keep_connections(m, word);
+        hear_connections(m, word);
     } else if (str_eq(word->kind, "run")) {
         m->word = true;
     }
@@ -256,7 +269,8 @@ on_running(void *ctx, json_t *result UNUSED, const struct err *err)
     m->running = true;
     m->ended_ns = migration_now(m);
     log_info("migration %s: the guest runs here", m->id);
-    (void)words_say(m, "running", NULL, (struct blob){0});
+    words_say(m, "running", NULL, (struct blob){0});
+    m->set->config.host.urgent(m->set->config.host.ctx);
     migration_changed(m);
 }
 
@@ -275,6 +289,15 @@ run(struct migration *m, const struct machine_body *body)
                          "step", 50));
     migration_run(m, s, body->qmp, on_running);
 }
+
+static const struct {
+    const char *name; /* Log label. */
+    void (*start)(struct migration *m, const struct machine_body *body);
+} ops[TAKE_STEPS] = {
+    [TAKE_LOOK] = {"look", look},
+    [TAKE_SET_UP] = {"set up", set_up},
+    [TAKE_RUN] = {"run", run},
+};
 
 void
 take_step(struct migration *m)
@@ -300,12 +323,10 @@ take_step(struct migration *m)
         .running = m->running,
         .memory = m->memory,
     };
-    static void (*const ops[TAKE_STEPS])(struct migration *,
-                                         const struct machine_body *) = {
-        [TAKE_LOOK] = look, [TAKE_SET_UP] = set_up, [TAKE_RUN] = run};
     enum take_step step = take_plan(&facts);
-    if (ops[step]) {
-        ops[step](m, &body);
+    if (step != TAKE_NOTHING) {
+        log_debug("migration %s: %s", m->id, ops[step].name);
+        ops[step].start(m, &body);
     }
 }
 

@@ -8,7 +8,32 @@
 #include <sys/socket.h>
 
 #define WORD_FRAME 1
-#define ROOM_BYTES (4 << 20) /* All that is said at a switch waits in the socket. */
+#define OUT_MAX (64u << 20) /* More than all that one says: a peer that never reads. */
+
+static void on_ready(uv_poll_t *poll, int status, int events);
+
+static void
+watch(struct migration *m)
+{
+    int events = UV_READABLE | (m->words_out.len > 0 ? UV_WRITABLE : 0);
+    (void)uv_poll_start(m->words_poll, events, on_ready);
+}
+
+/* What the socket does not take waits. An end is told by the courier. */
+static void
+flush(struct migration *m)
+{
+    ssize_t n = 1;
+    while (n > 0 && m->words_out.len > 0) {
+        n = send(m->words_fd, m->words_out.data, m->words_out.len,
+                 MSG_NOSIGNAL | MSG_DONTWAIT);
+        buf_drop_front(&m->words_out, n > 0 ? (size_t)n : 0);
+    }
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        buf_drop_front(&m->words_out, m->words_out.len);
+    }
+    watch(m);
+}
 
 static bool
 on_frame(void *ctx, const struct frame *frame)
@@ -34,11 +59,17 @@ on_frame(void *ctx, const struct frame *frame)
 }
 
 static void
-on_readable(uv_poll_t *poll, int status, int events UNUSED)
+on_ready(uv_poll_t *poll, int status, int events)
 {
     struct migration *m = poll->data;
     char data[65536];
     struct err err = {0};
+    if (status == 0 && (events & UV_WRITABLE)) {
+        flush(m);
+    }
+    if (status == 0 && !(events & UV_READABLE)) {
+        return;
+    }
     ssize_t n = status < 0 ? 0 : recv(m->words_fd, data, sizeof data, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
@@ -53,10 +84,9 @@ on_readable(uv_poll_t *poll, int status, int events UNUSED)
 void
 words_open(struct migration *m, int fd)
 {
-    int room = ROOM_BYTES;
     words_close(m);
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
     m->words_fd = fd;
+    m->words_out.limit = OUT_MAX;
     m->words_poll = xcalloc(1, sizeof *m->words_poll);
     m->words_poll->data = m;
     if (uv_poll_init(m->set->config.loop, m->words_poll, fd) < 0) {
@@ -64,7 +94,7 @@ words_open(struct migration *m, int fd)
         m->words_poll = NULL;
         return;
     }
-    (void)uv_poll_start(m->words_poll, UV_READABLE, on_readable);
+    watch(m);
 }
 
 static void
@@ -83,19 +113,18 @@ words_close(struct migration *m)
     }
     auto_fd(&m->words_fd);
     m->words_fd = -1;
+    buf_fini(&m->words_out);
+    m->words_out = (struct buf){0};
     frame_reader_fini(&m->words);
     m->words = (struct frame_reader){0};
 }
 
-bool
+void
 words_say(struct migration *m, const char *kind, const char *object, struct blob body)
 {
-    AUTO(buf) struct buf out = {0};
     struct link_courier_word word = {.kind = kind, .object = object, .body = body};
-    if (m->words_fd < 0 ||
-        !frame_put_record(&out, WORD_FRAME, &link_courier_word_desc, &word)) {
-        return false;
+    if (m->words_poll && !m->words_out.full &&
+        frame_put_record(&m->words_out, WORD_FRAME, &link_courier_word_desc, &word)) {
+        flush(m);
     }
-    ssize_t n = send(m->words_fd, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    return n == (ssize_t)out.len;
 }
