@@ -79,6 +79,24 @@ is_ended(const struct look *l)
 
 /* ---- wants of the two sides -------------------------------------------------------------- */
 
+static void
+copied_disks(const struct look *l, struct link_migration *record)
+{
+    const struct row_migration *m = &l->next;
+    const char **ids =
+        ARENA_ARRAY(txn_arena(l->pass->txn), m->disk_ids.count, const char *);
+    for (size_t i = 0; i < m->disk_ids.count; i++) {
+        bool shared = false;
+        for (size_t k = 0; k < m->shared_ids.count; k++) {
+            shared = shared || str_eq(m->shared_ids.items[k], m->disk_ids.items[i]);
+        }
+        if (!shared) {
+            ids[record->copy_disks.count++] = m->disk_ids.items[i];
+        }
+    }
+    record->copy_disks.items = ids;
+}
+
 static bool
 want_sides(const struct look *l, struct err *err)
 {
@@ -96,8 +114,7 @@ want_sides(const struct look *l, struct err *err)
                      ? "run"
                      : "receive",
     };
-    record.copy_disks.items = m->disk_ids.items;
-    record.copy_disks.count = m->disk_ids.count;
+    copied_disks(l, &record);
     if (!want_put(l->pass->txn, m->to_node, LINK_MIGRATION, m->id, m->account, &record,
                   err)) {
         return false;
@@ -268,6 +285,7 @@ go_on(struct look *l, const char *state, const char *order, struct err *err)
     l->next.state = state;
     l->next.order = order;
     l->next.generation++;
+    log_debug("migration %s: %s, the giver to %s", l->next.id, state, order);
     return save(l, err) && want_sides(l, err) &&
            instance_sides(l->pass, l->next.account, l->next.instance_id, err);
 }

@@ -168,10 +168,30 @@ takes_build(const struct row_machine_seen *guest, const struct row_node_seen *fr
                  : same_processor(from, to);
 }
 
-/* The nodes that could run what 'from' runs, as it runs it. */
+/* The shared pool that volumes of its lie in, which the receiver must have too; NULL:
+ * none does. */
+static bool
+pool_of(struct txn *txn, const struct row_instance *inst, const char **out,
+        struct err *err)
+{
+    struct row_list volumes;
+    *out = NULL;
+    if (!volumes_of(txn, inst->account, inst->id, &volumes, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < volumes.count; i++) {
+        const struct row_volume *v = volumes.rows[i];
+        *out = str_empty(v->pool) ? *out : v->pool;
+    }
+    return true;
+}
+
+/* The nodes that could run what 'from' runs, as it runs it, and have 'shared_pool' if it is
+ * not NULL. */
 static bool
 alike(struct txn *txn, const struct row_instance *inst, const char *to_node,
-      const struct placement_rows *from, struct placement_words *out, struct err *err)
+      const struct placement_rows *from, const char *shared_pool,
+      struct placement_words *out, struct err *err)
 {
     const struct row_node prefix = {.region = inst->region, .zone = inst->zone};
     const struct row_query query = {
@@ -197,7 +217,8 @@ alike(struct txn *txn, const struct row_instance *inst, const char *to_node,
             return false;
         }
         if (rows.seen && takes_build(guest, from->seen, rows.seen) && !node->local &&
-            !str_empty(node->underlay)) {
+            !str_empty(node->underlay) &&
+            (!shared_pool || str_eq(rows.seen->shared_pool, shared_pool))) {
             ids[count++] = node->id;
         }
     }
@@ -244,7 +265,7 @@ choose_among(struct txn *txn, struct pool *pool, const struct cloud_config *conf
 /* Why no node, or not the one that was named, takes it. */
 static bool
 err_nobody(struct txn *txn, const struct row_instance *inst, const char *to_node,
-           const struct row_node_seen *from, struct err *err)
+           const struct row_node_seen *from, const char *shared_pool, struct err *err)
 {
     const struct row_machine_seen *guest;
     if (!machine_seen(txn, inst->id, &guest, err)) {
@@ -256,13 +277,16 @@ err_nobody(struct txn *txn, const struct row_instance *inst, const char *to_node
             ? arena_printf(arena, ", offer the processor %s and the machine type %s",
                            guest->cpu_model, guest->machine_type)
             : "";
+    const char *disk =
+        shared_pool ? arena_printf(arena, ", have its disk's pool, %s", shared_pool)
+                    : "";
     return err_set(
         err, ERR_RESOURCE_IN_USE,
-        "%s%s take%s %s: it must be in %s, run guests by %s%s, have an underlay "
+        "%s%s take%s %s: it must be in %s, run guests by %s%s%s, have an underlay "
         "address, be connected and not cordoned, have room, and be allowed by "
         "its placement group and tenancy",
         to_node ? to_node : "No other node", to_node ? " does not" : "",
-        to_node ? "" : "s", inst->id, inst->zone, from->accel, build);
+        to_node ? "" : "s", inst->id, inst->zone, from->accel, build, disk);
 }
 
 bool
@@ -272,6 +296,7 @@ migration_choose(struct txn *txn, struct pool *pool, const struct cloud_config *
 {
     struct placement_rows from, to;
     struct placement_words among;
+    const char *shared_pool;
     if (str_eq(inst->node_id, to_node)) {
         return err_set(err, ERR_RESOURCE_IN_USE, "%s is on %s already", inst->id,
                        to_node);
@@ -287,11 +312,31 @@ migration_choose(struct txn *txn, struct pool *pool, const struct cloud_config *
         return err_set(err, ERR_RESOURCE_IN_USE, "%s is on %s, which is away", inst->id,
                        inst->node_id);
     }
-    if (!alike(txn, inst, to_node, &from, &among, err) ||
+    if (!pool_of(txn, inst, &shared_pool, err) ||
+        !alike(txn, inst, to_node, &from, shared_pool, &among, err) ||
         !choose_among(txn, pool, config, inst, among, out, err)) {
         return false;
     }
-    return *out || err_nobody(txn, inst, to_node, from.seen, err);
+    return *out || err_nobody(txn, inst, to_node, from.seen, shared_pool, err);
+}
+
+/* All of them go along; what lies in a shared pool is where the receiver sees it. */
+static void
+name_disks(struct txn *txn, const struct row_list *volumes, struct row_migration *m)
+{
+    const char **disks = ARENA_ARRAY(txn_arena(txn), volumes->count, const char *);
+    const char **shared = ARENA_ARRAY(txn_arena(txn), volumes->count, const char *);
+    for (size_t i = 0; i < volumes->count; i++) {
+        const struct row_volume *v = volumes->rows[i];
+        m->held_disk_bytes += v->size_gib * (int64_t)GIB;
+        disks[i] = v->id;
+        if (!str_empty(v->pool)) {
+            shared[m->shared_ids.count++] = v->id;
+        }
+    }
+    m->disk_ids.items = disks;
+    m->disk_ids.count = volumes->count;
+    m->shared_ids.items = shared;
 }
 
 /* A card on the host's own interface is part of that host. */
@@ -362,23 +407,10 @@ migration_begin(struct txn *txn, const struct row_instance *inst,
         .held_memory_bytes =
             inst->claim_memory_bytes ? inst->claim_memory_bytes : inst->memory_bytes,
     };
-    const char **disks = ARENA_ARRAY(txn_arena(txn), volumes.count, const char *);
-    for (size_t i = 0; i < volumes.count; i++) {
-        const struct row_volume *v = volumes.rows[i];
-        if (!str_empty(v->pool)) {
-            return err_set(err, ERR_UNSUPPORTED,
-                           "%s has a volume in a shared pool, %s: those are not moved "
-                           "while they run; stop it, or let recovery move it",
-                           inst->id, v->pool);
-        }
-        m.held_disk_bytes += v->size_gib * (int64_t)GIB;
-        disks[i] = v->id;
-    }
     if (!check_cards(txn, inst, err)) {
         return false;
     }
-    m.disk_ids.items = disks;
-    m.disk_ids.count = volumes.count;
+    name_disks(txn, &volumes, &m);
     m.eni_ids.items = inst->eni_ids.items;
     m.eni_ids.count = inst->eni_ids.count;
     struct row_instance next = *inst;

@@ -275,6 +275,8 @@ migrations_want(struct migrations *set, const struct link_migration *want, bool 
     arena_destroy(m->want_arena);
     m->want_arena = arena;
     m->deleted = deleted;
+    log_debug("migration %s: told to %s", m->id,
+              deleted ? "end" : want->order ? want->order : "wait");
     migration_step(m);
 }
 

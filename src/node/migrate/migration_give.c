@@ -585,6 +585,7 @@ note_pause(struct migration *m, const struct machine_body *body)
     const struct migration_host *host = &m->set->config.host;
     if (m->memory == MEMORY_PAUSED && m->asked_ns == 0 && m->begun && !m->staying) {
         m->asked_ns = m->stood_ns = migration_now(m);
+        log_debug("migration %s: the guest stands still", m->id);
         host->urgent(host->ctx);
     } else if (m->asked_ns && !m->history_sent && !m->staying) {
         m->history_sent = true;

@@ -248,8 +248,11 @@ set_up(struct migration *m, const struct machine_body *body)
 {
     struct err err = {0};
     struct script *s = script_create();
+    /* A disk that the giver sees too is the giver's, by QEMU's lock on the image, until the
+     * guest goes on here: should it return, nothing stands in its way. */
     script_add(s, "migrate-set-capabilities",
-               json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability", "events",
+               json_pack("{s:[{s:s, s:b}, {s:s, s:b}]}", "capabilities", "capability",
+                         "events", "state", 1, "capability", "late-block-activate",
                          "state", 1),
                -1);
     if (!offer_disks(m, body, s, &err)) {

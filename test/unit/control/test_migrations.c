@@ -71,6 +71,59 @@ TEST(migration_goes_there_step_by_step)
     stage_close(&s);
 }
 
+static bool
+do_share(struct pass *pass, void *ctx, struct err *err)
+{
+    const char *const *nodes = ctx; /* Two. */
+    const struct row_volume *old;
+    if (!GET_ROW(volume, &old, .account = ACCOUNT, .id = VOLUME)) {
+        return false;
+    }
+    struct row_volume next = *old;
+    next.pool = "pool-1";
+    for (int i = 0; i < 2; i++) {
+        const struct row_node_seen *seen;
+        if (!GET_ROW(node_seen, &seen, .id = nodes[i])) {
+            return false;
+        }
+        struct row_node_seen with = *seen;
+        with.shared_pool = "pool-1";
+        if (!row_put(pass->txn, &row_node_seen_type, &with, err)) {
+            return false;
+        }
+    }
+    return row_put(pass->txn, &row_volume_type, &next, err);
+}
+
+/* Its disk stays where both see it; only a host that does takes it. */
+TEST(migration_copies_no_disk_of_a_shared_pool)
+{
+    struct stage s;
+    const char *nodes[] = {NODE, OTHER_NODE};
+    struct move_asked third = {.to = THIRD};
+    moving_ready(&s);
+    const char *plain = moving_begin(&s);
+    CHECK_EQ(moving_look(&s, plain).give.copy_disks.count, 1);
+    stage_close(&s);
+
+    moving_ready(&s);
+    stage_run(&s, do_share, nodes);
+    stage_run(&s, moving_do_begin, &third);
+    CHECK(!third.id && strstr(third.why.msg, "pool-1"));
+    const char *id = moving_begin(&s);
+    moving_say(&s, id, OTHER_NODE, "listening");
+    struct moving l = moving_look(&s, id);
+    CHECK_STR(l.give.order, "copy");
+    CHECK_EQ(l.give.copy_disks.count, 0);
+    CHECK_EQ(l.take.copy_disks.count, 0);
+    moving_say(&s, id, NODE, "paused");
+    moving_say(&s, id, NODE, "left");
+    moving_say(&s, id, OTHER_NODE, "running");
+    check_settled(&s, id, "done", OTHER_NODE);
+    CHECK_STR(moving_look(&s, id).root->node_id, OTHER_NODE);
+    stage_close(&s);
+}
+
 /* A report comes again whenever its acknowledgement was lost. */
 TEST(migration_report_doubled_or_late_changes_nothing)
 {
