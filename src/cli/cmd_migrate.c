@@ -116,6 +116,9 @@ run_migrate(struct cli *cli, const struct args *args, struct err *err)
     if (args_has(args, "force")) {
         json_object_set_new(in, "Force", json_true());
     }
+    if (args_has(args, "post-copy")) {
+        json_object_set_new(in, "PostCopy", json_true());
+    }
     if (!api_operator(cli, "StartMigration", in, &answer, err)) {
         return false;
     }
@@ -243,6 +246,8 @@ static const struct option migrate_options[] = {
     {"downtime", 0, "MS", "let it stand still for so long at most (300)"},
     {"forecast", 0, NULL, "only say what it would take, and what that is known from"},
     {"force", 0, NULL, "also when, by its forecast, it would never end"},
+    {"post-copy", 0, NULL,
+     "after one pass let it go on there, and the rest of its memory follow"},
     {"no-wait", 0, NULL, "return at once; 'moln migrate ls' shows how it goes"},
     {NULL, 0, NULL, NULL},
 };
@@ -261,10 +266,14 @@ const struct command migrate_commands[] = {
      "move a running instance to another host",
      "Its memory, disks, console and open connections go along; it stands still for a\n"
      "moment only. Both hosts need '--underlay'. Whatever fails before the switch, it\n"
-     "goes on where it was. One that writes its memory faster than the network between "
-     "the\n"
-     "hosts carries it, even with nearly all of its processor time taken away, is not "
-     "begun.\n",
+     "goes on where it was. One that writes its memory faster than the network "
+     "between\n"
+     "the hosts carries it, even with nearly all of its processor time taken away, is "
+     "not\n"
+     "begun, but by post-copy: from the switch until all of its memory has followed "
+     "it\n"
+     "needs both hosts, and waits ('interrupted') while they do not reach each "
+     "other.\n",
      migrate_options, 1, 1, WORD_INSTANCE, false, run_migrate},
     {"migrate ls", "[INSTANCE] [--all]", "list migrations", NULL, ls_options, 0, 1,
      WORD_INSTANCE, false, run_ls},

@@ -197,6 +197,24 @@ check_kernel(struct doctor *d)
     }
 }
 
+/* Post-copy is asked for by who needs it: its lack is no fault. */
+static void
+check_post_copy(struct doctor *d)
+{
+    static const char path[] = "/proc/sys/vm/unprivileged_userfaultfd";
+    AUTO(free) char *text = NULL;
+    struct err err = {0};
+    if (!file_read(path, 64, &text, NULL, &err)) {
+        say(d, WARN, "post-copy", "not possible: the kernel has no userfaultfd");
+    } else if (text[0] == '1') {
+        say(d, GOOD, "post-copy", "emulators may let memory follow a guest");
+    } else {
+        say(d, WARN, "post-copy",
+            "not possible: emulators are not allowed userfaultfd; 'sysctl -w "
+            "vm.unprivileged_userfaultfd=1' allows every user of this host");
+    }
+}
+
 static void
 check_cgroups(struct doctor *d)
 {
@@ -332,6 +350,7 @@ doctor_run(struct cli *cli)
     check_programs(&d);
     check_processor(&d);
     check_kernel(&d);
+    check_post_copy(&d);
     check_cgroups(&d);
     check_memory(&d);
     check_disk(&d);

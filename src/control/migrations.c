@@ -390,10 +390,19 @@ take_back(struct look *l, const char *why, const char *order, struct err *err)
            undo(l, why, order, err) && tell_all(l, err);
 }
 
+/* It runs there while memory is still at the giver: what is lost on either side now ends it,
+ * and it starts anew where it is. */
+static bool
+is_torn(const struct look *l)
+{
+    return (takes(l, "following") || takes(l, "interrupted")) &&
+           (l->from_lost || l->to_lost);
+}
+
 static bool
 switching(struct look *l, struct err *err)
 {
-    if (takes(l, "running") || is_ended(l) ||
+    if (takes(l, "running") || is_torn(l) || is_ended(l) ||
         str_eq(l->instance->want_state, "terminated")) {
         return go_on(l, "settling", l->next.order, err);
     }

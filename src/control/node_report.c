@@ -324,6 +324,7 @@ take_seen(const struct pass *pass, const struct link_node_seen *r,
                            ? r->shared_pool
                            : NULL,
         .watts = bounded(r->watts, VCPUS_MAX),
+        .post_copy = r->post_copy,
     };
     if (r->hardware) {
         out->cores = bounded(r->hardware->cores, VCPUS_MAX);

@@ -320,6 +320,23 @@ migration_choose(struct txn *txn, struct pool *pool, const struct cloud_config *
     return *out || err_nobody(txn, inst, to_node, from.seen, shared_pool, err);
 }
 
+/* The receiver's emulator waits in the kernel for pages that are still on their way. */
+static bool
+may_follow(struct txn *txn, const char *node_id, struct err *err)
+{
+    const struct row_node_seen key = {.id = node_id};
+    const struct row_node_seen *seen;
+    if (!row_get(txn, &row_node_seen_type, &key, (const void **)&seen, err)) {
+        return false;
+    }
+    return (seen && seen->post_copy) ||
+           err_set(err, ERR_RESOURCE_IN_USE,
+                   "no memory may follow a guest to %s, whose emulators are not "
+                   "allowed userfaultfd: set vm.unprivileged_userfaultfd to 1 there "
+                   "(moln doctor looks at it), or move it without post-copy",
+                   node_id);
+}
+
 /* All of them go along; what lies in a shared pool is where the receiver sees it. */
 static void
 name_disks(struct txn *txn, const struct row_list *volumes, struct row_migration *m)
@@ -381,6 +398,7 @@ migration_begin(struct txn *txn, const struct row_instance *inst,
     if (!migration_may_begin(txn, inst, err) ||
         !forecast_of(txn, inst, &way, &forecast, err) ||
         !(ask->force || forecast_refuse(inst, &forecast, txn_arena(txn), err)) ||
+        (ask->post_copy && !may_follow(txn, ask->to_node, err)) ||
         !volumes_of(txn, inst->account, inst->id, &volumes, err)) {
         return false;
     }

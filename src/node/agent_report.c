@@ -222,6 +222,7 @@ agent_report_node(struct agent *a)
         seen.hardware = &m->hardware;
         seen.features.items = m->features;
         seen.features.count = m->feature_count;
+        seen.post_copy = measure_post_copy("");
         seen.watts = measure_watts("", clock_mono(a->config.clock), &a->power);
     }
     const struct offer *o = a->offer;

@@ -364,3 +364,13 @@ measure_watts(const char *root, int64_t now_ns, struct measure_power *power)
     }
     return (int64_t)((double)used_uj * 1e3 / (double)took_ns + 0.5);
 }
+
+/* ---- what emulators may do --------------------------------------------------------- */
+
+bool
+measure_post_copy(const char *root)
+{
+    AUTO(arena) struct arena *arena = arena_create();
+    const struct reader r = {arena, root};
+    return number_of(&r, "/proc/sys", "vm", "unprivileged_userfaultfd", 10) == 1;
+}

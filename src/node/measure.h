@@ -39,3 +39,7 @@ struct measure_power {
 };
 /* Watts since the last call; 0: not known (no meter, or it has turned over). */
 int64_t measure_watts(const char *root, int64_t now_ns, struct measure_power *power);
+
+/* Whether a user without privileges, as emulators have, may take in memory that follows a
+ * guest: userfaultfd, for what the kernel itself touches too. */
+bool measure_post_copy(const char *root);

@@ -495,6 +495,14 @@ on_command(void *ctx)
 }
 
 bool
+qmp_send_oob(struct qmp *q UNUSED, const char *cmd, json_t *args UNUSED,
+             uint64_t timeout_ns UNUSED, qmp_reply_fn *done UNUSED, void *ctx UNUSED,
+             struct err *err UNUSED)
+{
+    sim_abort("%s out of order is not simulated", cmd);
+}
+
+bool
 qmp_send(struct qmp *q, const char *cmd, json_t *args, int pass_fd UNUSED,
          uint64_t timeout_ns UNUSED, qmp_reply_fn *done, void *ctx, struct err *err)
 {

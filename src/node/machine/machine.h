@@ -159,6 +159,8 @@ void machines_moved(struct machines *set, const char *id, const char *migration_
 void machines_tried(struct machines *set, const char *id, const char *migration_id);
 /* The guest came back to its shell: as if it had never left. */
 void machines_came_back(struct machines *set, const char *id);
+/* Ends its emulator at once, as if that had fallen: a guest that lost its memory. */
+void machines_kill(struct machines *set, const char *id);
 /* Puts what the console said elsewhere before what it will say here. */
 MUST_CHECK bool machines_console_add(struct machines *set, const char *id,
                                      struct blob history, struct err *err);

@@ -57,6 +57,12 @@ machines_came_back(struct machines *set, const char *id)
     }
 }
 
+void
+machines_kill(struct machines *set, const char *id)
+{
+    cgroup_kill(&set->cgroups, id);
+}
+
 bool
 machines_console_add(struct machines *set, const char *id, struct blob history,
                      struct err *err)

@@ -161,23 +161,41 @@ on_reply(struct qmp *q, json_t *object, json_int_t id)
     }
 }
 
+/* Its answer has no id, and nobody waits for it. */
+static bool
+greet(struct qmp *q, const json_t *capabilities)
+{
+    bool oob = false;
+    size_t i, sent = 0;
+    const json_t *name;
+    json_array_foreach(capabilities, i, name)
+    {
+        oob = oob || str_eq(json_string_value(name), "oob");
+    }
+    const char *hello = oob ? "{\"execute\":\"qmp_capabilities\","
+                              "\"arguments\":{\"enable\":[\"oob\"]}}\n"
+                            : "{\"execute\":\"qmp_capabilities\"}\n";
+    int rc = send_some(q, hello, strlen(hello), -1, &sent);
+    if (rc < 0 || sent != strlen(hello)) {
+        lose_sys(q, rc < 0 ? -rc : EIO, "greet");
+        return false;
+    }
+    q->greeted = true;
+    flush(q);
+    return !q->gone && !q->freed;
+}
+
 static bool
 on_object(void *ctx, json_t *object)
 {
     struct qmp *q = ctx;
     const char *event = json_string_value(json_object_get(object, "event"));
     json_t *id = json_object_get(object, "id");
-    if (!q->greeted && json_object_get(object, "QMP")) {
-        static const char hello[] = "{\"execute\":\"qmp_capabilities\"}\n";
-        size_t sent = 0;
-        int rc = send_some(q, hello, sizeof hello - 1, -1, &sent);
-        if (rc < 0 || sent != sizeof hello - 1) {
-            lose_sys(q, rc < 0 ? -rc : EIO, "greet");
-            return false;
-        }
-        q->greeted = true;
-        flush(q);
-    } else if (event) {
+    const json_t *greeting = json_object_get(object, "QMP");
+    if (!q->greeted && greeting) {
+        return greet(q, json_object_get(greeting, "capabilities"));
+    }
+    if (event) {
         q->ops.event(q->ctx, event, json_object_get(object, "data"));
     } else if (json_is_integer(id)) {
         on_reply(q, object, json_integer_value(id));
@@ -295,9 +313,10 @@ enqueue(struct qmp *q, const char *text, int pass_fd, struct err *err)
     return true;
 }
 
-bool
-qmp_send(struct qmp *q, const char *cmd, json_t *args, int pass_fd, uint64_t timeout_ns,
-         qmp_reply_fn *done, void *ctx, struct err *err)
+/* 'how': "execute", or "exec-oob". */
+static bool
+send_command(struct qmp *q, const char *how, const char *cmd, json_t *args, int pass_fd,
+             uint64_t timeout_ns, qmp_reply_fn *done, void *ctx, struct err *err)
 {
     AUTO(json) json_t *arguments = args ? args : json_object();
     size_t slot = 0;
@@ -313,7 +332,7 @@ qmp_send(struct qmp *q, const char *cmd, json_t *args, int pass_fd, uint64_t tim
     json_int_t id = q->next_id++;
     AUTO(json)
     json_t *object =
-        json_pack("{s:s, s:O, s:I}", "execute", cmd, "arguments", arguments, "id", id);
+        json_pack("{s:s, s:O, s:I}", how, cmd, "arguments", arguments, "id", id);
     AUTO(free) char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
     if (!text) {
         return err_set(err, ERR_INTERNAL, "QMP: cannot write the command %s", cmd);
@@ -334,4 +353,18 @@ qmp_send(struct qmp *q, const char *cmd, json_t *args, int pass_fd, uint64_t tim
         (void)uv_timer_start(&q->timer, on_timer, 1000, 1000);
     }
     return true;
+}
+
+bool
+qmp_send(struct qmp *q, const char *cmd, json_t *args, int pass_fd, uint64_t timeout_ns,
+         qmp_reply_fn *done, void *ctx, struct err *err)
+{
+    return send_command(q, "execute", cmd, args, pass_fd, timeout_ns, done, ctx, err);
+}
+
+bool
+qmp_send_oob(struct qmp *q, const char *cmd, json_t *args, uint64_t timeout_ns,
+             qmp_reply_fn *done, void *ctx, struct err *err)
+{
+    return send_command(q, "exec-oob", cmd, args, -1, timeout_ns, done, ctx, err);
 }

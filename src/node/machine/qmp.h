@@ -37,3 +37,8 @@ void qmp_close(struct qmp *qmp);
 MUST_CHECK bool qmp_send(struct qmp *qmp, const char *cmd, json_t *args, int pass_fd,
                          uint64_t timeout_ns, qmp_reply_fn *done, void *ctx,
                          struct err *err);
+/* The same of a command that QEMU carries out while its main loop waits for something, out of
+ * the order of the others. */
+MUST_CHECK bool qmp_send_oob(struct qmp *qmp, const char *cmd, json_t *args,
+                             uint64_t timeout_ns, qmp_reply_fn *done, void *ctx,
+                             struct err *err);

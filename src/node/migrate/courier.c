@@ -10,6 +10,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -36,12 +37,13 @@ struct courier {
     bool received;             /* Came through a door. */
     char *disk_path;           /* Where a received disk's bytes go. */
     struct sockaddr_in to;
-    char peer[64], migration[64], stream[64];
+    char peer[64], migration[64], stream[COURIER_STREAM_MAX];
     uv_thread_t thread;
     uv_async_t async;
     int stop_fd;
     int wire_fd, local_fd;
     int handed_fd; /* The local end of a door's courier, until it is told. */
+    int lent_fd;   /* Of memory, in its place. */
     bool local_listens;
     _Atomic int news; /* enum courier_news: what the thread has come to. */
     _Atomic bool was_up;
@@ -56,7 +58,7 @@ struct courier_door {
     struct courier_ops ops;
     char peer[64], migration[64];
     char *disk_path;
-    int fd, port;
+    int fd, port, lent_fd;
     uv_poll_t poll;
     struct courier *callers; /* Not let in yet. */
     unsigned caller_count;
@@ -197,26 +199,45 @@ say_hello(struct courier *c, int64_t deadline_ns, struct err *err)
     return true;
 }
 
+bool
+courier_read_hello(const void *data, size_t len, const char *migration_id,
+                   char out_stream[COURIER_STREAM_MAX], size_t *out_len,
+                   struct err *err)
+{
+    AUTO(arena) struct arena *arena = arena_create();
+    const uint8_t *bytes = data;
+    struct link_courier_hello hello;
+    if (len < 1 || len < 1u + bytes[0]) {
+        *out_len = 0;
+        return true;
+    }
+    if (!tlv_decode(&link_courier_hello_desc, bytes + 1, bytes[0], arena, &hello,
+                    err)) {
+        return false;
+    }
+    if (!str_eq(hello.migration_id, migration_id)) {
+        return err_set(err, ERR_DENIED, "it speaks of another migration");
+    }
+    if (str_empty(hello.stream) || strlen(hello.stream) >= COURIER_STREAM_MAX) {
+        return err_set(err, ERR_INVALID, "it does not say what it carries");
+    }
+    snprintf(out_stream, COURIER_STREAM_MAX, "%s", hello.stream);
+    *out_len = 1u + bytes[0];
+    return true;
+}
+
 static bool
 hear_hello(struct courier *c, int64_t deadline_ns, struct err *err)
 {
-    AUTO(arena) struct arena *arena = arena_create();
-    struct link_courier_hello hello;
-    while (c->plain.len < 1 || c->plain.len < 1u + (uint8_t)c->plain.data[0]) {
-        if (!wire_take(c, deadline_ns, err)) {
+    size_t len = 0;
+    do {
+        if (!courier_read_hello(c->plain.data, c->plain.len, c->migration, c->stream,
+                                &len, err) ||
+            (len == 0 && !wire_take(c, deadline_ns, err))) {
             return false;
         }
-    }
-    size_t len = (uint8_t)c->plain.data[0];
-    if (!tlv_decode(&link_courier_hello_desc, (const uint8_t *)c->plain.data + 1, len,
-                    arena, &hello, err)) {
-        return false;
-    }
-    buf_drop_front(&c->plain, len + 1);
-    if (!str_eq(hello.migration_id, c->migration)) {
-        return err_set(err, ERR_DENIED, "it speaks of another migration");
-    }
-    snprintf(c->stream, sizeof c->stream, "%s", hello.stream ? hello.stream : "");
+    } while (len == 0);
+    buf_drop_front(&c->plain, len);
     return tls_send(c->tls, "!", 1, err) && wire_flush(c, deadline_ns, err);
 }
 
@@ -254,6 +275,10 @@ meet_local(struct courier *c, struct err *err)
     int ends[2];
     if (c->received && is_disk(c)) {
         return sock_connect(c->disk_path, &c->local_fd, err);
+    }
+    if (c->lent_fd >= 0 && str_eq(c->stream, COURIER_MEMORY)) {
+        c->local_fd = take_fd(&c->lent_fd);
+        return true;
     }
     if (c->received) {
         if (!courier_pair(ends, err)) {
@@ -518,7 +543,8 @@ on_closed(uv_handle_t *handle)
     tls_destroy(c->tls);
     buf_fini(&c->plain);
     free(c->disk_path);
-    int *const fds[] = {&c->stop_fd, &c->wire_fd, &c->local_fd, &c->handed_fd};
+    int *const fds[] = {&c->stop_fd, &c->wire_fd, &c->local_fd, &c->handed_fd,
+                        &c->lent_fd};
     for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
         auto_fd(fds[i]);
     }
@@ -551,12 +577,14 @@ courier_start(const struct courier_self *self, struct courier_door *door,
                           .received = door != NULL,
                           .wire_fd = wire_fd,
                           .local_fd = local_fd,
-                          .handed_fd = -1};
+                          .handed_fd = -1,
+                          .lent_fd = -1};
     if (to) {
         c->to = *to;
     }
     if (door) {
         c->disk_path = xstrdup(door->disk_path);
+        c->lent_fd = door->lent_fd < 0 ? -1 : fcntl(door->lent_fd, F_DUPFD_CLOEXEC, 0);
     }
     snprintf(c->peer, sizeof c->peer, "%s", peer);
     snprintf(c->migration, sizeof c->migration, "%s", migration);
@@ -572,6 +600,8 @@ courier_start(const struct courier_self *self, struct courier_door *door,
         auto_fd(&c->stop_fd);
         auto_fd(&c->wire_fd);
         auto_fd(&c->local_fd);
+        auto_fd(&c->lent_fd);
+        free(c->disk_path);
         free(c);
         err_set(err, ERR_SYSTEM, "start a courier: %s", uv_strerror(rc));
         return NULL;
@@ -652,7 +682,7 @@ courier_door_open(const struct courier_self *self, const char *address,
                   const char *disk_path, const struct courier_ops *ops, struct err *err)
 {
     struct courier_door *door = xcalloc(1, sizeof *door);
-    *door = (struct courier_door){.self = *self, .ops = *ops, .fd = -1};
+    *door = (struct courier_door){.self = *self, .ops = *ops, .fd = -1, .lent_fd = -1};
     door->disk_path = xstrdup(disk_path);
     snprintf(door->peer, sizeof door->peer, "%s", peer_node_id ? peer_node_id : "");
     snprintf(door->migration, sizeof door->migration, "%s", migration_id);
@@ -676,6 +706,12 @@ int
 courier_door_port(const struct courier_door *door)
 {
     return door->port;
+}
+
+void
+courier_door_lend(struct courier_door *door, int fd)
+{
+    door->lent_fd = fd;
 }
 
 static void

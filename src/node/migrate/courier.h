@@ -22,6 +22,7 @@ struct courier_door;
 /* What a stream may be called; any other name is a disk's id. */
 #define COURIER_WORDS "words"
 #define COURIER_MEMORY "memory"
+#define COURIER_STREAM_MAX 64
 
 /* Who we are; borrowed until the last courier and door are closed. */
 struct courier_self {
@@ -43,6 +44,13 @@ struct courier_ops {
  * waits for the other's turn of the processor. */
 MUST_CHECK bool courier_pair(int out_ends[2], struct err *err);
 
+/* What a courier says first: one byte of length and a record. '*out_len' is what it took; 0
+ * while not all of it is there. False: it is not let in. */
+MUST_CHECK bool courier_read_hello(const void *data, size_t len,
+                                   const char *migration_id,
+                                   char out_stream[COURIER_STREAM_MAX], size_t *out_len,
+                                   struct err *err);
+
 /* Goes to the peer. The local end is 'local_fd' (taken, also on failure): a connected
  * socket, or one that listens and whose first caller it is. */
 MUST_CHECK struct courier *
@@ -61,5 +69,8 @@ courier_door_open(const struct courier_self *self, const char *address,
                   const char *disk_path, const struct courier_ops *ops,
                   struct err *err);
 int courier_door_port(const struct courier_door *door);
+/* The local end of the next courier of memory is 'fd' (borrowed until another is lent, or
+ * -1), in place of one that 'up' would hand out. */
+void courier_door_lend(struct courier_door *door, int fd);
 /* No one is let in any more; couriers that are up go on. NULL is a no-op. */
 void courier_door_close(struct courier_door *door);

@@ -103,7 +103,7 @@ memory_of(const char *status)
         {"device", MEMORY_SWITCHING},
         {"wait-unplug", MEMORY_COPYING},
         {"postcopy-active", MEMORY_FOLLOWING},
-        {"postcopy-paused", MEMORY_FOLLOWING},
+        {"postcopy-paused", MEMORY_CUT},
         {"postcopy-recover", MEMORY_FOLLOWING},
         {"completed", MEMORY_DONE},
         {"failed", MEMORY_BROKEN},
@@ -130,7 +130,8 @@ migration_read(struct migration *m, json_t *result)
     const char *status = json_string_value(json_object_get(result, "status"));
     const char *why = json_string_value(json_object_get(result, "error-desc"));
     struct migration_progress *p = &m->progress;
-    if (status) {
+    /* A new way for the rest of the memory is set up like the first one. */
+    if (status && !(memory_is_behind(m->memory) && str_eq(status, "setup"))) {
         m->memory = memory_of(status);
     }
     if (m->memory == MEMORY_BROKEN) {
@@ -167,6 +168,7 @@ on_event(void *ctx, const char *id, const char *name, json_t *data)
         }
         if (status && m->looked) {
             migration_read(m, data);
+            log_debug("migration %s: memory %d", m->id, (int)m->memory);
             migration_step(m);
             migration_changed(m);
         } else if (job && !m->want->incoming) {
@@ -191,6 +193,10 @@ migration_hang_up(struct migration *m)
     words_close(m);
     auto_fd(&m->memory_fd);
     m->memory_fd = -1;
+    for (size_t i = 0; i < MIGRATION_SPARES; i++) {
+        auto_fd(&m->spare_fds[i]);
+        m->spare_fds[i] = -1;
+    }
     arena_destroy(m->self_arena);
     m->self_arena = NULL;
 }
@@ -213,6 +219,7 @@ migration_of(struct migrations *set, const char *id)
         m = xcalloc(1, sizeof *m);
         m->set = set;
         m->words_fd = m->memory_fd = -1;
+        memset(m->spare_fds, -1, sizeof m->spare_fds);
         snprintf(m->id, sizeof m->id, "%s", id);
         map_put(set->map, id, m);
     }
@@ -276,7 +283,9 @@ migrations_want(struct migrations *set, const struct link_migration *want, bool 
     m->want_arena = arena;
     m->deleted = deleted;
     log_debug("migration %s: told to %s", m->id,
-              deleted ? "end" : want->order ? want->order : "wait");
+              deleted       ? "end"
+              : want->order ? want->order
+                            : "wait");
     migration_step(m);
 }
 

@@ -62,6 +62,10 @@ on_ended(void *ctx, struct courier *courier, const char *why)
             continue;
         }
         bool early = why || i == 0 || (i > 1 && m->disks != PART_ENDED);
+        if (follow_has_begun(m)) {
+            follow_cut(m, why);
+            break; /* All of them are gone. */
+        }
         if (early && m->memory != MEMORY_DONE && !m->over) {
             m->broken = true;
             migration_note(m, "%s", why ? why : "the receiver hung up");
@@ -127,8 +131,8 @@ send_disk(struct migration *m, const struct machine_body *body, size_t disk,
            send_courier(m, body->want->disks.items[disk].disk_id, in.fd, err);
 }
 
-static bool
-send_all(struct migration *m, const struct machine_body *body, struct err *err)
+bool
+give_send_streams(struct migration *m, struct err *err)
 {
     int words[2], memory[2];
     if (!migration_load_self(m, err)) {
@@ -145,7 +149,13 @@ send_all(struct migration *m, const struct machine_body *body, struct err *err)
         return false;
     }
     m->memory_fd = memory[1];
-    if (!send_courier(m, COURIER_MEMORY, memory[0], err)) {
+    return send_courier(m, COURIER_MEMORY, memory[0], err);
+}
+
+static bool
+send_all(struct migration *m, const struct machine_body *body, struct err *err)
+{
+    if (!give_send_streams(m, err)) {
         return false;
     }
     for (size_t i = 0; i < body->want->disks.count; i++) {
@@ -160,21 +170,36 @@ send_all(struct migration *m, const struct machine_body *body, struct err *err)
 /* ---- steps: there ------------------------------------------------------------------------- */
 
 static void
+on_looked(void *ctx, json_t *result, const struct err *err)
+{
+    struct migration *m = ctx;
+    if (err) {
+        return;
+    }
+    m->looked = true;
+    migration_read(m, result);
+    m->memory = memory_is_behind(m->memory) ? m->memory : MEMORY_PAUSED;
+}
+
+static void
 on_status(void *ctx, json_t *result, const struct err *err)
 {
     struct migration *m = ctx;
     const char *status = json_string_value(json_object_get(result, "status"));
     struct machine_body body;
-    if (err || !migration_body(m, &body)) {
+    if (err || !migration_body(m, &body) || !body.qmp) {
+        return;
+    }
+    if (body.tried && str_eq(status, "finish-migrate")) {
+        struct script *s = script_create();
+        script_add(s, "query-migrate", NULL, -1);
+        migration_run(m, s, body.qmp, on_looked);
         return;
     }
     m->looked = true;
-    if (!body.tried) {
-        return; /* What QEMU still says of copying is of an earlier migration. */
+    if (body.tried) { /* Else what QEMU still says is of an earlier migration. */
+        m->memory = str_eq(status, "postmigrate") ? MEMORY_DONE : MEMORY_COPYING;
     }
-    m->memory = str_eq(status, "postmigrate")      ? MEMORY_DONE
-                : str_eq(status, "finish-migrate") ? MEMORY_PAUSED
-                                                   : MEMORY_COPYING;
 }
 
 static void
@@ -282,16 +307,18 @@ copy_memory(struct migration *m, const struct machine_body *body)
     int64_t bytes = w->bandwidth_bps > 0 ? w->bandwidth_bps / 8 : NO_LIMIT_BYTES;
     struct script *s = script_create();
     script_add(s, "migrate-set-capabilities",
-               json_pack("{s:[o, o, o]}", "capabilities", capability("events", true),
+               json_pack("{s:[o, o, o, o]}", "capabilities", capability("events", true),
                          capability("pause-before-switchover", true),
-                         capability("auto-converge", true)),
+                         capability("auto-converge", !w->post_copy),
+                         capability("postcopy-ram", w->post_copy)),
                -1);
     script_add(
         s, "migrate-set-parameters",
-        json_pack("{s:I, s:I}", "downtime-limit",
+        json_pack("{s:I, s:I, s:I}", "downtime-limit",
                   (json_int_t)(downtime > 2 * OUR_SHARE_MS ? downtime - OUR_SHARE_MS
                                                            : downtime / 2),
-                  "max-bandwidth", (json_int_t)bytes),
+                  "max-bandwidth", (json_int_t)bytes, "max-postcopy-bandwidth",
+                  (json_int_t)(w->bandwidth_bps > 0 ? bytes : 0)),
         -1);
     script_add(s, "getfd", json_pack("{s:s}", "fdname", "memory"),
                take_fd(&m->memory_fd));
@@ -332,7 +359,8 @@ part(struct migration *m, const struct machine_body *body UNUSED)
     /* Should this host die before that is noted, no process says otherwise. */
     words_say(m, "run", NULL, (struct blob){0}); /* Else by the control plane. */
     machines_moved(m->set->config.machines, m->want->machine_id, m->id);
-    log_info("migration %s: the guest has left", m->id);
+    log_info("migration %s: the guest has left%s", m->id,
+             memory_is_behind(m->memory) ? ", its memory follows" : "");
     m->ended_ns = migration_now(m);
     migration_changed(m);
 }
@@ -340,7 +368,10 @@ part(struct migration *m, const struct machine_body *body UNUSED)
 void
 give_hear(struct migration *m, const struct link_courier_word *word)
 {
-    if (str_eq(word->kind, "running") && m->stood_ns) {
+    if (str_eq(word->kind, "here") && follow_has_begun(m)) {
+        m->told_here = true;
+        follow_confirm(m);
+    } else if (str_eq(word->kind, "running") && m->stood_ns) {
         m->progress.downtime_ms = (migration_now(m) - m->stood_ns) / NS_PER_MS;
         m->ended_ns = migration_now(m);
         m->shown_state = NULL; /* Told at once. */
@@ -397,6 +428,17 @@ clean_up(struct migration *m, const struct machine_body *body)
     migration_run(m, s, body->qmp, on_undone);
 }
 
+/* QEMU lets no guest go on that it began to hand over: it ends, and starts anew from its
+ * disks. */
+static void
+end_here(struct migration *m)
+{
+    migration_note(m, "cut at the switch: the guest starts anew");
+    m->staying = true;
+    migration_hang_up(m);
+    machines_kill(m->set->config.machines, m->want->machine_id);
+}
+
 static void
 stay(struct migration *m, const struct machine_body *body)
 {
@@ -410,6 +452,10 @@ stay(struct migration *m, const struct machine_body *body)
         return;
     }
     if (!body->qmp) {
+        return;
+    }
+    if (memory_is_behind(m->memory)) {
+        end_here(m);
         return;
     }
     migration_note(m, m->asked_ns ? "told in time neither to switch nor to stay"
@@ -437,6 +483,8 @@ come_back(struct migration *m, const struct machine_body *body)
     migration_note(m, "it never ran at the receiver, and goes on here");
     if (body->pid == 0) {
         keep(m); /* Started anew, from its own disks. */
+    } else if (memory_is_behind(m->memory)) {
+        end_here(m);
     } else {
         m->staying = true;
         clean_up(m, body);
@@ -532,8 +580,9 @@ on_progress(void *ctx, json_t *result, const struct err *err)
     if (was == MEMORY_SWITCHING && m->memory == MEMORY_PAUSED) {
         m->memory = was; /* It was told to go on since. */
     }
+    follow_hurry(m, body.qmp);
     if (m->staying && m->memory != MEMORY_COPYING && m->memory != MEMORY_PAUSED &&
-        m->memory != MEMORY_SWITCHING) {
+        m->memory != MEMORY_SWITCHING && !memory_is_behind(m->memory)) {
         clean_up(m, &body);
     }
 }
@@ -543,6 +592,8 @@ give_poll(struct migration *m, struct qmp *qmp)
 {
     if (m->disks == PART_ENDING && !m->staying) {
         poll_jobs(m, qmp);
+    } else if (m->told_here && !m->here) {
+        follow_confirm(m);
     } else if (m->staying || (m->memory != MEMORY_NONE && m->memory != MEMORY_DONE)) {
         struct script *s = script_create();
         script_add(s, "query-migrate", NULL, -1);
@@ -558,11 +609,14 @@ couriers_state(const struct migration *m)
     if (m->broken) {
         return PART_BROKEN;
     }
-    bool all = m->begun;
+    if (follow_has_begun(m) && !m->calling) {
+        return PART_NONE;
+    }
+    bool all = m->begun || m->calling;
     for (size_t i = 0; i < m->courier_count; i++) {
         all = all && m->couriers[i].up;
     }
-    return all ? PART_READY : m->begun ? PART_BEGUN : PART_NONE;
+    return all ? PART_READY : m->begun || m->calling ? PART_BEGUN : PART_NONE;
 }
 
 static enum give_order
@@ -607,6 +661,8 @@ static const struct {
     [GIVE_PART] = {"part", part},
     [GIVE_STAY] = {"stay", stay},
     [GIVE_RETURN] = {"come back", come_back},
+    [GIVE_CALL] = {"call anew", follow_call},
+    [GIVE_RESUME] = {"resume", follow_resume},
 };
 
 void
@@ -632,6 +688,8 @@ give_step(struct migration *m)
         .begun = m->begun,
         .begun_once = m->begun || body.tried,
         .moved = body.moved,
+        .here = m->here,
+        .call_due = migration_now(m) >= m->call_at_ns,
         .couriers = couriers_state(m),
         .disks = m->disks,
         .memory = m->memory,

@@ -8,6 +8,7 @@
 
 #define MIGRATION_DISKS_MAX 16
 #define MIGRATION_POLL_NS (100 * NS_PER_MS)
+#define MIGRATION_SPARES 3 /* Cuts that a receiver mends while its emulator waits. */
 
 struct migrations {
     struct migrations_config config;
@@ -62,9 +63,19 @@ struct migration {
     enum migration_part disks;
     int64_t asked_ns, stood_ns;
     bool history_sent;
+    bool hurried;   /* Post-copy was asked for. */
+    bool told_here; /* The receiver says that all but memory is there... */
+    bool here;      /* ...and so it is, for good. Receiver: it is here. */
+    bool calling;   /* Couriers are on their way again. */
+    int64_t call_at_ns;
     /* Receiver. */
     struct courier_door *door;
     bool set_up, word, running;
+    /* Memory may come again while the emulator's main loop waits for memory, and takes no
+     * descriptors: it has its ends of these already. */
+    int spare_fds[MIGRATION_SPARES];
+    size_t spares_used;
+    bool lent; /* The next is the door's. */
     struct frame_reader words;
     VEC(struct migration_connections) connections; /* Put in place at the last. */
     struct buf words_out; /* Said, and not taken by the socket yet. */
@@ -100,6 +111,23 @@ void give_step(struct migration *m);
 const char *give_state(const struct migration *m);
 void give_poll(struct migration *m, struct qmp *qmp);
 void give_job_event(struct migration *m);
+bool give_send_streams(struct migration *m, struct err *err); /* Words and memory. */
+/* migration_follow.c: post-copy. The giver's: */
+/* From the order to let go: what ends on the way is begun anew, not undone. */
+bool follow_has_begun(const struct migration *m);
+void follow_cut(struct migration *m, const char *why);
+void follow_hurry(struct migration *m, struct qmp *qmp);
+void follow_confirm(struct migration *m);
+void follow_call(struct migration *m, const struct machine_body *body);
+void follow_resume(struct migration *m, const struct machine_body *body);
+/* The receiver's: */
+MUST_CHECK bool follow_add_spares(struct migration *m, struct script *s,
+                                  struct err *err);
+void follow_recover(struct migration *m, const struct machine_body *body, int fd);
+void follow_look(struct migration *m, struct qmp *qmp);
+void follow_say_here(struct migration *m);
+/* At each step while memory is behind; false: there is nothing to do any more. */
+bool follow_take(struct migration *m, const struct machine_body *body);
 /* migration_take.c */
 void take_step(struct migration *m);
 const char *take_state(const struct migration *m);

@@ -41,6 +41,38 @@ plan_copying(const struct give_facts *f)
                                                               : GIVE_NOTHING;
 }
 
+/* The guest cannot go on here: it waits for the receiver, or, told to stay while that never
+ * had enough of it to run, ends and starts anew. */
+static enum give_step
+plan_behind(const struct give_facts *f)
+{
+    bool back = f->order == GIVE_ORDER_STAY || f->order == GIVE_ORDER_RETURN;
+    if (!f->moved && (f->here || back)) {
+        return f->here ? GIVE_PART : GIVE_STAY;
+    }
+    if (f->memory != MEMORY_CUT) {
+        return GIVE_NOTHING;
+    }
+    return f->couriers == PART_READY                 ? GIVE_RESUME
+           : f->couriers == PART_NONE && f->call_due ? GIVE_CALL
+                                                     : GIVE_NOTHING;
+}
+
+static enum give_step
+plan_moved(const struct give_facts *f)
+{
+    if (f->alive && !f->qmp_up) {
+        return GIVE_NOTHING;
+    }
+    if (f->alive && !f->looked) {
+        return GIVE_LOOK;
+    }
+    if (f->order == GIVE_ORDER_RETURN) {
+        return GIVE_RETURN;
+    }
+    return f->alive && memory_is_behind(f->memory) ? plan_behind(f) : GIVE_NOTHING;
+}
+
 enum give_step
 give_plan(const struct give_facts *f, int64_t now_ns)
 {
@@ -48,8 +80,7 @@ give_plan(const struct give_facts *f, int64_t now_ns)
         return GIVE_NOTHING;
     }
     if (f->moved) {
-        bool can = f->qmp_up || !f->alive;
-        return f->order == GIVE_ORDER_RETURN && can ? GIVE_RETURN : GIVE_NOTHING;
+        return plan_moved(f);
     }
     if (!f->alive) { /* After the order to switch it has left, or is lost: not here. */
         return f->order == GIVE_ORDER_SWITCH && f->begun_once ? GIVE_PART : GIVE_STAY;
@@ -61,8 +92,10 @@ give_plan(const struct give_facts *f, int64_t now_ns)
     case MEMORY_DONE:
         return GIVE_PART;
     case MEMORY_SWITCHING: /* It is QEMU's to say how this ends. */
-    case MEMORY_FOLLOWING:
         return GIVE_NOTHING;
+    case MEMORY_FOLLOWING:
+    case MEMORY_CUT:
+        return f->qmp_up ? plan_behind(f) : GIVE_NOTHING;
     case MEMORY_PAUSED:
         return is_over(f, now_ns) ? GIVE_STAY : plan_paused(f);
     default:
@@ -73,14 +106,20 @@ give_plan(const struct give_facts *f, int64_t now_ns)
 enum take_step
 take_plan(const struct take_facts *f)
 {
-    if (f->busy || f->failed || f->running || !f->alive || !f->qmp_up) {
+    bool behind = f->here && memory_is_behind(f->memory);
+    if (f->busy || f->failed || !f->alive || !f->qmp_up) {
         return TAKE_NOTHING;
     }
     if (!f->looked) {
         return TAKE_LOOK;
     }
-    if (f->memory == MEMORY_DONE) {
-        return f->moved || f->word ? TAKE_RUN : TAKE_NOTHING;
+    if (!f->running && (f->memory == MEMORY_DONE || behind) && (f->moved || f->word)) {
+        return TAKE_RUN;
     }
-    return f->set_up || f->memory != MEMORY_NONE ? TAKE_NOTHING : TAKE_SET_UP;
+    if (f->set_up) {
+        return TAKE_NOTHING;
+    }
+    return behind                                    ? TAKE_OPEN
+           : !f->running && f->memory == MEMORY_NONE ? TAKE_SET_UP
+                                                     : TAKE_NOTHING;
 }

@@ -4,7 +4,8 @@
  *           after every disk has ended; once QEMU says that all was sent, the giver's copy
  *           never runs again unless it is told to return. The receiver runs the guest only
  *           when all of it is here and the giver's word, or the control plane's, says that
- *           it has left.
+ *           it has left. In post-copy "all" is all but the memory that follows, and the
+ *           giver's copy has left once the receiver says that so much is there.
  * Place:    the rules of migration.h's life, apart from what carries them out.
  * Threads:  any. Times are of the monotonic clock. */
 #pragma once
@@ -35,7 +36,8 @@ enum migration_memory { /* As QEMU tells. */
                         MEMORY_COPYING,
                         MEMORY_PAUSED, /* Giver: the guest stands still, and is still here. */
                         MEMORY_SWITCHING,
-                        MEMORY_FOLLOWING, /* Giver: it runs there, and its memory comes after it. */
+                        MEMORY_FOLLOWING, /* It may run there, and its memory comes after it. */
+                        MEMORY_CUT, /* The same, but nothing comes: the way there is cut. */
                         MEMORY_DONE,
                         MEMORY_BROKEN,
 };
@@ -51,6 +53,8 @@ enum give_step {
     GIVE_PART,      /* It has left: note it, and give the receiver our word. */
     GIVE_STAY,      /* Undo all; the guest goes on here. */
     GIVE_RETURN,    /* It left and never ran there: it goes on here. */
+    GIVE_CALL,      /* Reach the receiver anew, for the memory that is still here. */
+    GIVE_RESUME,    /* Go on sending it. */
     GIVE_STEPS,
 };
 
@@ -64,10 +68,19 @@ struct give_facts {
     bool begun;      /* By this agent. */
     bool begun_once; /* By this or an earlier one. */
     bool moved;      /* Noted: the guest has left. */
+    bool here;       /* Post-copy: the receiver has all but memory. */
+    bool call_due;   /* It may be called anew now. */
     enum migration_part couriers, disks;
     enum migration_memory memory;
     int64_t asked_ns; /* When the guest came to stand still; 0: it runs. */
 };
+
+/* Whether memory is left at the giver while the guest may run at the receiver. */
+static inline bool
+memory_is_behind(enum migration_memory memory)
+{
+    return memory == MEMORY_FOLLOWING || memory == MEMORY_CUT;
+}
 
 enum give_step give_plan(const struct give_facts *f, int64_t now_ns);
 
@@ -75,6 +88,7 @@ enum take_step {
     TAKE_NOTHING,
     TAKE_LOOK,
     TAKE_SET_UP, /* Offer the disks, and open the door. */
+    TAKE_OPEN,   /* The door again: memory is to come still. */
     TAKE_RUN,
     TAKE_STEPS,
 };
@@ -85,6 +99,7 @@ struct take_facts {
     bool moved;  /* Noted: the guest is ours. */
     bool word;   /* The giver, or the control plane, says that it has left. */
     bool set_up; /* By this agent. */
+    bool here;   /* All but memory that follows. */
     bool running;
     enum migration_memory memory;
 };

@@ -15,8 +15,6 @@ fail(struct migration *m, const char *why)
     migration_changed(m);
 }
 
-/* ---- the giver's couriers -------------------------------------------------------------- */
-
 static void
 on_loading(void *ctx, json_t *result UNUSED, const struct err *err)
 {
@@ -26,12 +24,18 @@ on_loading(void *ctx, json_t *result UNUSED, const struct err *err)
     }
 }
 
+/* ---- the giver's couriers -------------------------------------------------------------- */
+
 static void
 load_memory(struct migration *m, int fd)
 {
     struct machine_body body;
+    if (migration_body(m, &body) && body.qmp && m->memory == MEMORY_CUT) {
+        follow_recover(m, &body, fd);
+        return;
+    }
     if (!migration_body(m, &body) || !body.qmp || m->memory != MEMORY_NONE) {
-        close(fd);
+        auto_fd(&fd);
         return;
     }
     m->memory = MEMORY_COPYING;
@@ -55,6 +59,7 @@ on_up(void *ctx, struct courier *courier, const char *stream, int fd)
     m->couriers[m->courier_count++] = (struct migration_courier){courier, true};
     if (str_eq(stream, COURIER_WORDS)) {
         words_open(m, fd);
+        follow_say_here(m);
     } else if (str_eq(stream, COURIER_MEMORY)) {
         load_memory(m, fd);
     }
@@ -71,7 +76,7 @@ on_ended(void *ctx, struct courier *courier, const char *why)
         }
     }
     courier_close(courier);
-    if (why && !m->running && !m->word) {
+    if (why && (memory_is_behind(m->memory) || (!m->running && !m->word))) {
         log_warn("migration %s: %s", m->id, why);
     }
     migration_changed(m);
@@ -153,20 +158,35 @@ take_hear(struct migration *m, const struct link_courier_word *word)
 /* ---- steps ------------------------------------------------------------------------------- */
 
 static void
+on_looked(void *ctx, json_t *result, const struct err *err)
+{
+    struct migration *m = ctx;
+    if (!err) {
+        m->looked = true;
+        migration_read(m, result);
+        m->memory = memory_is_behind(m->memory) ? m->memory : MEMORY_DONE;
+    }
+}
+
+static void
 on_status(void *ctx, json_t *result, const struct err *err)
 {
     struct migration *m = ctx;
     const char *status = json_string_value(json_object_get(result, "status"));
-    if (err) {
+    struct machine_body body;
+    if (err || !migration_body(m, &body) || !body.qmp) {
         return; /* Asked again when there is somebody to ask. */
     }
-    m->looked = true;
-    if (str_eq(status, "running")) {
-        m->running = true;
-        m->memory = MEMORY_DONE;
-    } else if (!str_eq(status, "inmigrate")) {
-        m->memory = MEMORY_DONE;
+    m->running = str_eq(status, "running");
+    m->here = m->want->post_copy && !str_eq(status, "inmigrate");
+    if (m->here) { /* Is memory still to come? */
+        struct script *s = script_create();
+        script_add(s, "query-migrate", NULL, -1);
+        migration_run(m, s, body.qmp, on_looked);
+        return;
     }
+    m->looked = true;
+    m->memory = str_eq(status, "inmigrate") ? m->memory : MEMORY_DONE;
 }
 
 static void
@@ -177,24 +197,14 @@ look(struct migration *m, const struct machine_body *body)
     migration_run(m, s, body->qmp, on_status);
 }
 
+/* So that couriers find it, whatever comes through them. */
 static void
-on_set_up(void *ctx, json_t *result UNUSED, const struct err *err)
+open_door(struct migration *m, const struct machine_body *body)
 {
-    struct migration *m = ctx;
     const struct migration_host *host = &m->set->config.host;
-    struct machine_body body;
     struct courier_ops ops = {on_up, on_ended, m};
     struct err why = {0};
-    if (err) {
-        if (err->code != ERR_GONE) {
-            fail(m, err->msg);
-        }
-        return;
-    }
-    if (m->over || !migration_body(m, &body)) {
-        return;
-    }
-    AUTO(free) char *path = xasprintf("%s/move.sock", body.dir);
+    AUTO(free) char *path = xasprintf("%s/move.sock", body->dir);
     const char *address = host->address(host->ctx);
     if (!address) {
         fail(m, "other nodes do not reach this one: start its agent with --underlay");
@@ -205,6 +215,18 @@ on_set_up(void *ctx, json_t *result UNUSED, const struct err *err)
     } else {
         m->set_up = true;
         migration_changed(m);
+    }
+}
+
+static void
+on_set_up(void *ctx, json_t *result UNUSED, const struct err *err)
+{
+    struct migration *m = ctx;
+    struct machine_body body;
+    if (err && err->code != ERR_GONE) {
+        fail(m, err->msg);
+    } else if (!err && !m->over && migration_body(m, &body)) {
+        open_door(m, &body);
     }
 }
 
@@ -255,7 +277,14 @@ set_up(struct migration *m, const struct machine_body *body)
                          "events", "state", 1, "capability", "late-block-activate",
                          "state", 1),
                -1);
-    if (!offer_disks(m, body, s, &err)) {
+    if (m->want->post_copy) {
+        script_add(s, "migrate-set-capabilities",
+                   json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability",
+                             "postcopy-ram", "state", 1),
+                   -1);
+    }
+    if (!offer_disks(m, body, s, &err) ||
+        (m->want->post_copy && !follow_add_spares(m, s, &err))) {
         fail(m, err.msg);
     }
     migration_run(m, s, body->qmp, on_set_up);
@@ -299,6 +328,7 @@ static const struct {
 } ops[TAKE_STEPS] = {
     [TAKE_LOOK] = {"look", look},
     [TAKE_SET_UP] = {"set up", set_up},
+    [TAKE_OPEN] = {"open the door again", open_door},
     [TAKE_RUN] = {"run", run},
 };
 
@@ -307,6 +337,9 @@ take_step(struct migration *m)
 {
     struct machine_body body;
     if (!migration_body(m, &body)) {
+        return;
+    }
+    if (memory_is_behind(m->memory) && !follow_take(m, &body)) {
         return;
     }
     if (!m->over && !body.moved && body.tried && body.pid == 0 && !body.starting) {
@@ -323,6 +356,7 @@ take_step(struct migration *m)
         .moved = body.moved,
         .word = m->word || str_eq(m->want->order, "run"),
         .set_up = m->set_up,
+        .here = m->here,
         .running = m->running,
         .memory = m->memory,
     };
@@ -337,7 +371,7 @@ static void
 on_progress(void *ctx, json_t *result, const struct err *err)
 {
     struct migration *m = ctx;
-    if (!err && m->memory == MEMORY_COPYING) {
+    if (!err && (m->memory == MEMORY_COPYING || m->memory == MEMORY_FOLLOWING)) {
         migration_read(m, result);
     }
 }
@@ -346,7 +380,9 @@ on_progress(void *ctx, json_t *result, const struct err *err)
 void
 take_poll(struct migration *m, struct qmp *qmp)
 {
-    if (m->memory == MEMORY_COPYING) {
+    if (memory_is_behind(m->memory) && !m->here) {
+        follow_look(m, qmp);
+    } else if (m->memory == MEMORY_COPYING || m->memory == MEMORY_FOLLOWING) {
         struct script *s = script_create();
         script_add(s, "query-migrate", NULL, -1);
         migration_run(m, s, qmp, on_progress);
@@ -356,8 +392,11 @@ take_poll(struct migration *m, struct qmp *qmp)
 const char *
 take_state(const struct migration *m)
 {
-    return m->over      ? "failed"
-           : m->running ? "running"
-           : m->door    ? "listening"
-                        : "preparing";
+    bool behind = m->running && memory_is_behind(m->memory);
+    return m->over                             ? "failed"
+           : behind && m->memory == MEMORY_CUT ? "interrupted"
+           : behind                            ? "following"
+           : m->running                        ? "running"
+           : m->door                           ? "listening"
+                                               : "preparing";
 }

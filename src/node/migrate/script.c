@@ -9,7 +9,7 @@ struct line {
     const char *cmd; /* Static. */
     json_t *args;
     int fd;
-    bool may_fail;
+    bool may_fail, oob;
 };
 
 struct script {
@@ -29,13 +29,19 @@ script_create(void)
 void
 script_add(struct script *s, const char *cmd, json_t *args, int fd)
 {
-    VEC_PUSH(&s->lines, ((struct line){cmd, args, fd, false}));
+    VEC_PUSH(&s->lines, ((struct line){cmd, args, fd, false, false}));
 }
 
 void
 script_try(struct script *s, const char *cmd, json_t *args)
 {
-    VEC_PUSH(&s->lines, ((struct line){cmd, args, -1, true}));
+    VEC_PUSH(&s->lines, ((struct line){cmd, args, -1, true, false}));
+}
+
+void
+script_add_oob(struct script *s, const char *cmd, json_t *args)
+{
+    VEC_PUSH(&s->lines, ((struct line){cmd, args, -1, false, true}));
 }
 
 static void
@@ -79,7 +85,11 @@ step(struct script *s, json_t *result)
     struct line *line = &s->lines.items[s->next++];
     json_t *args = line->args;
     line->args = NULL;
-    if (!qmp_send(s->qmp, line->cmd, args, line->fd, COMMAND_NS, on_reply, s, &err)) {
+    bool sent =
+        line->oob ? qmp_send_oob(s->qmp, line->cmd, args, COMMAND_NS, on_reply, s, &err)
+                  : qmp_send(s->qmp, line->cmd, args, line->fd, COMMAND_NS, on_reply, s,
+                             &err);
+    if (!sent) {
         finish(s, NULL, &err);
     }
 }

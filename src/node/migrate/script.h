@@ -17,6 +17,9 @@ void script_add(struct script *script, const char *cmd, json_t *args, int fd);
 /* The same of a command that may fail. */
 void script_try(struct script *script, const char *cmd, json_t *args);
 
+/* One that must be answered while the emulator's main loop waits for the guest's memory. */
+void script_add_oob(struct script *script, const char *cmd, json_t *args);
+
 /* 'result' is the last command's, borrowed; NULL and 'err' when one failed, or the
  * conversation was lost. */
 typedef void script_done_fn(void *ctx, json_t *result, const struct err *err);

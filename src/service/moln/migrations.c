@@ -5,6 +5,16 @@
 #include "core/rebalance.h"
 #include "service/moln/operators.h"
 
+/* What an operator may have to do something about comes before the row's own state. */
+static const char *
+state_out(const struct row_migration *m)
+{
+    bool behind =
+        str_eq(m->state, "switching") &&
+        (str_eq(m->take_state, "following") || str_eq(m->take_state, "interrupted"));
+    return behind ? m->take_state : m->state;
+}
+
 static struct moln_migration
 migration_out(const struct row_migration *m)
 {
@@ -14,7 +24,8 @@ migration_out(const struct row_migration *m)
         .account_id = m->account,
         .from_node = m->from_node,
         .to_node = m->to_node,
-        .state = m->state,
+        .state = state_out(m),
+        HAS(post_copy, m->post_copy),
         .reason = m->reason,
         .message = str_empty(m->message) ? NULL : m->message,
         HAS_TIME(created_at, m->created_at),
@@ -73,6 +84,7 @@ moln_start_migration(struct call *call, const struct moln_start_migration_reques
         .bandwidth_bps = in->bits_per_second,
         .downtime_limit_ms = in->downtime_limit_milliseconds,
         .force = in->has_force && in->force,
+        .post_copy = in->post_copy,
     };
     if (!instance_any(call, in->instance_id, &inst, err) ||
         !migration_may_begin(call->txn, inst, err) ||

@@ -57,13 +57,15 @@ bool
 moving_do_begin(struct pass *pass, void *ctx, struct err *err)
 {
     struct move_asked *a = ctx;
-    struct migration_ask ask = {.reason = "asked", .force = a->force};
+    struct migration_ask ask = {
+        .reason = "asked", .force = a->force, .post_copy = a->post_copy};
     const struct row_instance *inst;
     const struct row_migration *m;
     if (!GET_ROW(instance, &inst, .account = ACCOUNT, .id = INSTANCE)) {
         return false;
     }
     a->id = NULL;
+    a->why = (struct err){0};
     if (migration_may_begin(pass->txn, inst, &a->why) &&
         migration_choose(pass->txn, pass->pool, pass->config, inst, a->to, &ask.to_node,
                          &a->why) &&

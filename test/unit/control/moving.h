@@ -17,6 +17,7 @@
 struct move_asked {
     const char *to;
     bool force;
+    bool post_copy;
     struct err why;
     const char *id; /* Of the migration; NULL: refused. */
 };

@@ -124,6 +124,66 @@ TEST(migration_copies_no_disk_of_a_shared_pool)
     stage_close(&s);
 }
 
+static bool
+do_allow_post_copy(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const struct row_node_seen *seen;
+    if (!GET_ROW(node_seen, &seen, .id = OTHER_NODE)) {
+        return false;
+    }
+    struct row_node_seen next = *seen;
+    next.post_copy = true;
+    return row_put(pass->txn, &row_node_seen_type, &next, err);
+}
+
+/* Its owner's side, and the giver with what it still has, stay until all has followed. */
+TEST(migration_by_post_copy_waits_for_the_memory_behind_the_guest)
+{
+    struct stage s;
+    struct move_asked asked = {.to = OTHER_NODE, .post_copy = true};
+    moving_ready(&s);
+    stage_run(&s, moving_do_begin, &asked);
+    CHECK(!asked.id && strstr(asked.why.msg, "userfaultfd"));
+    stage_run(&s, do_allow_post_copy, NULL);
+    stage_run(&s, moving_do_begin, &asked);
+    CHECK(asked.id && moving_look(&s, asked.id).give.post_copy);
+    moving_say(&s, asked.id, OTHER_NODE, "listening");
+    moving_say(&s, asked.id, NODE, "paused");
+    moving_say(&s, asked.id, NODE, "left");
+    const char *const states[] = {"following", "interrupted", "following"};
+    for (size_t i = 0; i < ARRAY_LEN(states); i++) {
+        moving_say(&s, asked.id, OTHER_NODE, states[i]);
+        struct moving l = moving_look(&s, asked.id);
+        CHECK_STR(l.m->state, "switching");
+        CHECK_STR(l.instance->node_id, OTHER_NODE);
+        CHECK(l.machine_from && l.machine_to);
+    }
+    moving_say(&s, asked.id, OTHER_NODE, "running");
+    check_settled(&s, asked.id, "done", OTHER_NODE);
+    stage_close(&s);
+}
+
+/* What it has not yet is lost with the giver: it starts anew where it is. */
+TEST(migration_by_post_copy_ends_when_the_giver_is_lost)
+{
+    struct stage s;
+    struct move_asked asked = {.to = OTHER_NODE, .post_copy = true};
+    moving_ready(&s);
+    stage_run(&s, do_allow_post_copy, NULL);
+    stage_run(&s, moving_do_begin, &asked);
+    moving_say(&s, asked.id, OTHER_NODE, "listening");
+    moving_say(&s, asked.id, NODE, "paused");
+    moving_say(&s, asked.id, NODE, "left");
+    moving_say(&s, asked.id, OTHER_NODE, "interrupted");
+    stage_run(&s, moving_do_revoke, (void *)(uintptr_t)NODE);
+    stage_run(&s, moving_do_pass, NULL);
+    struct moving l = moving_look(&s, asked.id);
+    CHECK_STR(l.m->state, "settling");
+    CHECK_STR(l.instance->node_id, OTHER_NODE);
+    CHECK(l.machine_to);
+    stage_close(&s);
+}
+
 /* A report comes again whenever its acknowledgement was lost. */
 TEST(migration_report_doubled_or_late_changes_nothing)
 {

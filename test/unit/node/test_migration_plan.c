@@ -86,6 +86,9 @@ TEST(give_plan_returns_a_guest_only_when_told)
 {
     struct give_facts f = giving(GIVE_ORDER_SWITCH, PART_ENDED, MEMORY_DONE);
     f.moved = true;
+    f.looked = false;
+    CHECK_EQ(give(&f), GIVE_LOOK); /* By an agent that has just come. */
+    f.looked = true;
     CHECK_EQ(give(&f), GIVE_NOTHING);
     f.order = GIVE_ORDER_STAY;
     CHECK_EQ(give(&f), GIVE_NOTHING);
@@ -105,12 +108,93 @@ TEST(give_plan_counts_a_guest_as_gone_when_its_process_ended_after_the_order)
     CHECK_EQ(give(&f), GIVE_STAY);
 }
 
+/* ---- post-copy ---- */
+
+static struct give_facts
+behind(enum migration_memory memory)
+{
+    struct give_facts f = giving(GIVE_ORDER_SWITCH, PART_ENDED, memory);
+    f.couriers = PART_NONE;
+    f.call_due = true;
+    return f;
+}
+
+/* QEMU has let go, but the guest has not left before the receiver could run it. */
+TEST(give_plan_parts_with_a_guest_whose_memory_follows_once_the_rest_is_there)
+{
+    struct give_facts f = behind(MEMORY_FOLLOWING);
+    CHECK_EQ(give(&f), GIVE_NOTHING);
+    f.here = true;
+    CHECK_EQ(give(&f), GIVE_PART);
+    f.moved = true;
+    CHECK_EQ(give(&f), GIVE_NOTHING);
+}
+
+TEST(give_plan_calls_anew_and_resumes_when_memory_was_cut)
+{
+    for (int moved = 0; moved < 2; moved++) {
+        struct give_facts f = behind(MEMORY_CUT);
+        f.moved = moved;
+        f.here = moved;
+        CHECK_EQ(give(&f), GIVE_CALL);
+        f.call_due = false;
+        CHECK_EQ(give(&f), GIVE_NOTHING);
+        f.couriers = PART_BEGUN;
+        CHECK_EQ(give(&f), GIVE_NOTHING);
+        f.couriers = PART_READY;
+        CHECK_EQ(give(&f), GIVE_RESUME);
+        f.looked = f.begun = false; /* The agent was killed meanwhile. */
+        f.couriers = PART_NONE;
+        f.call_due = true;
+        CHECK_EQ(give(&f), GIVE_LOOK);
+        f.looked = true;
+        CHECK_EQ(give(&f), GIVE_CALL);
+    }
+}
+
+/* Its end, here: QEMU lets nothing go on that it began to hand over. */
+TEST(give_plan_keeps_a_guest_of_which_too_little_arrived)
+{
+    struct give_facts f = behind(MEMORY_CUT);
+    f.order = GIVE_ORDER_STAY;
+    CHECK_EQ(give(&f), GIVE_STAY);
+    f.here = true; /* It may run there at any time. */
+    CHECK_EQ(give(&f), GIVE_PART);
+    f.moved = true;
+    CHECK_EQ(give(&f), GIVE_CALL);
+    f.order = GIVE_ORDER_RETURN;
+    CHECK_EQ(give(&f), GIVE_RETURN);
+}
+
+TEST(take_plan_runs_with_memory_to_follow_when_all_else_is_here)
+{
+    struct take_facts f = {.alive = true,
+                           .qmp_up = true,
+                           .looked = true,
+                           .set_up = true,
+                           .word = true,
+                           .memory = MEMORY_FOLLOWING};
+    CHECK_EQ(take_plan(&f), TAKE_NOTHING);
+    f.here = true;
+    CHECK_EQ(take_plan(&f), TAKE_RUN);
+    f.memory = MEMORY_CUT; /* What it has not it waits for. */
+    CHECK_EQ(take_plan(&f), TAKE_RUN);
+    f.word = false;
+    CHECK_EQ(take_plan(&f), TAKE_NOTHING);
+    f.set_up = false; /* Another agent's: memory must find its way again. */
+    CHECK_EQ(take_plan(&f), TAKE_OPEN);
+    f.running = true;
+    CHECK_EQ(take_plan(&f), TAKE_OPEN);
+    f.memory = MEMORY_DONE;
+    CHECK_EQ(take_plan(&f), TAKE_NOTHING);
+}
+
 /* Over all facts: the guest is let go only on the order to switch, when it stands still and
  * every disk is whole; it never goes on here after it has left, but on the order to. */
 TEST(give_plan_never_has_the_guest_in_two_places)
 {
-    for (unsigned bits = 0; bits < 1u << 8; bits++) {
-        for (unsigned n = 0; n < 5 * 6 * 6 * 7; n++) {
+    for (unsigned bits = 0; bits < 1u << 10; bits++) {
+        for (unsigned n = 0; n < 5 * 6 * 6 * (MEMORY_BROKEN + 1); n++) {
             struct give_facts f = {
                 .order = (enum give_order)(n % 5),
                 .couriers = (enum migration_part)(n / 5 % 6),
@@ -124,6 +208,8 @@ TEST(give_plan_never_has_the_guest_in_two_places)
                 .begun = bits & 32,
                 .begun_once = bits & (32 | 64),
                 .moved = bits & 128,
+                .here = bits & 256,
+                .call_due = bits & 512,
                 .asked_ns = T0,
             };
             enum give_step step = give(&f);
@@ -132,12 +218,20 @@ TEST(give_plan_never_has_the_guest_in_two_places)
                       f.disks == PART_ENDED && f.begun && !f.moved);
             }
             if (f.moved) {
-                CHECK(step == GIVE_NOTHING ||
+                CHECK(step == GIVE_NOTHING || step == GIVE_LOOK || step == GIVE_CALL ||
+                      step == GIVE_RESUME ||
                       (step == GIVE_RETURN && f.order == GIVE_ORDER_RETURN));
             }
             if (step == GIVE_STAY && f.alive) {
-                CHECK(f.memory != MEMORY_SWITCHING && f.memory != MEMORY_DONE &&
-                      f.memory != MEMORY_FOLLOWING);
+                CHECK(f.memory != MEMORY_SWITCHING && f.memory != MEMORY_DONE);
+                CHECK(!memory_is_behind(f.memory) || (!f.here && !f.moved));
+            }
+            if (step == GIVE_PART && f.alive) { /* Nothing goes on here by itself. */
+                CHECK(f.memory == MEMORY_DONE ||
+                      (memory_is_behind(f.memory) && f.here));
+            }
+            if (step == GIVE_CALL || step == GIVE_RESUME) {
+                CHECK(f.memory == MEMORY_CUT && f.looked && f.qmp_up);
             }
             if (f.busy || f.kept) {
                 CHECK_EQ(step, GIVE_NOTHING);
@@ -149,7 +243,7 @@ TEST(give_plan_never_has_the_guest_in_two_places)
 /* Over all facts: it runs only when all of it is here and it is known to have left. */
 TEST(take_plan_runs_only_what_is_whole_and_has_left)
 {
-    for (unsigned bits = 0; bits < 1u << 9; bits++) {
+    for (unsigned bits = 0; bits < 1u << 10; bits++) {
         for (int memory = MEMORY_NONE; memory <= MEMORY_BROKEN; memory++) {
             struct take_facts f = {
                 .memory = (enum migration_memory)memory,
@@ -162,10 +256,13 @@ TEST(take_plan_runs_only_what_is_whole_and_has_left)
                 .word = bits & 64,
                 .set_up = bits & 128,
                 .running = bits & 256,
+                .here = bits & 512,
             };
             enum take_step step = take_plan(&f);
             if (step == TAKE_RUN) {
-                CHECK(f.memory == MEMORY_DONE && (f.word || f.moved) && !f.running);
+                CHECK((f.word || f.moved) && !f.running);
+                CHECK(f.memory == MEMORY_DONE ||
+                      (memory_is_behind(f.memory) && f.here));
             }
             if (f.busy || f.failed || !f.qmp_up) {
                 CHECK_EQ(step, TAKE_NOTHING);
