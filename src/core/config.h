@@ -64,6 +64,8 @@ struct cloud_config {
     /* The same for hosts of one class; 0: as above. */
     double kvm_cpu_overcommit, kvm_memory_overcommit;
     double tcg_cpu_overcommit, tcg_memory_overcommit;
+    /* Of each host's memory, for the host itself; at most a sixteenth of it. */
+    int64_t host_reserve_bytes;
     int64_t speed_percent; /* Of promised_speed that a host must have; 0: 100. */
     bool placement_spread; /* Hosts with the most room first; false: with the least. */
     /* Added to a machine's memory when it is placed; 0: what its node lets its emulator

@@ -4,6 +4,8 @@
 /* A processor measured a little slower than promised is as good: a measurement on a busy
  * host says that of its twin. */
 #define SPEED_TOLERANCE_PERCENT 15
+/* Of a small host's memory, that it has for itself at most. */
+#define HOST_RESERVE_PART 16
 
 static const char *const no_texts[PLACEMENT_NOS] = {
     [PLACEMENT_FITS] = "would take it",
@@ -61,7 +63,7 @@ placement_rules_of(const struct cloud_config *config)
 {
     const struct placement_ratio all = {config->cpu_overcommit,
                                         config->memory_overcommit};
-    struct placement_rules rules = {{all, all}};
+    struct placement_rules rules = {{all, all}, config->host_reserve_bytes};
     for (int i = 0; i < PLACEMENT_CLASSES; i++) {
         double cpu = i == PLACEMENT_KVM ? config->kvm_cpu_overcommit
                                         : config->tcg_cpu_overcommit;
@@ -101,10 +103,12 @@ placement_ceiling(const struct placement_rows *rows,
     }
     const struct placement_ratio *ratio = &rules->of[class_of(seen)];
     int64_t memory = times(seen->memory_bytes, ratio->memory);
+    int64_t own =
+        MIN(rules->host_reserve_bytes, seen->memory_bytes / HOST_RESERVE_PART);
     return (struct claim){
         .vcpus = within(times(seen->vcpus, ratio->cpu), rows->node->ceiling_vcpus),
         /* Promised memory can always be had: beyond what is there stands swap. */
-        .memory_bytes = within(MIN(memory, seen->memory_bytes + seen->swap_bytes),
+        .memory_bytes = within(MIN(memory, seen->memory_bytes + seen->swap_bytes - own),
                                rows->node->ceiling_memory_bytes),
         .disk_bytes = seen->pool_bytes,
     };

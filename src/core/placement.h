@@ -60,6 +60,7 @@ struct placement_ratio {
 
 struct placement_rules {
     struct placement_ratio of[PLACEMENT_CLASSES];
+    int64_t host_reserve_bytes; /* Not promised: the host's own. */
 };
 struct placement_rules placement_rules_of(const struct cloud_config *config);
 
@@ -92,8 +93,8 @@ struct placement_host placement_host_of(const struct placement_rows *rows,
                                         const struct placement_rules *rules);
 
 /* What a host may promise in all, open or not. vCPUs: the processors it measured, times
- * the ratio of its class; memory likewise, what is promised beyond the real bytes being
- * covered by swap; both within the operator's ceiling. */
+ * the ratio of its class; memory likewise, but no more than there is with swap, less what
+ * the host needs itself; both within the operator's ceiling. */
 struct claim placement_ceiling(const struct placement_rows *rows,
                                const struct placement_rules *rules);
 

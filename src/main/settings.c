@@ -99,8 +99,7 @@ read_options(int argc, char **argv, struct settings *s, struct words *words,
         [OPT_STORE] = &s->store,       [OPT_MASTER] = &s->master_key,
         [OPT_REGION] = &words->region, [OPT_ZONES] = &words->zones,
         [OPT_CONFIG] = &words->config, [OPT_LINK_ADDRESS] = &s->link_address,
-        [OPT_BLOBS] = &s->blobs,
-        [OPT_FLOW_LOGS] = &s->flow_logs,
+        [OPT_BLOBS] = &s->blobs,       [OPT_FLOW_LOGS] = &s->flow_logs,
     };
     int c;
     while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
@@ -386,6 +385,10 @@ settings_read(struct arena *arena, int argc, char **argv, struct settings *s,
     cloud->default_quota_disk_gib = or_default(file.quota_disk_gib, 10240);
     cloud->emulator_overhead_bytes =
         or_default(file.emulator_overhead_mib, 0) * (int64_t)MIB;
+    cloud->host_reserve_bytes =
+        file.host_reserve_mib < 0
+            ? 0
+            : or_default(file.host_reserve_mib, 512) * (int64_t)MIB;
     cloud->speed_percent = or_default(file.speed_percent, 100);
     cloud->default_quota_hosts =
         file.quota_hosts < 0 ? 0 : or_default(file.quota_hosts, 2);

@@ -5,7 +5,7 @@
 
 #define GIBS(n) ((n) * (int64_t)GIB)
 
-static const struct placement_rules plain = {{{1, 1}, {1, 1}}};
+static const struct placement_rules plain = {{{1, 1}, {1, 1}}, 0};
 
 static const struct row_node a_node = {
     .id = "node-a", .region = "r", .zone = "z", .state = "active"};
@@ -32,7 +32,7 @@ static const struct placement_ask small = {
 TEST(placement_ceiling_is_what_was_measured_within_the_operators_limit)
 {
     struct row_node node = a_node;
-    const struct placement_rules much = {{{8, 1}, {2, 1}}};
+    const struct placement_rules much = {{{8, 1}, {2, 1}}, 0};
     struct placement_rows rows = {.node = &node, .seen = &a_seen};
     CHECK_EQ(placement_ceiling(&rows, &much).vcpus, 32);
     node.ceiling_vcpus = 6;
@@ -46,11 +46,26 @@ TEST(placement_ceiling_is_what_was_measured_within_the_operators_limit)
     CHECK_EQ(placement_ceiling(&rows, &much).vcpus, 8);
 }
 
+/* The kernel and the agents need some too, and never their guests' part. */
+TEST(placement_ceiling_leaves_the_host_its_own_memory)
+{
+    struct row_node_seen seen = a_seen;
+    const struct placement_rules rules = {{{1, 1}, {1, 1}}, 512 * (int64_t)MIB};
+    struct placement_rows rows = {.node = &a_node, .seen = &seen};
+    CHECK_EQ(placement_ceiling(&rows, &rules).memory_bytes, GIBS(8) - 512 * (int64_t)MIB);
+    seen.memory_bytes = GIBS(1);
+    CHECK_EQ(placement_ceiling(&rows, &rules).memory_bytes, 960 * (int64_t)MIB);
+    seen.swap_bytes = 16 * (int64_t)MIB; /* What is paged out may be the host's. */
+    CHECK_EQ(placement_ceiling(&rows, &rules).memory_bytes, 976 * (int64_t)MIB);
+    seen.swap_bytes = GIBS(4);
+    CHECK_EQ(placement_ceiling(&rows, &rules).memory_bytes, GIBS(1));
+}
+
 /* Promised memory can always be had. */
 TEST(placement_ceiling_promises_memory_beyond_the_real_only_as_swap_covers_it)
 {
     struct row_node_seen seen = a_seen;
-    const struct placement_rules half_more = {{{1, 1.5}, {1, 1.5}}};
+    const struct placement_rules half_more = {{{1, 1.5}, {1, 1.5}}, 0};
     struct placement_rows rows = {.node = &a_node, .seen = &seen};
     CHECK_EQ(placement_ceiling(&rows, &half_more).memory_bytes, GIBS(8));
     seen.swap_bytes = GIBS(2);
