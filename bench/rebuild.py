@@ -99,8 +99,9 @@ class Bare:
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b",
                         self.files["disk"], overlay, "8G"], check=True)
         self.console.write_bytes(b"")
+        # A process for each connection: QEMU's own forwarding serves one in all.
         forward = (f"hostfwd=tcp:127.0.0.1:{self.ssh}-:22,guestfwd=tcp:169.254.169.254:80-"
-                   f"tcp:127.0.0.1:{self.metadata.server_port}")
+                   f"cmd:busybox nc 127.0.0.1 {self.metadata.server_port}")
         self.qemu = subprocess.Popen(
             ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-machine", "q35",
              "-accel", self.files["accel"], "-cpu", "max", "-m", "512", "-smp", "2",

@@ -237,7 +237,7 @@ def test_agent_that_is_started_again_in_time_keeps_its_guests(pool, nodes, held,
     home, pids = node_of(pool, nodes, held, leased), held.emulators()[leased]
     home.stop(signal.SIGKILL)
     home.start()
-    time.sleep(LEASE_S + STOP_S + MARGIN_S + 2)  # Longer than one that is not renewed.
+    time.sleep(LEASE_S + 1)  # Longer than one that is not renewed.
     assert held.emulators()[leased] == pids
     end(pool, ec2, held, leased)
 

@@ -9,6 +9,7 @@
 /* Before the report: how fast memory is written is measured, and asked for. */
 #define DIRTY_BEGIN_NS (REPORT_NS - 10 * NS_PER_S)
 #define DIRTY_ASK_NS (REPORT_NS - 5 * NS_PER_S)
+#define FIRST_REPORT_NS (15 * NS_PER_S) /* Of an agent that has just started. */
 
 /* ---- one machine ----------------------------------------------------------------- */
 
@@ -294,6 +295,7 @@ meter_open(const struct meter_config *config)
     snprintf(meter->boot_id, sizeof meter->boot_id, "%s", config->boot_id);
     meter->machines = map_create(free_metered);
     meter->now_ns = clock_mono(config->clock);
+    meter->reported_ns = meter->now_ns - REPORT_NS + FIRST_REPORT_NS;
     meter_load(meter);
     (void)uv_timer_init(config->loop, &meter->timer);
     meter->timer.data = meter;
