@@ -606,6 +606,7 @@ instance_sides(const struct pass *pass, const char *account, const char *id,
         return instance_end(&s, err);
     }
     if (!recovery_settle(pass, &s.instance, err) ||
+        !recovery_stop(pass, &s.instance, err) ||
         !recovery_move(pass, &s.instance, err) ||
         !recovery_leave(pass, &s.instance, err) || !scene_load(&s, err)) {
         return false;

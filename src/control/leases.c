@@ -222,7 +222,8 @@ struct look {
     struct row_list rows;
 };
 
-/* Instances that are still where they were lost: for want of room, until now. */
+/* Instances that are still where they were lost, for want of room until now, or that were
+ * to stop there. */
 static bool
 wake_lost(struct txn *txn, struct leases *leases, const char *node_id, struct err *err)
 {
@@ -235,7 +236,9 @@ wake_lost(struct txn *txn, struct leases *leases, const char *node_id, struct er
     }
     for (size_t i = 0; i < list.count; i++) {
         const struct row_instance *inst = list.rows[i];
-        if (inst->leased && str_eq(inst->want_state, "running")) {
+        bool waits = str_eq(inst->want_state, "running") ||
+                     !str_eq(inst->observed_state, inst->want_state);
+        if (inst->leased && waits) {
             leases->config.wake(leases->config.ctx, inst->account, inst->id);
         }
     }

@@ -68,13 +68,14 @@ ended_with_lease(const struct pass *pass, const struct row_instance *i, bool *ou
     return true;
 }
 
+/* Whether nothing of it runs on its node, which has lost its lease. */
 static bool
 is_lost(const struct pass *pass, const struct row_instance *i, bool *out,
         struct err *err)
 {
     const struct row_node_lease *lease;
     *out = false;
-    if (!i->leased || !str_eq(i->want_state, "running") || str_empty(i->node_id) ||
+    if (!i->leased || str_empty(i->node_id) ||
         !str_empty(i->migration_id)) { /* Which ends first: it is given up then. */
         return true;
     }
@@ -201,6 +202,19 @@ move_to(const struct pass *pass, const struct row_instance **inst,
 }
 
 bool
+recovery_stop(const struct pass *pass, const struct row_instance **inst,
+              struct err *err)
+{
+    const struct row_instance *i = *inst;
+    bool lost;
+    if (!str_eq(i->want_state, "stopped") || str_eq(i->observed_state, "stopped")) {
+        return true;
+    }
+    return is_lost(pass, i, &lost, err) &&
+           (!lost || instance_mark_stopped(pass->txn, i, inst, err));
+}
+
+bool
 recovery_move(const struct pass *pass, const struct row_instance **inst,
               struct err *err)
 {
@@ -208,6 +222,9 @@ recovery_move(const struct pass *pass, const struct row_instance **inst,
     const struct row_volume *root;
     struct pool_pick to;
     bool lost, found;
+    if (!str_eq(i->want_state, "running")) {
+        return true;
+    }
     if (!is_lost(pass, i, &lost, err) || !lost) {
         return err->code == ERR_NONE;
     }

@@ -13,6 +13,10 @@
  * machine that runs already, its node says when its process ends with the lease. */
 MUST_CHECK bool recovery_settle(const struct pass *pass,
                                 const struct row_instance **inst, struct err *err);
+/* An instance that is to stop has stopped, though its node cannot say so, if that was lost
+ * and nothing of it can run there; '*inst' becomes the changed row. */
+MUST_CHECK bool recovery_stop(const struct pass *pass, const struct row_instance **inst,
+                              struct err *err);
 /* Moves the instance to another node if its own is lost and nothing of it can run there;
  * '*inst' becomes the changed row. No room elsewhere is success: it is tried again. */
 MUST_CHECK bool recovery_move(const struct pass *pass, const struct row_instance **inst,

@@ -323,6 +323,48 @@ TEST(recovery_goes_by_what_the_node_said_after_the_last_change)
     stage_close(&s);
 }
 
+static bool
+do_stop(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const struct row_instance *old;
+    const struct instance_want want = {.state = "stopped"};
+    return GET_ROW(instance, &old, .account = ACCOUNT, .id = INSTANCE) &&
+           instance_want(pass->txn, old, &want, pass->now_ns, NULL, err) &&
+           instance_pass(pass, ACCOUNT, INSTANCE, err);
+}
+
+/* Its node will never say so; but it can run there no more, and may start elsewhere. */
+TEST(recovery_takes_for_stopped_what_was_to_stop_on_a_lost_node)
+{
+    struct stage s;
+    setup(&s);
+    set_policy(&s, true, RECOVERY_REBUILD);
+    (void)ask(&s, NODE, true);
+    report(&s, "running", 1, true);
+    stage_run(&s, do_stop, NULL);
+    CHECK_EQ(instance_state_of(look(&s).instance, look(&s).seen), INSTANCE_STOPPING);
+    lose(&s, look(&s).lease->serial);
+    struct looked l = look(&s);
+    CHECK_EQ(instance_state_of(l.instance, l.seen), INSTANCE_STOPPED);
+    CHECK_STR(l.instance->node_id, NODE);
+    CHECK_EQ(l.claim->vcpus, 0);
+    stage_close(&s);
+}
+
+/* What may run there without a lease may be running still. */
+TEST(recovery_does_not_take_for_stopped_what_was_never_leased)
+{
+    struct stage s;
+    setup(&s);
+    stage_run(&s, do_pass, NULL);
+    report(&s, "running", 1, false);
+    set_policy(&s, true, RECOVERY_REBUILD);
+    stage_run(&s, do_stop, NULL);
+    lose(&s, look(&s).lease->serial);
+    CHECK_EQ(instance_state_of(look(&s).instance, look(&s).seen), INSTANCE_STOPPING);
+    stage_close(&s);
+}
+
 struct foreign {
     const char *node_id;
     enum link_kind kind;
