@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "base/tlv.h"
 #include "control/guest.h"
-#include "control/metadata_tree.h"
+#include "control/instance_metadata.h"
 #include "control/migrations.h"
 #include "control/network_interface.h"
 #include "control/network_loop.h"
@@ -136,22 +136,6 @@ port_lent(const struct scene *s, const struct row_eni *eni, struct link_port *ou
     return true;
 }
 
-/* The first card's is the instance's own. */
-static const char *
-card_hostname(const struct scene *s, const struct row_eni *eni)
-{
-    struct arena *arena = txn_arena(s->pass->txn);
-    char host[HOSTNAME_LEN] = "";
-    uint32_t ip;
-    if (eni->device_index == 0) {
-        return instance_hostname(arena, s->instance);
-    }
-    if (ipv4_parse(eni->ipv4, &ip)) {
-        hostname_of(ip, host);
-    }
-    return arena_strdup(arena, host);
-}
-
 /* One network card; 'eni' NULL when its row is gone. */
 static bool
 want_port(const struct scene *s, const struct row_eni *eni, struct err *err)
@@ -172,7 +156,7 @@ want_port(const struct scene *s, const struct row_eni *eni, struct err *err)
         .machine_id = i->id,
         .mac = eni->mac,
         .ipv4 = eni->ipv4,
-        .hostname = card_hostname(s, eni),
+        .hostname = instance_card_hostname(txn_arena(txn), i, eni),
         .generation = MAX(eni->generation, 1),
         .up_bps = type ? type->network_burst_bps : 0,
         .down_bps = type ? type->network_burst_bps : 0,
@@ -270,125 +254,6 @@ drop_all_ports(const struct scene *s, struct err *err)
     without.instance = &none;
     without.seen = &gone;
     return drop_ports(&without, err);
-}
-
-/* The names of its groups, in lines. */
-static bool
-group_names(const struct scene *s, const struct row_eni *eni, const char **out,
-            struct err *err)
-{
-    AUTO(buf) struct buf text = {0};
-    for (size_t i = 0; i < eni->group_ids.count; i++) {
-        const struct row_security_group *group;
-        if (!GET(s, security_group, &group, err, .account = eni->account,
-                 .id = eni->group_ids.items[i])) {
-            return false;
-        }
-        if (group) {
-            buf_printf(&text, "%s%s", text.len ? "\n" : "", group->name);
-        }
-    }
-    *out = arena_strdup(txn_arena(s->pass->txn), buf_str(&text));
-    return true;
-}
-
-static bool
-metadata_card(const struct scene *s, const struct row_eni *eni,
-              struct metadata_card *out, struct err *err)
-{
-    struct txn *txn = s->pass->txn;
-    const struct row_subnet *subnet = s->subnet;
-    struct link_port port = {0};
-    char domain[96];
-    if (!str_eq(eni->subnet_id, subnet->id) &&
-        !GET(s, subnet, &subnet, err, .account = eni->account, .id = eni->subnet_id)) {
-        return false;
-    }
-    private_domain(s->instance->region, domain, sizeof domain);
-    *out = (struct metadata_card){
-        .eni = eni,
-        .subnet = subnet ? subnet : s->subnet,
-        .local_hostname =
-            arena_printf(txn_arena(txn), "%s.%s", card_hostname(s, eni), domain)};
-    if (!group_names(s, eni, &out->group_names, err) ||
-        !port_publics(txn, eni, &port, err)) {
-        return false;
-    }
-    out->publics = port.publics.items;
-    out->public_count = port.publics.count;
-    return true;
-}
-
-static bool
-metadata_cards(const struct scene *s, struct metadata_source *out, struct err *err)
-{
-    const struct row_instance *i = s->instance;
-    struct metadata_card *cards =
-        ARENA_ARRAY(txn_arena(s->pass->txn), i->eni_ids.count, struct metadata_card);
-    out->cards = cards;
-    for (size_t n = 0; n < i->eni_ids.count; n++) {
-        const struct row_eni *eni = s->eni;
-        if (n > 0 &&
-            !GET(s, eni, &eni, err, .account = i->account, .id = i->eni_ids.items[n])) {
-            return false;
-        }
-        if (eni && !metadata_card(s, eni, &cards[out->card_count++], err)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* The same to each of its cards. */
-static bool
-put_metadata(const struct scene *s, struct link_metadata *record,
-             const struct metadata_source *source, struct err *err)
-{
-    const struct row_instance *i = s->instance;
-    for (size_t n = 0; n < source->card_count; n++) {
-        record->id = source->cards[n].eni->id;
-        if (!want_put(s->pass->txn, s->node_id, LINK_METADATA, record->id, i->account,
-                      record, err)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool
-want_metadata(const struct scene *s, struct err *err)
-{
-    const struct row_instance *i = s->instance;
-    struct txn *txn = s->pass->txn;
-    struct row_list tags;
-    struct row_query query = {
-        .prefix = &(struct row_tag){.account = i->account,
-                                    .region = i->region,
-                                    .resource_id = i->id},
-        .prefix_fields = 3,
-    };
-    if (!row_list(txn, &row_tag_type, &query, &tags, err)) {
-        return false;
-    }
-    const struct row_image *image;
-    if (!GET(s, image, &image, err, .id = i->image_id)) {
-        return false;
-    }
-    const struct zone_config *zone = config_zone(s->pass->config, i->zone);
-    struct metadata_source source = {
-        .instance = i,
-        .vpc = s->vpc,
-        .image = image,
-        .zone_id = zone ? zone->id : NULL,
-        .tags = (const struct row_tag *const *)tags.rows,
-        .tag_count = tags.count,
-    };
-    struct link_metadata record;
-    if (!metadata_cards(s, &source, err)) {
-        return false;
-    }
-    metadata_tree(txn_arena(txn), &source, &record);
-    return put_metadata(s, &record, &source, err);
 }
 
 static bool
@@ -568,8 +433,9 @@ want_side(struct scene *s, const char *node_id, struct err *err)
 {
     s->node_id = node_id;
     s->standby = !str_eq(node_id, s->instance->node_id);
-    return want_ports(s, err) && want_metadata(s, err) && want_disk(s, err) &&
-           want_machine(s, err);
+    return want_ports(s, err) &&
+           instance_metadata_want(s->pass, s->instance, node_id, err) &&
+           want_disk(s, err) && want_machine(s, err);
 }
 
 /* Both nodes of a migration have the machine, but for the one that is left. */

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/map.h"
+#include "control/instance_metadata.h"
 #include "control/leases.h"
 #include "control/members.h"
 #include "control/relay.h"
@@ -88,10 +89,40 @@ errand_run(struct errand *e)
 /* ---- wants to nodes -------------------------------------------------------------- */
 
 struct push {
+    const struct nodes *nodes;
     const char *node_id;
     int64_t after;
-    struct row_list rows;
+    const struct row_node_want **rows;
+    size_t count;
 };
+
+/* The rows with the bodies that are not kept; without those that cannot be made: what they
+ * were made from is gone, and they will be taken down. */
+static bool
+push_make(struct push *push, struct txn *txn, const struct row_list *list,
+          struct err *err)
+{
+    const struct pass pass = {.txn = txn, .config = push->nodes->config.cloud};
+    push->rows =
+        ARENA_ARRAY(txn_arena(txn), list->count + 1, const struct row_node_want *);
+    push->count = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        const struct row_node_want *want = list->rows[i];
+        if (want->digest.len && !want->deleted) {
+            struct row_node_want *made =
+                ARENA_NEW(txn_arena(txn), struct row_node_want);
+            *made = *want;
+            if (!instance_metadata_body(&pass, want, &made->body, err)) {
+                return false;
+            }
+            want = made->body.len ? made : NULL;
+        }
+        if (want) {
+            push->rows[push->count++] = want;
+        }
+    }
+    return true;
+}
 
 static bool
 push_read(struct txn *txn, void *ctx, struct err *err)
@@ -103,7 +134,9 @@ push_read(struct txn *txn, void *ctx, struct err *err)
         .node_id = push->node_id, .revision = push->after, .kind = INT64_MAX, .id = ""};
     struct row_query query = {
         .index = "by_revision", .prefix = &prefix, .prefix_fields = 1, .after = &after};
-    return row_list(txn, &row_node_want_type, &query, &push->rows, err);
+    struct row_list list;
+    return row_list(txn, &row_node_want_type, &query, &list, err) &&
+           push_make(push, txn, &list, err);
 }
 
 struct link_peer *
@@ -117,20 +150,21 @@ nodes_push(struct nodes *nodes, struct link_peer *peer, bool first)
 {
     struct peer_state *state = link_peer_user(peer);
     AUTO(arena) struct arena *arena = arena_create();
-    struct push push = {.node_id = state->node_id, .after = state->sent_revision};
+    struct push push = {
+        .nodes = nodes, .node_id = state->node_id, .after = state->sent_revision};
     struct err err = {0};
     if (!store_read(nodes->config.store, arena, push_read, &push, &err)) {
         link_peer_close(peer, err.msg);
         return;
     }
-    for (size_t i = 0; i < push.rows.count; i++) {
-        const struct row_node_want *want = push.rows.rows[i];
+    for (size_t i = 0; i < push.count; i++) {
+        const struct row_node_want *want = push.rows[i];
         link_peer_want(peer, (enum link_kind)want->kind, want->id, want->revision,
                        want->deleted, want->body);
         state->sent_revision = want->revision;
     }
     if (first) {
-        link_peer_snapshot_end(peer, state->sent_revision, (int64_t)push.rows.count);
+        link_peer_snapshot_end(peer, state->sent_revision, (int64_t)push.count);
     }
 }
 

@@ -1,7 +1,10 @@
 /* wants.c - see wants.h. */
 #include "control/wants.h"
 
+#include "base/crypto.h"
 #include "base/tlv.h"
+
+#define DIGEST_LEN 16 /* Of SHA-256's 32 bytes: it tells changes apart, and no more. */
 
 static bool
 want_write(struct txn *txn, struct row_node_want *row, struct err *err)
@@ -20,10 +23,15 @@ want_get(struct txn *txn, const char *node_id, enum link_kind kind, const char *
 }
 
 static bool
+same_bytes(const struct blob *a, const struct blob *b)
+{
+    return a->len == b->len && (!a->len || memcmp(a->data, b->data, b->len) == 0);
+}
+
+static bool
 same_body(const struct row_node_want *a, const struct row_node_want *b)
 {
-    return a->body.len == b->body.len &&
-           memcmp(a->body.data, b->body.data, b->body.len) == 0;
+    return same_bytes(&a->body, &b->body) && same_bytes(&a->digest, &b->digest);
 }
 
 bool
@@ -55,6 +63,45 @@ want_put(struct txn *txn, const char *node_id, enum link_kind kind, const char *
         .account = account,
         .body = {(const uint8_t *)body.data, body.len},
     };
+    return want_put_body(txn, &want, err);
+}
+
+/* Whether each process that may send the record knows how to make it. */
+static bool
+all_make_bodies(struct txn *txn, bool *out, struct err *err)
+{
+    struct row_list members;
+    const struct row_query all = {0};
+    if (!row_list(txn, &row_control_type, &all, &members, err)) {
+        return false;
+    }
+    *out = true;
+    for (size_t i = 0; i < members.count; i++) {
+        const struct row_control *member = members.rows[i];
+        *out = *out && str_eq(member->version, MOLN_VERSION);
+    }
+    return true;
+}
+
+bool
+want_put_made(struct txn *txn, const char *node_id, enum link_kind kind, const char *id,
+              const char *account, const void *record, struct err *err)
+{
+    AUTO(buf) struct buf body = {0};
+    uint8_t digest[SHA256_LEN];
+    bool make;
+    struct row_node_want want = {
+        .node_id = node_id, .kind = kind, .id = id, .account = account};
+    if (!all_make_bodies(txn, &make, err)) {
+        return false;
+    }
+    tlv_encode(link_want_desc(kind), record, &body);
+    if (make) {
+        sha256(body.data, body.len, digest);
+        want.digest = (struct blob){digest, DIGEST_LEN};
+    } else {
+        want.body = (struct blob){(const uint8_t *)body.data, body.len};
+    }
     return want_put_body(txn, &want, err);
 }
 

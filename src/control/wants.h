@@ -19,6 +19,12 @@ MUST_CHECK bool want_put(struct txn *txn, const char *node_id, enum link_kind ki
  * scope and body. What is borrowed need only live for the call. */
 MUST_CHECK bool want_put_body(struct txn *txn, const struct row_node_want *want,
                               struct err *err);
+/* The same, of a record that is made anew from other rows when it is sent
+ * (instance_metadata.h): a digest is kept, and not the body. While a control process of
+ * another version serves the cloud too, the body is: it may know of no digests. */
+MUST_CHECK bool want_put_made(struct txn *txn, const char *node_id, enum link_kind kind,
+                              const char *id, const char *account, const void *record,
+                              struct err *err);
 /* Marks it deleted; there being none, or marked already, is success. */
 MUST_CHECK bool want_take_down(struct txn *txn, const char *node_id,
                                enum link_kind kind, const char *id, struct err *err);
