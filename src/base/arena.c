@@ -33,12 +33,19 @@ round_up(size_t size)
 struct arena *
 arena_create(void)
 {
-    struct arena *arena = xmalloc(FIRST_BLOCK_BYTES);
+    return arena_create_small(FIRST_BLOCK_BYTES - sizeof(struct arena));
+}
+
+struct arena *
+arena_create_small(size_t first_bytes)
+{
+    first_bytes = round_up(first_bytes);
+    struct arena *arena = xmalloc(sizeof *arena + first_bytes);
     arena->bytes = 0;
     arena->deferred = NULL;
     arena->first.prev = NULL;
     arena->first.used = 0;
-    arena->first.cap = FIRST_BLOCK_BYTES - sizeof *arena;
+    arena->first.cap = first_bytes;
     arena->last = &arena->first;
     return arena;
 }

@@ -11,6 +11,8 @@
 struct arena;
 
 MUST_CHECK struct arena *arena_create(void);
+/* For a little that is kept long: the first block has 'first_bytes', and not 4 KiB. */
+MUST_CHECK struct arena *arena_create_small(size_t first_bytes);
 void arena_destroy(struct arena *arena); /* NULL is a no-op. */
 void arena_reset(struct arena *arena);   /* Frees all but the first block. */
 AUTO_DEFINE(arena, struct arena *, arena_destroy)

@@ -30,6 +30,7 @@ chain_take(struct entry *e, size_t offset)
     link->back = NULL;
 }
 
+#define ENTRY_TEXTS_BYTES 192 /* A host's words, mostly. */
 #define CHAIN_PUT(head, e, member) chain_put(head, e, offsetof(struct entry, member))
 #define CHAIN_TAKE(e, member) chain_take(e, offsetof(struct entry, member))
 
@@ -244,7 +245,7 @@ words_copy(struct arena *arena, struct placement_words words)
 static void
 entry_copy(struct entry *e, const struct placement_host *host)
 {
-    struct arena *texts = arena_create();
+    struct arena *texts = arena_create_small(ENTRY_TEXTS_BYTES);
     e->host = *host;
     e->host.id = arena_strdup(texts, host->id);
     e->host.region = arena_strdup(texts, host->region);

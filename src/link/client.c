@@ -115,7 +115,8 @@ link_client_create(const struct link_client_config *config, struct err *err)
     client->key_pem = dup_or_null(config->key_pem);
     client->reports = reports_create();
     client->arena = arena_create();
-    client->scratch = xmalloc(STREAM_SCRATCH);
+    client->own_scratch = config->scratch ? NULL : xmalloc(STREAM_SCRATCH);
+    client->scratch = config->scratch ? config->scratch : client->own_scratch;
     channels_init(&client->channels, config->loop, false, client_on_channel, client);
     (void)uv_timer_init(config->loop, &client->timer);
     (void)uv_timer_init(config->loop, &client->renew_timer);
@@ -144,7 +145,7 @@ client_free(struct link_client *client)
     pki_verifier_destroy(client->verifier);
     reports_destroy(client->reports);
     arena_destroy(client->arena);
-    free(client->scratch);
+    free(client->own_scratch);
     buf_fini(&client->ticket);
     if (client->key_pem) {
         explicit_bzero(client->key_pem, strlen(client->key_pem));

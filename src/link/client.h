@@ -63,10 +63,12 @@ struct link_client_config {
     const char *boot_id, *hostname, *agent_version;
     const char *ca_pem, *cert_pem, *key_pem; /* TCP; NULL before joining. */
     const char *token; /* Text; needed when there is no cert_pem. */
+    char *scratch; /* NULL, or STREAM_SCRATCH bytes (stream.h), borrowed, for who has
+                        * thousands of clients on one thread. */
 };
 
-/* Starts to connect at once. Everything in 'config' but ctx, clock, rng and loop is
- * copied. ERR_INVALID: a bad token, key or certificate. */
+/* Starts to connect at once. Everything in 'config' but ctx, clock, rng, loop and scratch
+ * is copied. ERR_INVALID: a bad token, key or certificate. */
 MUST_CHECK struct link_client *
 link_client_create(const struct link_client_config *config, struct err *err);
 /* Ends the stream without callbacks but of channels and calls under way; the memory

@@ -54,7 +54,7 @@ struct link_client {
     struct channels channels;
     struct reports *reports;
     struct arena *arena; /* Of the frame being read. */
-    char *scratch; /* STREAM_SCRATCH bytes. */
+    char *scratch, *own_scratch; /* STREAM_SCRATCH bytes; the second may be NULL. */
 };
 
 /* Of the client's stream (client_talk.c). */

@@ -3,6 +3,7 @@
 
 #include "control/control.h"
 #include "link/client.h"
+#include "link/stream.h"
 #include "service/ec2/api.h"
 #include "service/ec2/common.h"
 #include "service/moln/api.h"
@@ -164,6 +165,8 @@ on_enrolled(void *ctx UNUSED, const struct link_enrolled *enrolled UNUSED,
     return true;
 }
 
+static char scratch[STREAM_SCRATCH]; /* All hosts are on this thread. */
+
 static void
 on_host_start(void *ctx)
 {
@@ -187,6 +190,7 @@ on_host_start(void *ctx)
         .hostname = "scale",
         .agent_version = MOLN_VERSION,
         .token = h->token,
+        .scratch = scratch,
     };
     h->link = link_client_create(&config, &err);
     if (!h->link) {

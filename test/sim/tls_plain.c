@@ -108,7 +108,7 @@ tls_feed(struct tls *tls, const void *data, size_t len, struct buf *plain,
     }
     if (tls->up && tls->in.len) {
         buf_put(plain, tls->in.data, tls->in.len);
-        buf_clear(&tls->in);
+        buf_fini(&tls->in);
     }
     return true;
 }

@@ -183,6 +183,9 @@ wire_hand_over(struct wire *w)
         size_t n = MIN(room.len, w->in.len);
         memcpy(room.base, w->in.data, n);
         buf_drop_front(&w->in, n);
+        if (!w->in.len) {
+            buf_fini(&w->in); /* There may be a hundred thousand. */
+        }
         stream->read_cb(stream, (ssize_t)n, &room);
     }
     if (w->error && !w->in.len && wire_reads(w)) {
