@@ -8,6 +8,7 @@ const struct command_group command_groups[] = {
     {"Accounts (operators)", account_commands},
     {"Nodes (operators)", node_commands},
     {"Uplinks (operators)", uplink_commands},
+    {"Control processes (operators)", control_commands},
     {"Records (operators)", logs_commands},
     {"Hosts and placement (operators)", host_commands},
     {"Hosts alike (operators)", pool_commands},

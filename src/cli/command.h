@@ -91,6 +91,7 @@ extern const struct command account_commands[];
 extern const struct command node_commands[], host_commands[];
 command_fn run_node_use; /* cmd_use.c */
 extern const struct command uplink_commands[];
+extern const struct command control_commands[];
 extern const struct command pool_commands[];
 extern const struct command migrate_commands[];
 extern const struct command logs_commands[];

@@ -242,6 +242,9 @@ on_members_changed(void *ctx)
     struct err err = {0};
     log_info("control: %zu processes share the work", members_count(control->members));
     tell_sharing(control);
+    if (control->nodes) {
+        nodes_members_changed(control->nodes);
+    }
     return store_read(control->config.store, arena, wake_all, control, &err) ||
            (log_warn("control: looking at everything: %s", err.msg), false);
 }

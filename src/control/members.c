@@ -4,6 +4,7 @@
 #include "base/crypto.h"
 #include "base/log.h"
 #include "control/mailbox.h"
+#include "core/share.h"
 #include "store/rows.h"
 
 #include <pthread.h>
@@ -29,40 +30,13 @@ struct members {
 
 /* ---- whose work? ----------------------------------------------------------------- */
 
-/* FNV-1a, with the finalizer of MurmurHash3 so that near ids fall far apart. */
-static uint64_t
-weight(const char *id, const char *key)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-    const char *const parts[] = {id, "\n", key};
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-        for (const char *c = parts[i]; *c; c++) {
-            h = (h ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
-        }
-    }
-    h = (h ^ (h >> 33)) * UINT64_C(0xff51afd7ed558ccd);
-    h = (h ^ (h >> 33)) * UINT64_C(0xc4ceb9fe1a85ec53);
-    return h ^ (h >> 33);
-}
-
-/* Whether 'id' weighs more than 'best' (NULL: nothing yet) for the key. */
-static bool
-outweighs(const char *id, const char *best, const char *key)
-{
-    if (!best) {
-        return true;
-    }
-    uint64_t a = weight(id, key), b = weight(best, key);
-    return a > b || (a == b && strcmp(id, best) > 0);
-}
-
 bool
 members_owns(struct members *m, const char *key)
 {
     const char *best = NULL;
     pthread_mutex_lock(&m->lock);
     for (size_t i = 0; i < m->count; i++) {
-        if (outweighs(m->ids[i], best, key)) {
+        if (share_outweighs(m->ids[i], best, key)) {
             best = m->ids[i];
         }
     }
@@ -89,7 +63,7 @@ members_holds(struct members *m, struct txn *txn, const char *key, bool *out,
     }
     for (size_t i = 0; i < rows.count; i++) {
         const struct row_control *row = rows.rows[i];
-        if (outweighs(row->id, best ? best->id : NULL, key)) {
+        if (share_outweighs(row->id, best ? best->id : NULL, key)) {
             best = row;
         }
     }

@@ -9,6 +9,7 @@
 #include "control/members.h"
 #include "control/relay.h"
 #include "control/reports.h"
+#include "control/spread.h"
 #include "core/id.h"
 
 /* ---- errands --------------------------------------------------------------------- */
@@ -521,7 +522,16 @@ nodes_create(const struct nodes_config *config, struct err *err)
         nodes_close(nodes);
         return NULL;
     }
+    nodes->spread = config->alone ? NULL : spread_create(nodes);
     return nodes;
+}
+
+void
+nodes_members_changed(struct nodes *nodes)
+{
+    if (nodes->spread) {
+        spread_again(nodes->spread);
+    }
 }
 
 /* The last errand is home: nobody posts any more. */
@@ -540,6 +550,8 @@ nodes_close(struct nodes *nodes)
 {
     link_server_destroy(nodes->server);
     nodes->closing = true;
+    spread_close(nodes->spread);
+    nodes->spread = NULL;
     relay_destroy(nodes->relay);
     nodes->relay = NULL;
     nodes->server = NULL;

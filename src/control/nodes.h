@@ -51,6 +51,8 @@ int nodes_port(const struct nodes *nodes); /* TCP, or 0. */
 
 /* Rows of a node changed: its wants are pushed, its revocation obeyed. */
 void nodes_changed(struct nodes *nodes, const char *node_id);
+/* Control processes came or went: the nodes' streams are shared out anew. */
+void nodes_members_changed(struct nodes *nodes);
 
 /* Asks a node something live; waits, so not on the loop. '*out' is malloc'ed.
  * ERR_TIMEOUT after 'limit_ns', ERR_GONE when the node is not connected. */

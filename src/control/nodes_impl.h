@@ -17,6 +17,7 @@ struct nodes {
     struct map *by_node;      /* node id -> struct link_peer, welcomed. */
     _Atomic unsigned errands; /* Under way; created on any thread. */
     struct relay *relay;      /* To other control processes. */
+    struct spread *spread;    /* NULL: there are none. */
     bool closing;
     unsigned commits;                   /* Blobs being finished... */
     VEC(struct errand *) after_commits; /* ...and reports that wait for them. */

@@ -12,6 +12,7 @@
 #include "control/members.h"
 #include "control/relay.h"
 #include "control/reports.h"
+#include "control/spread.h"
 #include "core/id.h"
 
 #define ALIVE_WAIT_NS (2 * NS_PER_S)
@@ -164,11 +165,26 @@ hello_txn(struct errand *e, struct txn *txn, struct err *err)
            members_links(e->nodes->config.members, txn, &out->links, err);
 }
 
+/* The places of all processes, the node's own before the others: it goes there when this
+ * stream ends. */
+static void
+put_first(struct desc_list *links, const char *place)
+{
+    const char **items = (const char **)(uintptr_t)links->items;
+    for (size_t i = 0; place && i < links->count; i++) {
+        if (str_eq(items[i], place)) {
+            memmove(items + 1, items, i * sizeof *items);
+            items[0] = place;
+        }
+    }
+}
+
 static void
 hello_welcome(struct nodes *nodes, struct link_peer *peer, const struct hello_in *in,
-              const struct hello_out *out)
+              struct hello_out *out)
 {
     const struct row_node *node = out->node;
+    put_first(&out->links, spread_place(nodes->spread, node->id));
     struct link_peer *old = nodes_peer(nodes, node->id);
     struct peer_state *state = xcalloc(1, sizeof *state);
     snprintf(state->node_id, sizeof state->node_id, "%s", node->id);
@@ -194,7 +210,7 @@ hello_welcome(struct nodes *nodes, struct link_peer *peer, const struct hello_in
 static void
 hello_done(struct errand *e, struct link_peer *peer, const struct err *err)
 {
-    const struct hello_out *out = e->out;
+    struct hello_out *out = e->out;
     if (!peer) {
         return;
     }

@@ -514,6 +514,12 @@ link_peer_close(struct link_peer *peer, const char *why)
     peer_break(peer, why);
 }
 
+bool
+link_peer_carries(const struct link_peer *peer)
+{
+    return peer->channels.count > 0;
+}
+
 void
 link_peer_want(struct link_peer *peer, enum link_kind kind, const char *id,
                int64_t revision, bool deleted, struct blob body)

@@ -111,6 +111,8 @@ void link_peer_enrolled(struct link_peer *peer, const struct link_enrolled *enro
 /* Closes at once, whatever is queued: a revoked node's stream, a superseded one's.
  * 'lost' follows from the loop. */
 void link_peer_close(struct link_peer *peer, const char *why);
+/* Whether a channel is open on it. */
+bool link_peer_carries(const struct link_peer *peer);
 
 /* Sends a wanted record; 'body' is its TLV (as rows keep it). Revisions rise. */
 void link_peer_want(struct link_peer *peer, enum link_kind kind, const char *id,

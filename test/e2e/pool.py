@@ -115,8 +115,8 @@ class Pool:
         self.nodes.append(RemoteNode(self, name, host))
         return self.nodes[-1]
 
-    def token(self, zone="us-east-1a"):
-        return self.cloud.moln("node", "token", zone, "--json")["Token"]
+    def token(self, zone="us-east-1a", *limits):
+        return self.cloud.moln("node", "token", zone, *limits, "--json")["Token"]
 
     def key(self, ec2):
         """The name of a key pair of the client's account whose private half 'moln ssh' finds."""

@@ -1,9 +1,12 @@
 """Several control processes on one PostgreSQL: each serves every call, they share the work, and
 a node goes to another when its own dies. Nothing is sold twice between them."""
+import os
+import random
 import re
 import shutil
 import signal
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import botocore.exceptions
@@ -16,13 +19,13 @@ from stranger import REFUSE, Stranger
 
 
 class Processes(Pool):
-    """Two control processes, A and B, and one node that knows both."""
+    """Two control processes, A and B, and one node that knows both and has little room."""
 
     def __init__(self):
-        super().__init__(1, processes=2)
+        super().__init__(2, processes=2)
         self.a, self.b = self.clouds
         try:
-            self.member = self.node("n").start(self.token())
+            self.member = self.node("n").start(self.token("us-east-1a", "--vcpus", "10"))
             self.node_id = wait_for("the node to join", self.connected, 60)
         except BaseException:
             self.close()
@@ -120,6 +123,68 @@ def test_two_that_launch_at_once_never_oversell_a_node_or_an_address(two, image)
     for m in made:
         two.b.client(keys=two.a.keys).delete_network_interface(
             NetworkInterfaceId=m["NetworkInterfaceId"])
+
+
+def test_two_that_launch_at_once_fill_a_node_and_never_oversell_it(two, image):
+    seed = int(os.environ.get("MOLN_SEED", time.time_ns() % 1000000))
+    print(f"MOLN_SEED={seed}")
+    chance = random.Random(seed)
+    clients = [p.client(keys=two.a.keys) for p in (two.a, two.b)]
+
+    def node():
+        return next(n for n in two.b.moln("node", "ls", "--json")["Nodes"]
+                    if n["NodeId"] == two.node_id)
+
+    def one(call):
+        client, most = call
+        try:
+            made = client.run_instances(ImageId=image, InstanceType="t3.nano", MinCount=1,
+                                        MaxCount=most)
+            return [i["InstanceId"] for i in made["Instances"]]
+        except botocore.exceptions.ClientError as error:
+            return error.response["Error"]["Code"]
+    before = node()
+    room = (before["CapacityVcpus"] - before.get("ClaimedVcpus", 0)) // 2
+    assert room > 1
+    calls = [(chance.choice(clients), chance.choice([1, 1, 2, 3])) for _ in range(6 * room)]
+    with ThreadPoolExecutor(12) as pool:
+        got = list(pool.map(one, calls))
+    made = [i for g in got if isinstance(g, list) for i in g]
+    try:
+        assert len(made) == len(set(made)) == room, got
+        assert {g for g in got if isinstance(g, str)} == {"InsufficientInstanceCapacity"}
+        assert node()["ClaimedVcpus"] == before["CapacityVcpus"]
+    finally:
+        two.a.client().terminate_instances(InstanceIds=made)
+    for guest in made:
+        two.a.wait_state(guest, "terminated")
+    assert node().get("ClaimedVcpus", 0) == before.get("ClaimedVcpus", 0)
+
+
+def control_processes(process):
+    return process.moln("control", "ls", "--json")["ControlProcesses"]
+
+
+def test_nodes_are_shared_out_evenly_when_a_process_comes_back(two):
+    def even():
+        return [p["Nodes"] for p in control_processes(two.a)] == [1, 1]
+    another = two.node("m", host=1).start(two.token())
+    try:
+        another.id()
+        wait_for("each process to have a node", even, 60)
+        two.b.stop(two.b.molnd, signal.SIGKILL)
+        wait_for("one process to have both", lambda: [
+            p["Nodes"] for p in control_processes(two.a)] == [2], 60)
+        two.b.start_molnd()
+        wait_for("each process to have a node again", even, 60)
+        a, b = control_processes(two.a)
+        assert {a["Address"], b["Address"]} == {f"127.0.0.1:{port}" for port in two.ports}
+        loops = a["Loops"] + b["Loops"]
+        assert len(loops) == len(set(loops)) and "janitor" in loops
+        assert a["ControlId"] in two.b.moln("control", "ls").stdout
+    finally:
+        another.close()
+        two.nodes.remove(another)
 
 
 def test_guests_are_reached_through_the_process_without_their_stream(two, image):
