@@ -105,7 +105,7 @@ def main():
     options.add_argument("--one-core", action="store_true")
     args = options.parse_args()
     come_first()
-    for clients, a_call in ((8, 1), (4, 10), (2, 100)):
+    for clients, a_call in ((8, 1), (32, 1), (4, 10), (2, 100)):
         run(args, clients, a_call)
 
 

@@ -6,9 +6,7 @@
 
 #include <pthread.h>
 
-#define QUEUE_AT_ONCE \
-    64 /* Passes handed to the store together: they share a commit. \
-        */
+#define QUEUE_AT_ONCE 256 /* Passes that the store has at a time. */
 #define QUEUE_FIRST_WAIT_MS 100
 #define QUEUE_LAST_WAIT_MS 30000
 

@@ -143,9 +143,9 @@ commit_is_idle(const struct store *store)
 static void
 take_back(struct store *store, struct batch *batch)
 {
-    *store->again_last = batch->first;
-    while (*store->again_last) {
-        store->again_last = &(*store->again_last)->next;
+    *store->again.last = batch->first;
+    while (*store->again.last) {
+        store->again.last = &(*store->again.last)->next;
     }
     batch_destroy(batch);
 }
@@ -258,7 +258,6 @@ bool
 commit_start(struct store *store, struct err *err)
 {
     store->ready_last = &store->ready;
-    store->again_last = &store->again;
     if (store->wake || store->follow) {
         return true;
     }

@@ -29,6 +29,11 @@ struct request {
     pthread_cond_t wakes;
 };
 
+/* Requests in the order in which they came. */
+struct line {
+    struct request *first, **last;
+};
+
 struct watcher {
     store_watch_fn *fn;
     void *ctx;
@@ -62,8 +67,9 @@ struct store {
 
     pthread_mutex_t lock; /* Guards all that follows. */
     pthread_cond_t work;
-    struct request *first, **last;
-    struct request *again, **again_last; /* To be run once more, before those. */
+    struct line again; /* To be run once more, before all others. */
+    struct line asked; /* Somebody waits. Without a thread: all. */
+    struct line later; /* Asked for without waiting: some with each batch. */
     bool closing;
     pthread_cond_t handed,
         settled; /* Batches came to the committer; it has none left. */

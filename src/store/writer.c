@@ -13,6 +13,7 @@
 #include <errno.h>
 
 #define BATCH_TRIES 4
+#define LATER_AT_ONCE 16 /* Where a batch is not all that is committed together. */
 
 /* ---- a batch ---------------------------------------------------------------------- */
 
@@ -321,56 +322,74 @@ store_counts(struct store *store)
 
 /* ---- the thread --------------------------------------------------------------------- */
 
-/* With the lock held: what has to be run again goes first. */
 static void
-take_again(struct store *store)
+line_init(struct line *line)
 {
-    if (store->again) {
-        *store->again_last = store->first;
-        if (!store->first) {
-            store->last = store->again_last;
-        }
-        store->first = store->again;
-        store->again = NULL;
-        store->again_last = &store->again;
+    line->first = NULL;
+    line->last = &line->first;
+}
+
+static void
+line_put(struct line *line, struct request *r)
+{
+    r->next = NULL;
+    *line->last = r;
+    line->last = &r->next;
+}
+
+static struct request *
+line_take(struct line *line)
+{
+    struct request *r = line->first;
+    line->first = r->next;
+    if (!line->first) {
+        line->last = &line->first;
     }
+    return r;
 }
 
 /* With the lock held: nothing to do, and nothing to end for either. */
 static bool
 must_wait(const struct store *store)
 {
-    return store->writer_runs && !store->first && !store->again &&
-           (!store->closing || !commit_is_idle(store));
+    return store->writer_runs && !store->again.first && !store->asked.first &&
+           !store->later.first && (!store->closing || !commit_is_idle(store));
 }
 
-/* Takes what waits: at most 'limit', up to a request that must be alone, or that one.
- * NULL: closing, or, without a thread, nothing waits. */
+/* Moves at most 'limit' requests to the batch's: up to one that must be alone, or that
+ * one. Returns how many. */
+static size_t
+move_some(struct line *from, struct line *batch, size_t limit)
+{
+    size_t count = 0;
+    while (from->first && count < limit &&
+           (!batch->first || (!from->first->alone && !batch->first->alone))) {
+        line_put(batch, line_take(from));
+        count++;
+    }
+    return count;
+}
+
+/* Takes what waits: at most 'limit' that somebody waits for, and a few others, so that
+ * nobody waits for all of them. NULL: closing, or, without a thread, nothing waits. */
 static struct request *
 batch_take(struct store *store, size_t limit, size_t *out_count)
 {
+    struct line batch;
+    size_t others = store->committer_runs ? LATER_AT_ONCE : SIZE_MAX;
+    line_init(&batch);
     pthread_mutex_lock(&store->lock);
     while (must_wait(store)) {
         pthread_cond_wait(&store->work, &store->lock);
     }
-    take_again(store);
-    struct request *first = store->first, **end = &store->first;
-    size_t count = 0;
-    while (*end && count < limit && (count == 0 || (!(*end)->alone && !first->alone))) {
-        end = &(*end)->next;
-        count++;
-    }
-    struct request *rest = *end;
-    if (first) {
-        *end = NULL;
-    }
-    store->first = rest;
-    if (!rest) {
-        store->last = &store->first;
+    size_t count = move_some(&store->again, &batch, limit);
+    if (!store->again.first) {
+        count += move_some(&store->asked, &batch, limit - count);
+        count += move_some(&store->later, &batch, MIN(limit - count, others));
     }
     pthread_mutex_unlock(&store->lock);
     *out_count = count;
-    return first;
+    return batch.first;
 }
 
 static void *
@@ -393,13 +412,15 @@ store_turn(struct store *store, size_t limit)
     if (first) {
         batch_do(store, first, count);
     }
-    return store->first != NULL;
+    return store->asked.first != NULL;
 }
 
 bool
 writer_start(struct store *store, struct err *err)
 {
-    store->last = &store->first;
+    line_init(&store->again);
+    line_init(&store->asked);
+    line_init(&store->later);
     if (!commit_start(store, err)) {
         return false;
     }
@@ -419,11 +440,9 @@ writer_start(struct store *store, struct err *err)
 static void
 drop_waiting(struct store *store)
 {
-    for (struct request *r = store->first, *next; r; r = next) {
-        next = r->next;
-        free(r);
+    while (store->asked.first) {
+        free(line_take(&store->asked));
     }
-    store->first = NULL;
 }
 
 void
@@ -444,11 +463,9 @@ writer_stop(struct store *store)
 }
 
 static void
-enqueue(struct store *store, struct request *r)
+enqueue(struct store *store, struct line *line, struct request *r)
 {
-    r->next = NULL;
-    *store->last = r;
-    store->last = &r->next;
+    line_put(line, r);
     pthread_cond_signal(&store->work);
 }
 
@@ -457,7 +474,7 @@ writer_run(struct store *store, struct request *r, struct err *err)
 {
     pthread_cond_init(&r->wakes, NULL);
     pthread_mutex_lock(&store->lock);
-    enqueue(store, r);
+    enqueue(store, &store->asked, r);
     while (!r->finished && store->writer_runs) {
         pthread_cond_wait(&r->wakes, &store->lock);
     }
@@ -488,7 +505,7 @@ store_write_async(struct store *store, struct arena *arena, txn_fn *fn,
     struct request *r = xcalloc(1, sizeof *r);
     *r = (struct request){.fn = fn, .ctx = ctx, .arena = arena, .done = done};
     pthread_mutex_lock(&store->lock);
-    enqueue(store, r);
+    enqueue(store, store->wake ? &store->asked : &store->later, r);
     pthread_mutex_unlock(&store->lock);
     if (store->wake) {
         store->wake(store->wake_ctx);

@@ -85,7 +85,7 @@ struct http_config {
     const char *listen;               /* "127.0.0.1:6656", "[::1]:0": 0 picks a port. */
     const char *cert_file, *key_file; /* PEM; NULL: no TLS. */
     unsigned threads;                 /* Of connections; 0: one. */
-    unsigned workers;                 /* 0: 8. */
+    unsigned workers;                 /* 0: 32: each waits for one commit. */
     unsigned connections_max;         /* 0: 4096. */
     unsigned connections_per_ip;      /* 0: 1024. */
     unsigned idle_s;                  /* 0: 60. */

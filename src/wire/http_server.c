@@ -22,7 +22,7 @@ http_start(const struct http_config *config, struct err *err)
     server->config = *config;
     struct http_config *c = &server->config;
     c->threads = c->threads ? c->threads : 1;
-    c->workers = c->workers ? c->workers : 8;
+    c->workers = c->workers ? c->workers : 32;
     c->connections_max = c->connections_max ? c->connections_max : 4096;
     c->connections_per_ip = c->connections_per_ip ? c->connections_per_ip : 1024;
     c->idle_s = c->idle_s ? c->idle_s : 60;
