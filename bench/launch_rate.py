@@ -2,16 +2,19 @@
 """How many launches a second the whole control plane carries, from RunInstances to "it runs":
 signed calls, placement, rows, controllers, wants to nodes, their reports, rows again.
 
-    bench/launch_rate.py [--build build] [--instances 2800]
+    bench/launch_rate.py [--build build] [--instances 2800] [--one-core] [--postgresql]
 
 The control plane (molnd) has processor 0; the store, which is the thread that writes and syncs molnd's
 SQLite file, has processor 1, with the clients and the nodes (bench/sim_node.c, which says of every
 machine at once that it runs). --one-core: molnd has all its threads on processor 0. A figure is the
 number of instances over the time from the first call to the moment when the last is seen running.
 
-rows_a_launch is what all transactions between wrote, start and import included (a few dozen rows);
-MOLN_TEST_DIR=/dev/shm shows the rate without a disk's syncs. What row writes alone would allow is
-bench-store's rows a second, divided by rows_a_launch.
+--postgresql: the store is a server on a unix socket, all of it on processor 1, that syncs its disk.
+
+rows_a_launch is what all commits between wrote, start and import included (a few dozen rows);
+bytes_a_launch what went to the disk for it (on SQLite). The ceilings are what either side would do in
+a second of a whole processor of its own, if the other and the disk cost nothing.
+MOLN_TEST_DIR=/dev/shm shows the rate without a disk's syncs.
 """
 import argparse
 import json
@@ -21,26 +24,48 @@ import sqlite3
 import subprocess
 import sys
 import time
+import types
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "bench"))
+sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "test")]
 
 import api  # noqa: E402
 from cloud import Cloud, wait_for  # noqa: E402
-from quiet import come_first, cpu_s, move, on  # noqa: E402
+from postgres import Postgres  # noqa: E402
+from quiet import come_first, cpu_of, cpu_s, family, move, on  # noqa: E402
 
 STORE = "store-commit"  # The thread.
 
 
+SEEN = "SELECT count(*) FROM machine_seen WHERE state = 'running'"
+
+
 def running(cloud):
     """How many machines the nodes have said to run; read beside molnd, on our processor."""
+    if cloud.server:
+        return int(cloud.server.sql(SEEN, "cloud"))
     with sqlite3.connect(f"file:{cloud.state}/control/moln.db?mode=ro", uri=True) as db:
-        return db.execute("SELECT count(*) FROM machine_seen WHERE state = 'running'").fetchone()[0]
+        return db.execute(SEEN).fetchone()[0]
+
+
+def store_cpu_s(cloud):
+    """Processor time of the store so far: of a thread of molnd's, or of the server's processes."""
+    if not cloud.server:
+        return cpu_s(cloud.molnd, STORE), cpu_s(cloud.molnd, STORE)
+    first = pathlib.Path(cloud.server.data(), "postmaster.pid").read_text().split()[0]
+    server = types.SimpleNamespace(pid=int(first))
+    return 0, sum(cpu_of(f"/proc/{pid}") for pid, _ in family(server))
+
+
+def written_bytes(cloud):
+    text = pathlib.Path(f"/proc/{cloud.molnd.pid}/io").read_text()
+    return int(re.search(r"^write_bytes: (\d+)", text, re.M)[1])
 
 
 def measure(cloud, image_id, clients, a_call, instances):
     before, cpu, start = running(cloud), cpu_s(cloud.molnd), time.monotonic()
-    store = cpu_s(cloud.molnd, STORE)
+    inside, store = store_cpu_s(cloud)
+    written = written_bytes(cloud)
     calls = instances // clients // a_call
     done = subprocess.run([cloud.build / "bench/api-launch", cloud.state, image_id, str(clients),
                            str(calls), str(a_call)], capture_output=True, text=True)
@@ -53,11 +78,15 @@ def measure(cloud, image_id, clients, a_call, instances):
         if time.monotonic() - start > 300:
             raise RuntimeError(f"{running(cloud) - before} of {made} run")
     took, cpu = time.monotonic() - start, cpu_s(cloud.molnd) - cpu
-    store = cpu_s(cloud.molnd, STORE) - store
+    after = store_cpu_s(cloud)
+    control_us = (cpu - (after[0] - inside)) / made * 1e6
+    store_us = (after[1] - store) / made * 1e6
     return {"clients": clients, "instances_a_call": a_call, "instances": made,
             "running_per_s": round(made / took), "answered_per_s": round(made / answered),
-            "cpu_us_a_launch": round((cpu - store) / made * 1e6),
-            "store_us_a_launch": round(store / made * 1e6)}
+            "control_us_a_launch": round(control_us), "store_us_a_launch": round(store_us),
+            "control_ceiling_per_s": round(1e6 / control_us),
+            "store_ceiling_per_s": round(1e6 / store_us),
+            "bytes_a_launch": round((written_bytes(cloud) - written) / made)}
 
 
 def counts(cloud):
@@ -71,12 +100,18 @@ def counts(cloud):
 
 def run(args, clients, a_call):
     settings = api.settings_file()
-    cloud, node = None, None
+    cloud, node, server = None, None, None
     try:
-        cloud = on(api.SERVER, lambda: Cloud("--config", settings, build=args.build, node=False),
-                   api.LOAD)
+        more = []
+        if args.postgresql:
+            settings_of = {"fsync": "on", "full_page_writes": "on"}
+            server = on(api.LOAD, lambda: Postgres(settings_of).__enter__(), api.LOAD)
+            more = ["--store", server.database("cloud")]
+        cloud = on(api.SERVER, lambda: Cloud("--config", settings, *more, build=args.build,
+                                             node=False), api.LOAD)
+        cloud.server = server
         come_first(cloud.molnd.pid)
-        if not args.one_core:
+        if not args.one_core and not server:
             move(cloud.molnd, STORE, api.LOAD)
         with open(cloud.dir / "sim-node.log", "ab") as log:
             node = subprocess.Popen([cloud.build / "bench/sim-node", cloud.state], stderr=log)
@@ -88,7 +123,8 @@ def run(args, clients, a_call):
         print(json.dumps({"bench": "launch rate", **figures, "goal_per_s": 2000,
                           "rows_a_launch": round(rows / made, 1),
                           "transactions_a_launch": round(transactions / made, 2),
-                          "launches_a_commit": round(made / commits, 1)}), flush=True)
+                          "commits_a_launch": round(commits / made, 2),
+                          "store": "PostgreSQL" if server else "SQLite"}), flush=True)
     finally:
         settings.unlink()
         if node:
@@ -96,6 +132,8 @@ def run(args, clients, a_call):
             node.wait()
         if cloud:
             cloud.close()
+        if server:
+            server.__exit__()
 
 
 def main():
@@ -103,6 +141,7 @@ def main():
     options.add_argument("--build", default=str(ROOT / "build"))
     options.add_argument("--instances", type=int, default=2800)
     options.add_argument("--one-core", action="store_true")
+    options.add_argument("--postgresql", action="store_true")
     args = options.parse_args()
     come_first()
     for clients, a_call in ((8, 1), (32, 1), (4, 10), (2, 100)):

@@ -393,6 +393,9 @@ on_node_changed(void *ctx)
     struct node_change *change = ctx;
     struct nodes *nodes = change->nodes;
     struct link_peer *peer = nodes_peer(nodes, change->node_id);
+    pthread_mutex_lock(&nodes->lock);
+    map_del(nodes->changed, change->node_id); /* Before the rows are read. */
+    pthread_mutex_unlock(&nodes->lock);
     if (peer) {
         AUTO(arena) struct arena *arena = arena_create();
         struct node_look look = {.node_id = change->node_id};
@@ -411,9 +414,26 @@ on_node_changed(void *ctx)
     free(change);
 }
 
+/* True for the first who says so since the loop looked. */
+static bool
+note_changed(struct nodes *nodes, const char *node_id)
+{
+    static char present;
+    pthread_mutex_lock(&nodes->lock);
+    bool first = !map_get(nodes->changed, node_id);
+    if (first) {
+        map_put(nodes->changed, node_id, &present);
+    }
+    pthread_mutex_unlock(&nodes->lock);
+    return first;
+}
+
 void
 nodes_changed(struct nodes *nodes, const char *node_id)
 {
+    if (!note_changed(nodes, node_id)) {
+        return; /* One look finds all that has changed by then. */
+    }
     struct node_change *change = xcalloc(1, sizeof *change);
     change->nodes = nodes;
     snprintf(change->node_id, sizeof change->node_id, "%s", node_id);
@@ -506,6 +526,8 @@ nodes_create(const struct nodes_config *config, struct err *err)
     struct nodes *nodes = xcalloc(1, sizeof *nodes);
     nodes->config = *config;
     nodes->by_node = map_create(NULL);
+    nodes->changed = map_create(NULL);
+    pthread_mutex_init(&nodes->lock, NULL);
     nodes->mailbox = mailbox_create(config->loop);
     snprintf(nodes->cloud_id, sizeof nodes->cloud_id, "%s", look.row->cloud_id);
     nodes->ca = pki_ca_load(look.row->ca_cert_pem, look.row->ca_key_pem, err);
@@ -542,6 +564,8 @@ nodes_end(struct nodes *nodes)
     VEC_FREE(&nodes->after_commits);
     pki_ca_destroy(nodes->ca);
     map_destroy(nodes->by_node);
+    map_destroy(nodes->changed);
+    pthread_mutex_destroy(&nodes->lock);
     free(nodes);
 }
 

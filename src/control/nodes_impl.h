@@ -7,6 +7,7 @@
 #include "control/mailbox.h"
 #include "control/nodes.h"
 #include "link/pki.h"
+#include <pthread.h>
 
 struct nodes {
     struct nodes_config config;
@@ -15,6 +16,8 @@ struct nodes {
     struct pki_ca *ca;
     char cloud_id[32];
     struct map *by_node;      /* node id -> struct link_peer, welcomed. */
+    pthread_mutex_t lock;     /* Guards the next. */
+    struct map *changed;      /* Ids of nodes whose change is on its way to the loop. */
     _Atomic unsigned errands; /* Under way; created on any thread. */
     struct relay *relay;      /* To other control processes. */
     struct spread *spread;    /* NULL: there are none. */
