@@ -1,6 +1,9 @@
 /* test_instance_loop.c - an instance's life through passes and reports, without any node. */
 #include "one_instance.h"
 
+#include "base/tlv.h"
+#include "control/instance_metadata.h"
+
 static bool
 do_pass(struct pass *pass, void *ctx UNUSED, struct err *err)
 {
@@ -176,5 +179,62 @@ TEST(report_apply_ignores_what_is_not_wanted_of_the_node)
     struct counted c = count(&s);
     CHECK_EQ(c.rows, 0);
     CHECK_STR(c.instance->want_state, "running");
+    stage_close(&s);
+}
+
+/* ---- what is made when it is sent ---- */
+
+struct made {
+    const char *port;
+    const struct row_node_want *want;
+    struct link_metadata record;
+    size_t len;
+    const char *version; /* Set: another process is a member, of this version. */
+};
+
+static bool
+do_make(struct pass *pass, void *ctx, struct err *err)
+{
+    struct made *made = ctx;
+    struct blob body;
+    const struct row_control other = {.id = "other", .version = made->version};
+    if ((made->version && !row_put(pass->txn, &row_control_type, &other, err)) ||
+        !instance_pass(pass, ACCOUNT, INSTANCE, err) ||
+        !want_get(pass->txn, NODE, LINK_METADATA, made->port, &made->want, err) ||
+        !instance_metadata_body(pass, made->want, &body, err)) {
+        return false;
+    }
+    made->len = body.len;
+    return !body.len || tlv_decode(&link_metadata_desc, body.data, body.len,
+                                   txn_arena(pass->txn), &made->record, err);
+}
+
+TEST(instance_metadata_is_kept_as_a_digest_and_made_again)
+{
+    struct stage s;
+    setup(&s);
+    struct made made = {.port = ENI};
+    stage_run(&s, do_make, &made);
+    CHECK_EQ(made.want->body.len, 0);
+    CHECK(made.want->digest.len > 0 && made.len > 1000);
+    CHECK_STR(made.record.id, ENI);
+    int64_t revision = made.want->revision;
+    stage_run(&s, do_make, &made); /* The same again is no change. */
+    CHECK_EQ(made.want->revision, revision);
+    stage_close(&s);
+}
+
+TEST(instance_metadata_is_kept_whole_beside_a_process_of_another_version)
+{
+    struct stage s;
+    setup(&s);
+    struct made made = {.port = ENI, .version = "0.0.1"};
+    stage_run(&s, do_make, &made);
+    CHECK(made.want->body.len > 1000);
+    CHECK_EQ(made.want->digest.len, 0);
+    made.version = MOLN_VERSION; /* It was upgraded. */
+    stage_run(&s, do_make, &made);
+    CHECK_EQ(made.want->body.len, 0);
+    CHECK(made.want->digest.len > 0);
     stage_close(&s);
 }
