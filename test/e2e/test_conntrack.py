@@ -70,7 +70,10 @@ class World:
                 lab.want("subnet", id=f"subnet-{s}", network_id="vpc-1",
                          cidr=f"10.0.{s}.0/24", acl_off=True, vni=4000 + s,
                          route_table_id=f"rtb-{s}")
-        self.groups([{"protocol": -1, "cidr": "0.0.0.0/0"}, EGRESS])
+        # Everybody, but not by one rule for everybody: those connections are remembered.
+        self.groups([{"protocol": -1, "cidr": "0.0.0.0/1"},
+                     {"protocol": -1, "cidr": "128.0.0.0/1"}, {**EGRESS, "cidr": "0.0.0.0/1"},
+                     {**EGRESS, "cidr": "128.0.0.0/1"}])
 
     def groups(self, rules):
         """The group of p and q; x's lets everything through."""
@@ -379,6 +382,63 @@ def test_the_end_that_stays_keeps_what_the_other_end_took_along(world):
     p.plug(world.labs[2])
     world.labs[2].do(op="import", id=p.id, bytes=export["bytes"])
     assert answered(*pair, b"there") and answered(*pair[::-1], b"and back")
+
+
+WEB = {"protocol": 6, "from_port": 7000, "to_port": 7000}
+OTHER = {"protocol": 17, "from_port": 1, "to_port": 9}
+
+
+def breaks(pair):
+    """What its caller sends arrives no more."""
+    pair[0].sendall(b"after")
+    return silent(pair[1])
+
+
+@pytest.mark.parametrize("was, now, cut", [
+    ([WEB | {"cidr": "0.0.0.0/0"}, EGRESS], [OTHER | {"cidr": "0.0.0.0/0"}, EGRESS], True),
+    ([WEB | {"cidr": "0.0.0.0/0"}, EGRESS], [WEB | {"cidr": "10.0.2.0/24"}, EGRESS], True),
+    ([WEB | {"cidr": "0.0.0.0/0"}, EGRESS], [WEB | {"cidr": "10.0.1.0/24"}, EGRESS], False),
+    ([WEB | {"cidr": "0.0.0.0/0"}, EGRESS], [WEB | {"group_id": "sg-x"}, EGRESS], False),
+    ([WEB | {"cidr": "10.0.1.0/24"}, EGRESS], [EGRESS], False),
+    ([WEB | {"cidr": "0.0.0.0/0"}], [], False),
+    ([WEB | {"cidr": "0.0.0.0/0"}, EGRESS | {"protocol": 17}], [EGRESS], False),
+], ids=["rule gone", "narrower without it", "narrower with it", "by a group", "was narrow",
+        "no way back for all", "way back of another kind"])
+def test_a_rule_for_everybody_takes_its_connections_along(world, was, now, cut):
+    """As AWS has it: what such a rule lets in, where all may go back, is not remembered."""
+    p, x = world.guest("p", 1, 10), world.guest("x", 1, 20)
+    world.place(p, 1)
+    world.place(x, 2)
+    world.labs[0].want("group_member", id="m-x", network_id="vpc-1", group_id="sg-x",
+                       addresses=[x.ip])
+    p.plug(world.labs[0])
+    x.plug(world.labs[1])
+    world.groups(was)
+    pair = connect(x, p, 7000)
+    assert answered(*pair, b"before")
+    world.labs[0].do(op="hold")  # As the agent does: rules come into force at the release.
+    world.groups(now)
+    world.labs[0].do(op="release")
+    assert breaks(pair) if cut else answered(*pair, b"after")
+    for sock in pair:
+        sock.close()
+
+
+def test_leaving_a_group_that_is_open_to_everybody_cuts(world):
+    p, x = world.guest("p", 1, 10), world.guest("x", 1, 20)
+    lab = world.labs[0]
+    port = {"id": p.id, "subnet_id": "subnet-1", "mac": p.mac, "ipv4": p.ip,
+            "check_source": True}
+    lab.want("group", id="sg-out", network_id="vpc-1", rules=[EGRESS])
+    world.groups([WEB | {"cidr": "0.0.0.0/0"}])
+    lab.want("port", **port, group_ids=["sg-p", "sg-out"])
+    world.place(x, 1)
+    p.plug(lab)
+    x.plug(lab)
+    pair, out = connect(x, p, 7000), connect(p, x, 7001)
+    assert answered(*pair, b"before") and answered(*out, b"before")
+    lab.want("port", **port, group_ids=["sg-out"])
+    assert breaks(pair) and answered(*out, b"goes on")
 
 
 def tracked(lab):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from cloud import wait_for
-from net_lab import Lab, inside
+from net_lab import Lab, checksum, frame, inside, mac_bytes
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0,
                                 reason="needs root")
@@ -353,3 +353,61 @@ def test_a_set_of_options_replaces_the_networks_own(lab):
         lambda s: s["domain"] == "test.internal" and s)(lease4(one)), 10)
     assert said["dns"] == "10.0.1.2"
     assert resolve(one, "ip-10-0-1-10.test.internal", "10.0.1.2")[0] != 0
+
+
+# ---- guests that lie
+
+def icmp6(guest, mac, src, dst, kind, body):
+    """A frame as neighbours send them: of one hop, from 'guest' to MAC and address."""
+    a, b = (socket.inet_pton(socket.AF_INET6, ip) for ip in (src, dst))
+    data = bytes([kind, 0, 0, 0]) + body
+    total = checksum(a + b + struct.pack("!II", len(data), 58) + data)
+    data = data[:2] + struct.pack("!H", total) + data[4:]
+    return (mac_bytes(mac) + mac_bytes(guest.mac) + b"\x86\xdd" +
+            struct.pack("!IHBB", 6 << 28, len(data), 58, 255) + a + b + data)
+
+
+def test_guest_that_forges_routers_neighbours_and_servers_is_not_heard(lab):
+    network(lab)
+    made = {}
+    for host in (5, 6, 7):
+        port = f"eni-1-{host}"
+        mac = f"02:00:00:00:01:{host:02x}"
+        lab.want("port", id=port, subnet_id="subnet-1", ipv4=f"10.0.1.{host}", mac=mac,
+                 group_ids=["sg-1"], ipv6=[f"2001:db8:0:1::{host}"], check_source=True)
+        made[host] = lab.plug(port, mac)
+        made[host].own, made[host].local = f"2001:db8:0:1::{host}", f"fe80::ff:fe00:10{host}"
+    liar, heir, other = made[5], made[6], made[7]
+    time.sleep(1.2)
+    everybody, router = ("33:33:00:00:00:01", "ff02::1"), "fe80::1"
+    prefix = struct.pack("!BBBBIII", 3, 4, 64, 0xc0, 1800, 1800, 0) + socket.inet_pton(
+        socket.AF_INET6, "2001:db8:bad::")
+    advert = struct.pack("!BBHII", 64, 0, 1800, 0, 0) + prefix
+
+    def claim(address):
+        return (struct.pack("!I", 0xa0000000) + socket.inet_pton(socket.AF_INET6, address) +
+                b"\2\1" + mac_bytes(liar.mac))
+
+    for source in (liar.local, liar.own, router, other.local):
+        for mac, to in (everybody, (heir.mac, heir.own)):
+            liar.send(icmp6(liar, mac, source, to, 134, advert))  # A router.
+            liar.send(icmp6(liar, mac, source, to, 137, bytes(4) + 2 * socket.inet_pton(
+                socket.AF_INET6, other.own)))  # A better way.
+            for stolen in (other.own, other.local, router, "2001:db8:0:1::1"):
+                liar.send(icmp6(liar, mac, source, to, 136, claim(stolen)))
+    for source in (other.own, other.local, router):  # A question in another's name.
+        liar.send(icmp6(liar, everybody[0], source, everybody[1], 135, bytes(4) + socket.inet_pton(
+            socket.AF_INET6, heir.own) + b"\1\1" + mac_bytes(liar.mac)))
+    liar.send(frame(liar.mac, heir.mac, liar.own, heir.own, 17, 547, 546, b"lease"))
+    liar.send(frame(liar.mac, heir.mac, "10.0.1.5", "10.0.1.6", 17, 67, 68, b"lease"))
+    liar.send(frame(liar.mac, "ff:ff:ff:ff:ff:ff", "10.0.1.5", "255.255.255.255", 17, 67, 68,
+                    b"lease"))
+    # What is its own passes, so that the silence means something.
+    liar.send(icmp6(liar, heir.mac, liar.own, heir.own, 136, claim(liar.own)))
+    liar.send(frame(liar.mac, heir.mac, liar.own, heir.own, 58, 7, None, b"the end"))
+    frames = []
+    wait_for("what is its own", lambda: frames.extend(heir.received()) or any(
+        b"the end" in f for f in frames), 10)
+    from_liar = [f for f in frames + other.received() if f[6:12] == mac_bytes(liar.mac)]
+    assert [f[54] for f in from_liar if f[12:14] == b"\x86\xdd"] == [136, 128], from_liar
+    assert not [f for f in from_liar if b"lease" in f]

@@ -21,18 +21,6 @@ struct view {
     size_t left;
 };
 
-static void
-note_port(struct map *map, struct port *port)
-{
-    for (size_t i = 0; i < port->address_count; i++) {
-        struct in6_addr ip = flow_ipv4(port->addresses[i]);
-        flow_ip_put(map, &ip, port);
-    }
-    for (size_t i = 0; i < port->address6_count; i++) {
-        flow_ip_put(map, &port->addresses6[i], port);
-    }
-}
-
 static bool
 view_open(struct view *v, struct net *net, const char *port_id, struct err *err)
 {
@@ -43,13 +31,13 @@ view_open(struct view *v, struct net *net, const char *port_id, struct err *err)
     }
     *v = (struct view){
         .net = net, .port = port, .own = map_create(NULL), .local = map_create(NULL)};
-    note_port(v->own, port);
+    port_note_ips(port, v->own, port);
     const char *id;
     void *value;
     for (size_t it = 0; map_next(net->ports, &it, &id, &value);) {
         struct port *other = value;
         if (other != port && other->subnet->network == port->subnet->network) {
-            note_port(v->local, other);
+            port_note_ips(other, v->local, other);
         }
     }
     return true;

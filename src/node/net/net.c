@@ -123,6 +123,7 @@ network_free(struct network *network)
     links_close(network->links);
     elems_close(network->elems);
     policy_destroy(network->policy);
+    untracked_free(network->cuts);
     flowlog_close(network->flowlog);
     map_destroy(network->numbers);
     if (network->ns_fd >= 0) {
@@ -413,7 +414,7 @@ network_flush(struct net *net, struct network *network, struct err *err)
 {
     return network->elems_held ||
            (policy_flush(network->policy, network->ns_fd, network->elems, err) &&
-            gateway_flush(net, network, err) &&
+            untracked_flush(net, network, err) && gateway_flush(net, network, err) &&
             passthrough_refresh_all(net, network, err));
 }
 

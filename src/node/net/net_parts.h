@@ -40,6 +40,7 @@ struct network {
     struct flowlog *flowlog; /* NULL: nothing is logged. */
     uint64_t nat_refused;    /* Packets, as counted last... */
     bool nat_counted;        /* ...if they have been. */
+    struct cuts *cuts;       /* untracked.c's; NULL: nothing has changed. */
     bool routes_dirty;       /* gateway_flush has something to do. */
     struct map *numbers;     /* Of ports, as text: whose marks are taken. */
 };
@@ -195,6 +196,16 @@ MUST_CHECK bool forget_remote(struct net *net, struct network *network,
 /* What is of addresses in the network's subnets that nobody has: after a restart. */
 MUST_CHECK bool forget_strays(struct net *net, struct network *network,
                               struct err *err);
+/* untracked.c: what groups have let in and do not go on with when their rules, or a port's
+ * groups, change. The first is called before the change; untracked_flush, once the kernel has
+ * the new rules, forgets the connections. */
+void untracked_group(struct network *network, const struct link_group *want);
+void untracked_port(const struct port *old, const struct port *now);
+MUST_CHECK bool untracked_flush(struct net *net, struct network *network,
+                                struct err *err);
+void untracked_free(struct cuts *cuts); /* NULL is a no-op. */
+/* Its addresses, into a map of flows.h's. */
+void port_note_ips(const struct port *port, struct map *ips, void *value);
 /* gateway.c: routes, and the ways out of a network. A route table, or a NAT gateway, has a
  * table of the kernel's. */
 #define GATEWAY_TABLE_FIRST 1000u

@@ -224,6 +224,25 @@ policy_acl_chain(struct policy *policy, const char *acl_id, bool egress,
     addr_rule_name("a", acl_id, egress ? "_out" : "_in", out);
 }
 
+static const void *
+record_of(const struct map *map, const char *id)
+{
+    const struct item *item = map_get(map, id);
+    return item ? item->record : NULL;
+}
+
+const struct link_group *
+policy_group(const struct policy *policy, const char *id)
+{
+    return record_of(policy->groups, id);
+}
+
+const struct link_prefix_list *
+policy_list(const struct policy *policy, const char *id)
+{
+    return record_of(policy->lists, id);
+}
+
 /* ---- members --------------------------------------------------------------------------
  */
 
@@ -264,6 +283,31 @@ has_elem(const struct member *m, const struct elem *e)
 {
     for (size_t i = 0; m && i < m->count; i++) {
         if (elem_equal(&m->list[i], e)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool
+policy_is_member(const struct policy *policy, const char *group_id,
+                 const struct in6_addr *ip)
+{
+    char set[ADDR_RULE_LEN];
+    bool is4 = IN6_IS_ADDR_V4MAPPED(ip);
+    addr_rule_name(is4 ? "m4" : "m6", group_id, "", set);
+    struct elem e = elem_in(NFPROTO_INET, set);
+    if (is4) {
+        uint32_t be;
+        memcpy(&be, &ip->s6_addr[12], sizeof be);
+        elem_key_ipv4(&e, ntohl(be));
+    } else {
+        elem_key_ipv6(&e, ip);
+    }
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(policy->members, &it, &id, &value);) {
+        if (has_elem(value, &e)) {
             return true;
         }
     }

@@ -49,6 +49,13 @@ const char *policy_profile(struct policy *policy, const char *const *group_ids,
 void policy_acl_chain(struct policy *policy, const char *acl_id, bool egress,
                       char out[ELEM_CHAIN_MAX]);
 
+/* What has been told; NULL: nothing. Borrowed until it is told anew. */
+const struct link_group *policy_group(const struct policy *policy, const char *id);
+const struct link_prefix_list *policy_list(const struct policy *policy, const char *id);
+/* IPv4 as IPv6 writes it (::ffff:10.0.0.5). */
+bool policy_is_member(const struct policy *policy, const char *group_id,
+                      const struct in6_addr *ip);
+
 /* Rises with each flush that wrote; never 0. */
 uint64_t policy_revision(const struct policy *policy);
 /* Rises with each change of what was told, members included; never 0. */

@@ -551,6 +551,9 @@ net_want_port(struct net *net, const struct link_port *want, struct err *err)
     map_put(net->ports, kept->info.id, kept);
     port_note_number(kept->subnet->network, kept->number, kept);
     note_callers(net, kept, true);
+    if (old) {
+        untracked_port(old, kept);
+    }
     if (kept->public_count > 0 || lost_public) {
         kept->subnet->network->routes_dirty = true;
     }

@@ -1,5 +1,6 @@
 /* port_rights.c - what a port may, as elements of the rules' sets, and the number that is its
  * mark: see net_parts.h, rules.h. */
+#include "node/net/flows.h"
 #include "node/net/net_parts.h"
 #include "node/net/passthrough.h"
 #include "node/net/rules.h"
@@ -185,5 +186,20 @@ port_note_number(struct network *network, uint32_t number, void *owner)
         map_put(network->numbers, text, owner);
     } else {
         map_del(network->numbers, text);
+    }
+}
+
+/* ---- addresses --------------------------------------------------------------------------
+ */
+
+void
+port_note_ips(const struct port *port, struct map *ips, void *value)
+{
+    for (size_t i = 0; i < port->address_count; i++) {
+        struct in6_addr ip = flow_ipv4(port->addresses[i]);
+        flow_ip_put(ips, &ip, value);
+    }
+    for (size_t i = 0; i < port->address6_count; i++) {
+        flow_ip_put(ips, &port->addresses6[i], value);
     }
 }

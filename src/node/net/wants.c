@@ -17,8 +17,12 @@ want_group(struct net *net, const void *record, struct err *err)
 {
     const struct link_group *want = record;
     struct network *network;
-    return find_network(net, want->network_id, &network, err) &&
-           policy_want_group(network->policy, want, err) &&
+    if (!find_network(net, want->network_id, &network, err) ||
+        !policy_group_ok(want, err)) {
+        return false;
+    }
+    untracked_group(network, want);
+    return policy_want_group(network->policy, want, err) &&
            network_flush(net, network, err);
 }
 
@@ -158,7 +162,8 @@ net_release(struct net *net, struct err *err)
     for (size_t it = 0; map_next(net->networks, &it, &id, &value);) {
         struct network *network = value;
         if (!policy_flush(network->policy, network->ns_fd, network->elems, err) ||
-            !elems_flush(network->elems, err) || !gateway_flush(net, network, err) ||
+            !elems_flush(network->elems, err) || !untracked_flush(net, network, err) ||
+            !gateway_flush(net, network, err) ||
             !passthrough_refresh_all(net, network, err)) {
             return err_wrap(err, "network %s", id);
         }
