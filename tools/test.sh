@@ -3,6 +3,9 @@
 # and real guests. 'long' adds what takes longer than a quarter of an hour in all: a hundred
 # kills instead of a few, five minutes for each fuzzer, the image debian-12.
 #
+# The simulation and the fuzzers only compute, and know no time but their own: they run all
+# the while on what processor time the others leave (aside.sh).
+#
 # Each runner's own summary is shown at its end, and all again at the very end. The status
 # is 0 only when every runner ended well.
 set -eu
@@ -21,11 +24,13 @@ kind=${1:-quick}
 TEST_BUILD=$ROOT/build-test
 begin_ms=$(now_ms)
 said=$(mktemp -d)
-trap 'rm -rf "$said"' EXIT
+aside=
+trap '[ -z "$aside" ] || kill "$aside" || true; rm -rf "$said"' EXIT
+trap 'exit 130' INT TERM
 
 lists="tools/packages.up tools/packages.test"
-units_limit=600
 clients_limit=1500
+computing_limit=3000 # It gets little while the clients run.
 if [ "$kind" = long ]; then
     lists="$lists tools/packages.test-long"
     clients_limit=10800
@@ -45,11 +50,27 @@ run() {
     [ "$(cat "$said/$name.status")" = 0 ] || status=1
 }
 
+# beside NAME COMMAND...: the same, one at a time, in the background until 'join NAME'.
+beside() {
+    name=$1
+    shift
+    "$@" >"$said/$name" 2>&1 &
+    aside=$!
+}
+
+join() {
+    result=0
+    wait "$aside" || result=$?
+    aside=
+    cat "$said/$1"
+    [ $result = 0 ] || status=1
+}
+
 install_packages $lists
 make_user
 if [ ! -f "$TEST_BUILD/build.ninja" ]; then
     step "configuring with sanitizers" meson setup "$TEST_BUILD" -Dtests=true -Dfuzz=true \
-        -Db_sanitize=address,undefined -Db_lundef=false
+        -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false
 fi
 step "building with sanitizers" ninja -C "$TEST_BUILD"
 give_to_caller "$TEST_BUILD"
@@ -62,13 +83,18 @@ downloads_ms=$((downloads_ms + $(now_ms) - begin))
 
 # A finding ends the program that has it.
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-run units env ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 timeout "$units_limit" \
-    meson test -C "$TEST_BUILD" --no-rebuild --print-errorlogs --timeout-multiplier 3
+suites="env ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 timeout $computing_limit
+    meson test -C build-test --no-rebuild --print-errorlogs --timeout-multiplier 3"
+beside computing $suites --logbase computing --wrapper "'$ROOT/tools/aside.sh'" \
+    --suite sim --suite fuzz
+run units $suites --no-suite sim --no-suite fuzz
 
 # Leaks are looked for in units; the programs end by signal here. SIGTERM lets pytest tidy
 # up: clouds that a test made go with it.
 run clients env MOLN_BUILD="$TEST_BUILD" ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
     timeout --kill-after=120 "$clients_limit" /usr/bin/python3 -m pytest test/e2e test/chaos
+
+join computing
 
 # What a cloud does, and what survives kills, on PostgreSQL as on SQLite.
 [ "$kind" != long ] || run postgres env MOLN_BUILD="$TEST_BUILD" \
@@ -79,8 +105,10 @@ run clients env MOLN_BUILD="$TEST_BUILD" ASAN_OPTIONS=detect_leaks=0:abort_on_er
 [ "$kind" != long ] || run fuzzers tools/fuzz.sh 300
 
 echo
-echo "==> units"
-sed -n '/^Ok: /,/^Timeout: /p' "$said/units"
+for suite in units computing; do
+    echo "==> $suite"
+    sed -n '/^Ok: /,/^Timeout: /p' "$said/$suite"
+done
 echo "==> end to end"
 tail -n 1 "$said/clients"
 if [ "$kind" = long ]; then

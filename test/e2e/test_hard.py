@@ -103,39 +103,6 @@ def test_panicked_guest_is_started_again_and_told(guest):
     assert "guest_panic" in guest.told("crash", crashes + 1)[-1]
 
 
-def test_guest_goes_on_without_its_agent(cloud, ec2, guest):
-    def session():
-        return guest.sh("cat /run/imds.token")
-
-    boot_id, pid, token = guest.boot_id(), guest.pid, session()
-    assert token and guest.sh("/usr/lib/micro/imds meta-data/instance-id") == guest.id
-    # 80 KiB and a last line on the console, while nobody is there to read them.
-    guest.sh("(sleep 2; i=0; while [ $i -lt 1280 ]; do printf '%063d\\n' $i; i=$((i+1)); done;"
-             " echo said-while-alone) >/dev/ttyS0 2>/dev/null </dev/null &")
-    cloud.stop(cloud.node, signal.SIGKILL)
-    time.sleep(4)
-    assert guest.pid == pid
-    cloud.start_node()
-
-    def console():
-        reply = ec2.get_console_output(InstanceId=guest.id, Latest=True)
-        return reply["Output"] if "said-while-alone" in reply.get("Output", "") else None
-    kept = wait_for("the console", lambda: attempt(console), 60)
-    assert 60 << 10 < len(kept.encode()) <= 64 << 10
-    assert guest.boot_id() == boot_id and guest.pid == pid
-    assert guest.sh("/usr/lib/micro/imds meta-data/instance-id") == guest.id
-    assert session() == token, "the session that was opened before still serves"
-    assert cloud.instance(guest.id)["State"]["Name"] == "running"
-
-
-def attempt(call):
-    """call(), or None while the node is away."""
-    try:
-        return call()
-    except Exception:  # noqa: BLE001
-        return None
-
-
 def test_force_stops_at_once_a_guest_that_does_not_listen(cloud, ec2, guest):
     deafen(cloud, guest.id)
     began = time.monotonic()
@@ -144,26 +111,6 @@ def test_force_stops_at_once_a_guest_that_does_not_listen(cloud, ec2, guest):
     assert time.monotonic() - began < GRACE_S / 2
     ec2.start_instances(InstanceIds=[guest.id])
     cloud.wait_state(guest.id, "running")
-    assert guest.sh("cat /root/kept") == "kept"
-
-
-def test_deaf_guest_is_stopped_hard_after_the_grace(cloud, ec2, stubborn):
-    deaf, asked_at = stubborn
-    cloud.wait_state(deaf.id, "stopped", GRACE_S + 60)
-    assert time.monotonic() - asked_at >= GRACE_S - 5
-    assert deaf.pid is None
-
-
-def test_power_off_leaves_nothing_running_and_the_next_start_all(cloud, guest):
-    boot_id = guest.boot_id()
-    done = subprocess.run([cloud.build / "moln-node", "--state", cloud.state, "--power-off"],
-                          env=cloud.env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    cloud.node.wait(10)
-    assert cloud.holdings().everything() == []
-    assert guest.pid is None
-    cloud.start_node()
-    guest.up_again(boot_id)
     assert guest.sh("cat /root/kept") == "kept"
 
 
@@ -237,3 +184,60 @@ def test_full_pool_pauses_the_writer_and_corrupts_nothing(small_pool):
         subprocess.run(["qemu-img", "check", "-q", "-f", "qcow2", disk], check=True)
     ec2.terminate_instances(InstanceIds=[guest.id])
     cloud.wait_state(guest.id, "terminated")
+
+
+# ---- an agent that goes
+
+# After all that went on meanwhile, and before the agent is another one, which would give the
+# guest its time anew.
+def test_deaf_guest_is_stopped_hard_after_the_grace(cloud, ec2, stubborn):
+    deaf, asked_at = stubborn
+    cloud.wait_state(deaf.id, "stopped", GRACE_S + 60)
+    assert time.monotonic() - asked_at >= GRACE_S - 5
+    assert deaf.pid is None
+
+
+def test_guest_goes_on_without_its_agent(cloud, ec2, guest):
+    def session():
+        return guest.sh("cat /run/imds.token")
+
+    boot_id, pid, token = guest.boot_id(), guest.pid, session()
+    assert token and guest.sh("/usr/lib/micro/imds meta-data/instance-id") == guest.id
+    # 80 KiB and a last line on the console, while nobody is there to read them.
+    guest.sh("(sleep 2; i=0; while [ $i -lt 1280 ]; do printf '%063d\\n' $i; i=$((i+1)); done;"
+             " echo said-while-alone) >/dev/ttyS0 2>/dev/null </dev/null &")
+    cloud.stop(cloud.node, signal.SIGKILL)
+    time.sleep(4)
+    assert guest.pid == pid
+    cloud.start_node()
+
+    def console():
+        reply = ec2.get_console_output(InstanceId=guest.id, Latest=True)
+        return reply["Output"] if "said-while-alone" in reply.get("Output", "") else None
+    kept = wait_for("the console", lambda: attempt(console), 60)
+    assert 60 << 10 < len(kept.encode()) <= 64 << 10
+    assert guest.boot_id() == boot_id and guest.pid == pid
+    assert guest.sh("/usr/lib/micro/imds meta-data/instance-id") == guest.id
+    assert session() == token, "the session that was opened before still serves"
+    assert cloud.instance(guest.id)["State"]["Name"] == "running"
+
+
+def attempt(call):
+    """call(), or None while the node is away."""
+    try:
+        return call()
+    except Exception:  # noqa: BLE001
+        return None
+
+
+def test_power_off_leaves_nothing_running_and_the_next_start_all(cloud, guest):
+    boot_id = guest.boot_id()
+    done = subprocess.run([cloud.build / "moln-node", "--state", cloud.state, "--power-off"],
+                          env=cloud.env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    cloud.node.wait(10)
+    assert cloud.holdings().everything() == []
+    assert guest.pid is None
+    cloud.start_node()
+    guest.up_again(boot_id)
+    assert guest.sh("cat /root/kept") == "kept"
