@@ -10,6 +10,7 @@ struct checkpointer {
     pthread_cond_t work;
     int moved; /* Pages of the log that are in the database. */
     int pages; /* In the log, as the writer last said. */
+    bool runs; /* The thread is at it. */
     bool closing;
 };
 
@@ -33,11 +34,13 @@ checkpoint_run(void *ctx)
             continue;
         }
         int before = cp->pages, pages = -1, moved = -1;
+        cp->runs = true;
         pthread_mutex_unlock(&cp->lock);
         /* Passive: waits for nobody, and nobody waits for it. */
         (void)sqlite3_wal_checkpoint_v2(cp->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages,
                                         &moved);
         pthread_mutex_lock(&cp->lock);
+        cp->runs = false;
         /* After a failure not again before the log is that much longer. */
         cp->moved = moved >= 0 ? moved : before;
     }
@@ -87,14 +90,14 @@ checkpoint_wanted(struct checkpointer *cp, int pages)
 {
     pthread_mutex_lock(&cp->lock);
     cp->pages = pages;
-    if (due(cp)) {
-        pthread_cond_signal(&cp->work);
-    }
     bool little = pages >= cp->moved && pages - cp->moved < CHECKPOINT_REST_PAGES &&
                   cp->moved > 0;
-    if (little) {
-        cp->moved = 0; /* Of the log that begins then. */
+    bool ours = (little || pages >= CHECKPOINT_LIMIT_PAGES) && !cp->runs;
+    if (ours) {
+        cp->pages = cp->moved = 0; /* Of the log that begins then. */
+    } else if (due(cp)) {
+        pthread_cond_signal(&cp->work);
     }
     pthread_mutex_unlock(&cp->lock);
-    return little;
+    return ours;
 }

@@ -6,7 +6,11 @@
  * Place:    inside store/, for sql_sqlite.c only.
  * Owner:    the writer's connection. Threads: checkpoint_wanted on the writer's.
  * Failure:  one that fails is tried again with the next; the log only grows meanwhile,
- *           and the writer takes over at CHECKPOINT_LIMIT_PAGES. */
+ *           and the writer takes over at CHECKPOINT_LIMIT_PAGES.
+ * Order:    SQLite before 3.51.3 corrupts a database when a checkpoint begins on a log that
+ *           is wholly moved while a commit begins that log anew (sqlite.org/wal.html,
+ *           "walresetbug"). So the thread begins only when it knows of pages that nobody
+ *           has moved, and the writer moves none while the thread does. */
 #pragma once
 #include "base/base.h"
 
@@ -19,7 +23,7 @@ struct checkpointer;
 /* NULL: no thread could be had; the writer does the work. */
 struct checkpointer *checkpoint_start(const char *path);
 void checkpoint_stop(struct checkpointer *cp); /* NULL is a no-op. */
-/* The log has 'pages' now. True: most of them are moved, and the writer shall move the
- * rest within this commit, so that the log begins anew: overwriting a file syncs in half
- * the time that appending to it takes. */
+/* The log has 'pages' now. True: the writer shall move the rest within this commit, since
+ * most of them are moved, so that the log begins anew (overwriting a file syncs in half the
+ * time that appending to it takes), or since there are too many. */
 bool checkpoint_wanted(struct checkpointer *cp, int pages);

@@ -86,8 +86,7 @@ on_commit(void *ctx, sqlite3 *db, const char *name UNUSED, int pages)
     if (!c->checkpointer) {
         c->checkpointer = checkpoint_start(sqlite3_db_filename(db, NULL));
     }
-    if (!c->checkpointer || checkpoint_wanted(c->checkpointer, pages) ||
-        pages >= CHECKPOINT_LIMIT_PAGES) {
+    if (!c->checkpointer || checkpoint_wanted(c->checkpointer, pages)) {
         (void)sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL,
                                         NULL);
     }
