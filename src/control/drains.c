@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "control/reports.h"
+#include "core/instance_events.h"
 #include "core/migration_rows.h"
 
 #define AT_ONCE 2 /* Under way from one node: each takes what the network gives. */
@@ -109,6 +110,23 @@ drain_pass(const struct pass *pass, const char *account UNUSED, const char *id,
         }
     }
     return true;
+}
+
+bool
+drain_tell(const struct pass *pass, const struct row_instance *inst, struct err *err)
+{
+    const struct row_node key = {.id = inst->node_id};
+    const struct row_node *node = NULL;
+    bool runs = !inst->terminated_at && str_eq(inst->want_state, "running");
+    if (runs && !str_empty(inst->node_id) &&
+        !row_get(pass->txn, &row_node_type, &key, (const void **)&node, err)) {
+        return false;
+    }
+    return node && node->draining
+               ? instance_event_drain(pass->txn, pass->rng, inst, pass->now_ns, err)
+               : instance_event_end(pass->txn, inst->account, inst->id,
+                                    INSTANCE_EVENT_MAINTENANCE, true, pass->now_ns,
+                                    err);
 }
 
 bool

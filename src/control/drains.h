@@ -11,6 +11,10 @@
 /* One look at a node; one that does not drain is success. */
 MUST_CHECK bool drain_pass(const struct pass *pass, const char *account, const char *id,
                            struct err *err);
-/* The same of all that drain: time has passed. */
+/* Keeps true what the instance's owner is told: that it will be moved, while it runs on a
+ * node that drains. It may have begun to run there since, or have left in another way. */
+MUST_CHECK bool drain_tell(const struct pass *pass, const struct row_instance *inst,
+                           struct err *err);
+/* drain_pass of all that drain: time has passed. */
 MUST_CHECK bool drains_look(const struct pass *pass, const char *account,
                             const char *id, struct err *err);

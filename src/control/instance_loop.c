@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/tlv.h"
+#include "control/drains.h"
 #include "control/guest.h"
 #include "control/instance_metadata.h"
 #include "control/migrations.h"
@@ -497,6 +498,7 @@ instance_pass(const struct pass *pass, const char *account, const char *id,
     const struct row_instance *inst;
     return instance_sides(pass, account, id, err) &&
            row_get(pass->txn, &row_instance_type, &key, (const void **)&inst, err) &&
+           (!inst || drain_tell(pass, inst, err)) &&
            (!inst || str_empty(inst->migration_id) ||
             migration_pass(pass, account, inst->migration_id, err));
 }

@@ -54,6 +54,19 @@ instance_event_put(struct txn *txn, const struct rng *rng,
            row_put(txn, &row_instance_event_type, &next, err);
 }
 
+bool
+instance_event_drain(struct txn *txn, const struct rng *rng,
+                     const struct row_instance *inst, int64_t now_ns, struct err *err)
+{
+    static const char text[] = "The instance is moved to another host while it runs.";
+    const struct instance_event event = {
+        .code = INSTANCE_EVENT_MAINTENANCE, .description = text, .not_before = now_ns};
+    struct row_list events;
+    return instance_events_of(txn, inst->account, inst->id, &events, err) &&
+           (standing(&events, event.code) ||
+            instance_event_put(txn, rng, inst, &event, err));
+}
+
 /* Those that are no longer shown go on the way. */
 bool
 instance_event_end(struct txn *txn, const char *account, const char *instance_id,

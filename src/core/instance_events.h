@@ -28,6 +28,10 @@ struct instance_event {
 MUST_CHECK bool instance_event_put(struct txn *txn, const struct rng *rng,
                                    const struct row_instance *inst,
                                    const struct instance_event *event, struct err *err);
+/* Schedules what a drain does to an instance of its host, unless that stands already. */
+MUST_CHECK bool instance_event_drain(struct txn *txn, const struct rng *rng,
+                                     const struct row_instance *inst, int64_t now_ns,
+                                     struct err *err);
 /* Ends what stands of that code, done or 'canceled'; there being none is success. */
 MUST_CHECK bool instance_event_end(struct txn *txn, const char *account,
                                    const char *instance_id, const char *code,

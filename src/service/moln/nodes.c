@@ -212,13 +212,9 @@ node_put(struct call *call, const struct row_node *node, struct moln_node **out,
 static bool
 drain_announce(struct call *call, const char *node_id, bool draining, struct err *err)
 {
-    static const char text[] = "The instance is moved to another host while it runs.";
     const struct row_instance prefix = {.node_id = node_id};
     const struct row_query query = {
         .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
-    const struct instance_event event = {.code = INSTANCE_EVENT_MAINTENANCE,
-                                         .description = text,
-                                         .not_before = call->now_ns};
     struct row_list list;
     if (!row_list(call->txn, &row_instance_type, &query, &list, err)) {
         return false;
@@ -226,10 +222,12 @@ drain_announce(struct call *call, const char *node_id, bool draining, struct err
     for (size_t i = 0; i < list.count; i++) {
         const struct row_instance *inst = list.rows[i];
         bool runs = !inst->terminated_at && str_eq(inst->want_state, "running");
-        bool ok = draining && runs
-                      ? instance_event_put(call->txn, call->rng, inst, &event, err)
-                      : instance_event_end(call->txn, inst->account, inst->id,
-                                           event.code, true, call->now_ns, err);
+        bool ok =
+            draining && runs
+                ? instance_event_drain(call->txn, call->rng, inst, call->now_ns, err)
+                : instance_event_end(call->txn, inst->account, inst->id,
+                                     INSTANCE_EVENT_MAINTENANCE, true, call->now_ns,
+                                     err);
         if (!ok) {
             return false;
         }
