@@ -90,8 +90,8 @@ struct session *
 follow_session(struct store *store, struct err *err)
 {
     struct follow *f = store->follow;
-    if (!f) {
-        return connect_once(store, err);
+    if (!f || store->wake) {
+        return connect_once(store, err); /* Nobody else would do it. */
     }
     for (unsigned tries = 1; wait_up(f, err); tries++) {
         struct session *s = connect_once(store, err);
@@ -269,6 +269,9 @@ follow_fresh(struct store *store, struct err *err)
     struct follow *f = store->follow;
     struct timespec until;
     int64_t head = 0;
+    if (store->wake) {
+        return follow_take_in(store, err);
+    }
     pthread_mutex_lock(&f->lock);
     bool ok = wait_answer(store, &head, err);
     if (ok && f->applied < head) {
@@ -307,6 +310,15 @@ look(struct store *store, struct session *session, struct err *err)
     }
     (void)session_exec(session, "ROLLBACK", &ignored);
     return ok;
+}
+
+bool
+follow_take_in(struct store *store, struct err *err)
+{
+    struct follow *f = store->follow;
+    int64_t head;
+    return ask_head(store, &head, err) &&
+           (head <= f->applied || look(store, f->asking, err));
 }
 
 /* A connection that listens, and everything since the last one looked at. */
@@ -380,6 +392,19 @@ load(struct store *store, struct err *err)
     return ok;
 }
 
+static bool
+start_thread(struct store *store, struct err *err)
+{
+    struct follow *f = store->follow;
+    int rc = pthread_create(&f->thread, NULL, follower_main, store);
+    if (rc != 0) {
+        return err_sys(err, rc, "starting the store's follower");
+    }
+    (void)pthread_setname_np(f->thread, "store-follower");
+    f->runs = true;
+    return true;
+}
+
 bool
 follow_start(struct store *store, struct err *err)
 {
@@ -399,16 +424,7 @@ follow_start(struct store *store, struct err *err)
     if (f->wake_fd < 0) {
         return err_sys(err, errno, "eventfd");
     }
-    if (!load(store, err)) {
-        return false;
-    }
-    int rc = pthread_create(&f->thread, NULL, follower_main, store);
-    if (rc != 0) {
-        return err_sys(err, rc, "starting the store's follower");
-    }
-    (void)pthread_setname_np(f->thread, "store-follower");
-    f->runs = true;
-    return true;
+    return load(store, err) && (store->wake || start_thread(store, err));
 }
 
 void

@@ -17,12 +17,16 @@
 #pragma once
 #include "store/inside.h"
 
-/* Loads the rows, and starts to follow. */
+/* Loads the rows, and starts to follow: by a thread, or, in a store that has none
+ * (store.h), when it is told to look. */
 MUST_CHECK bool follow_start(struct store *store, struct err *err);
 void follow_stop(struct store *store); /* Without one it is a no-op. */
 
 /* Returns when memory holds all that was committed before the call. */
 MUST_CHECK bool follow_fresh(struct store *store, struct err *err);
+
+/* The same in a store without a thread, whose follower is whoever calls this. */
+MUST_CHECK bool follow_take_in(struct store *store, struct err *err);
 
 /* Begins the database's transaction on '*session' (opened anew when it is dead), locked
  * against every other writer, with memory caught up. On success memory is the caller's

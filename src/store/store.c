@@ -181,6 +181,12 @@ store_close(struct store *store)
 }
 
 bool
+store_follow(struct store *store, struct err *err)
+{
+    return !store->follow || follow_take_in(store, err);
+}
+
+bool
 store_shared(const struct store *store)
 {
     return store->driver->shared;

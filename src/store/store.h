@@ -53,8 +53,9 @@ struct store_config {
     const uint8_t *master_key; /* SEAL_KEY_LEN bytes; DESC_SEALED columns need it. */
     const struct rng *rng;
     const struct clock *clock;
-    /* NULL: the store writes on a thread of its own. Else it has none: 'wake' is called
-     * when a transaction waits, and who runs the world calls store_turn when it likes. */
+    /* NULL: the store writes, and follows others, on threads of its own. Else it has none:
+     * 'wake' is called when a transaction waits, and who runs the world calls store_turn
+     * when it likes, and store_follow when others have written. */
     void (*wake)(void *ctx);
     void *wake_ctx;
     const struct sql_driver *driver; /* NULL: by the URL. A test's own, that fails. */
@@ -87,6 +88,10 @@ void store_write_async(struct store *store, struct arena *arena, txn_fn *fn,
 /* Without a thread: commits what waits together, at most 'limit' transactions (0: all).
  * Their 'done' and the watchers are called before it returns: whether more waits. */
 bool store_turn(struct store *store, size_t limit);
+
+/* Without a thread, on a shared database: takes in what others have committed; their
+ * changes are told to the watchers before it returns. */
+MUST_CHECK bool store_follow(struct store *store, struct err *err);
 
 /* ---- inside a transaction -------------------------------------------------------------- */
 

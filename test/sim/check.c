@@ -7,7 +7,8 @@
  * At rest:       what is wanted is so, and nothing else is there: every instance that
  *                should run does, on its host; no guest, disk, port or network without a
  *                want, no want without its thing or its row, no deletion unfinished; what
- *                placement counts is what there is; each address belongs to somebody.
+ *                placement counts is what there is; each address belongs to somebody;
+ *                who runs on a host that drains is told so, and nobody else.
  * A host that was revoked is out of all that, and so is what was on it. */
 #include "history.h"
 
@@ -28,7 +29,7 @@ struct room {
     int64_t used_vcpus, used_bytes;
     int64_t claim_vcpus, claim_bytes, claim_disk;
     int64_t taken_vcpus, taken_bytes, taken_disk;
-    bool revoked;
+    bool revoked, drains;
 };
 
 struct judge {
@@ -40,6 +41,7 @@ struct judge {
     struct map *guests;       /* Instance to its MOMENT_END_GUEST. */
     struct map *wants, *here; /* "HOST KIND ID" */
     struct map *owned, *places, *holders;
+    struct map *events; /* Instance to its MOMENT_END_EVENT. */
     struct room rooms[HOSTS_MAX];
 };
 
@@ -272,6 +274,12 @@ take_in(struct judge *j, const struct moment *m)
     case MOMENT_END_HAS:
         note_place(j, j->holders, m);
         break;
+    case MOMENT_END_DRAINS:
+        room->drains = true;
+        break;
+    case MOMENT_END_EVENT:
+        map_put(j->events, m->id, (void *)(uintptr_t)m);
+        break;
     }
 }
 
@@ -304,6 +312,11 @@ check_instances(struct judge *j)
         }
         if (str_eq(row->state, "shutting-down")) {
             broken(j, NULL, "%s never ends terminating", id);
+        }
+        bool drained = wanted && j->rooms[row->host].drains;
+        if (drained != (map_get(j->events, id) != NULL)) {
+            broken(j, NULL, "%s on host-%u is %s that it will be moved", id, row->host,
+                   drained ? "not told" : "told");
         }
         const char *told = map_get(j->tokens, row->other);
         if (told && !strstr(told, id)) {
@@ -390,9 +403,9 @@ history_check(const struct history *history, struct verdict *out)
     *out = (struct verdict){0};
     j->history = history;
     j->out = out;
-    struct map **const maps[] = {&j->running, &j->tokens, &j->rows,
-                                 &j->guests,  &j->wants,  &j->here,
-                                 &j->owned,   &j->places, &j->holders};
+    struct map **const maps[] = {&j->running, &j->tokens, &j->rows,  &j->guests,
+                                 &j->wants,   &j->here,   &j->owned, &j->places,
+                                 &j->holders, &j->events};
     for (size_t i = 0; i < ARRAY_LEN(maps); i++) {
         *maps[i] =
             map_create(maps[i] == &j->tokens || maps[i] == &j->running ? free : NULL);

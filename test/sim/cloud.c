@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "control/control.h"
+#include "database.h"
 #include "mutation.h"
 #include "service/ec2/common.h"
 #include "store/blobs.h"
@@ -10,9 +11,12 @@
 #include "uv_sim.h"
 
 #define LINK_ADDRESS "10.99.0.1"
-#define LINK_PORT_NUMBER 6657
+#define LINK_PORT_NUMBER 6657       /* Of the first; each has its own. */
 #define PATIENCE_NS (10 * NS_PER_S) /* A client waits so long for an answer. */
 #define BLOB "blob-0123456789abcdef0"
+#define LOOK_AGAIN_NS (NS_PER_S / 5)
+#define START_AGAIN_NS NS_PER_S
+#define LATE_NS NS_PER_S
 
 static const struct zone_config zones[] = {{CLOUD_ZONE, "use1-az1"}};
 static const struct region_config regions[] = {
@@ -50,33 +54,66 @@ static uint8_t master_key[32] = {7};
 static void
 on_turn(void *ctx)
 {
-    struct cloud *c = ctx;
-    c->turning = false;
-    if (store_turn(c->store,
-                   c->batch_max ? world_below(CHANCE_ORDER, c->batch_max) + 1 : 0)) {
-        c->turning = true;
-        (void)world_after(c->process, world_between(CHANCE_ORDER, 1, c->commit_ns),
-                          on_turn, c);
+    struct seat *s = ctx;
+    unsigned most = s->cloud->batch_max;
+    s->turning = false;
+    if (store_turn(s->store, most ? world_below(CHANCE_ORDER, most) + 1 : 0)) {
+        s->turning = true;
+        (void)world_after(s->process,
+                          world_between(CHANCE_ORDER, 1, s->cloud->commit_ns), on_turn,
+                          s);
     }
 }
 
 static void
 on_wake(void *ctx)
 {
-    struct cloud *c = ctx;
-    if (!c->turning && c->process) {
-        c->turning = true;
-        (void)world_after(c->process, world_between(CHANCE_ORDER, 1, c->commit_ns),
-                          on_turn, c);
+    struct seat *s = ctx;
+    if (!s->turning && s->process) {
+        s->turning = true;
+        (void)world_after(s->process,
+                          world_between(CHANCE_ORDER, 1, s->cloud->commit_ns), on_turn,
+                          s);
     }
 }
 
 static void
-open_store(struct cloud *c, const struct clock *clock)
+on_look(void *ctx)
 {
+    struct seat *s = ctx;
     struct err err = {0};
-    AUTO(free) char *url = xasprintf("sqlite:%s/moln.db", c->dir);
-    AUTO(free) char *blobs = xasprintf("%s/blobs", c->dir);
+    s->looking = false;
+    if (!store_follow(s->store, &err)) {
+        trace("what others wrote: %s", err.msg);
+        s->looking = true;
+        (void)world_after(s->process, LOOK_AGAIN_NS, on_look, s);
+    }
+}
+
+/* Somebody commits: all look, and who did it finds nothing. Now and then the news comes
+ * late: who reads must not count on it. */
+static void
+on_news(void *ctx)
+{
+    struct cloud *c = ctx;
+    for (unsigned i = 0; i < c->seat_count; i++) {
+        struct seat *s = &c->seats[i];
+        if (seat_is_up(s) && !s->looking) {
+            bool late = world_percent(CHANCE_ORDER, 20);
+            s->looking = true;
+            (void)world_after(
+                s->process,
+                world_between(CHANCE_ORDER, 1, late ? LATE_NS : uv_sim_speed.wire_ns),
+                on_look, s);
+        }
+    }
+}
+
+static bool
+open_store(struct seat *s, const struct clock *clock, bool alone, struct err *err)
+{
+    AUTO(free) char *url = xasprintf("sqlite:%s/moln.db", s->cloud->dir);
+    AUTO(free) char *blobs = xasprintf("%s/blobs", s->cloud->dir);
     const struct store_config config = {.url = url,
                                         .types = row_types,
                                         .type_count = ROW_TYPES,
@@ -84,12 +121,20 @@ open_store(struct cloud *c, const struct clock *clock)
                                         .rng = world_rng(CHANCE_IDS),
                                         .clock = clock,
                                         .wake = on_wake,
-                                        .wake_ctx = c};
-    c->store = store_open(&config, &err);
-    c->blobs = c->store ? blob_store_open(blobs, &err) : NULL;
-    if (!c->blobs) {
-        sim_abort("opening the store: %s", err.msg);
-    }
+                                        .wake_ctx = s,
+                                        .driver = alone ? NULL : database_driver()};
+    s->store = store_open(&config, err);
+    s->blobs = s->store ? blob_store_open(blobs, err) : NULL;
+    return s->blobs != NULL;
+}
+
+static void
+close_store(struct seat *s)
+{
+    store_close(s->store);
+    blob_store_close(s->blobs);
+    s->store = NULL;
+    s->blobs = NULL;
 }
 
 /* ---- making ---------------------------------------------------------------------- */
@@ -136,7 +181,8 @@ put_image(struct txn *txn, void *ctx, struct err *err)
                                   .state = "ready"};
     image.mappings.items = &root;
     image.mappings.count = 1;
-    struct blob_writer *writer = blob_write_begin(c->blobs, BLOB, sizeof text, err);
+    struct blob_writer *writer =
+        blob_write_begin(c->seats[0].blobs, BLOB, sizeof text, err);
     uint64_t size;
     char written[SHA256_HEX_LEN];
     return writer && blob_write(writer, text, sizeof text, err) &&
@@ -145,14 +191,28 @@ put_image(struct txn *txn, void *ctx, struct err *err)
            row_insert(txn, &row_image_type, &image, err);
 }
 
+static void
+make_seats(struct cloud *c, unsigned count)
+{
+    c->seat_count = count;
+    for (unsigned i = 0; i < count; i++) {
+        struct seat *s = &c->seats[i];
+        s->cloud = c;
+        s->port = LINK_PORT_NUMBER + (int)i;
+        snprintf(s->id, sizeof s->id, count > 1 ? "control-%u" : "control", i + 1);
+    }
+    database_begin(on_news, c);
+}
+
 void
-cloud_make(struct cloud *c, const char *dir)
+cloud_make(struct cloud *c, const char *dir, unsigned seats)
 {
     struct process *maker = process_start("maker", NULL);
     AUTO(arena) struct arena *arena = arena_create();
     struct err err = {0};
     *c = (struct cloud){.commit_ns = 5 * NS_PER_MS};
     snprintf(c->dir, sizeof c->dir, "%s", dir);
+    make_seats(c, seats);
     c->config = (struct cloud_config){
         .regions = regions,
         .region_count = ARRAY_LEN(regions),
@@ -170,135 +230,195 @@ cloud_make(struct cloud *c, const char *dir)
         .endpoint_url = "http://127.0.0.1:6656",
         .ca_sha256 = c->boot.ca_sha256,
     };
-    if (!dir_make(dir, 0700, &err)) {
-        sim_abort("%s", err.msg);
-    }
     if (mutation_is("lease")) {
         c->config.lease_stop_ns = -c->config.lease_ns;
     }
-    open_store(c, &maker->clock);
-    if (!bootstrap_run(c->store, &maker->clock, world_rng(CHANCE_IDS), &c->boot,
+    struct seat *s = &c->seats[0];
+    if (!dir_make(dir, 0700, &err) || !open_store(s, &maker->clock, true, &err) ||
+        !bootstrap_run(s->store, &maker->clock, world_rng(CHANCE_IDS), &c->boot,
                        &err) ||
-        !bootstrap_networks(c->store, &maker->clock, world_rng(CHANCE_IDS), &c->config,
+        !bootstrap_networks(s->store, &maker->clock, world_rng(CHANCE_IDS), &c->config,
                             &err) ||
-        !store_write(c->store, arena, put_image, c, &err) ||
-        !store_read(c->store, arena, find_account, c, &err)) {
+        !store_write(s->store, arena, put_image, c, &err) ||
+        !store_read(s->store, arena, find_account, c, &err)) {
         sim_abort("making the cloud: %s", err.msg);
     }
-    store_close(c->store);
-    blob_store_close(c->blobs);
-    c->store = NULL;
+    close_store(s);
     process_kill(maker, true);
 }
 
 /* ---- life ------------------------------------------------------------------------ */
 
-static void
-on_start(void *ctx)
+static bool
+create(struct seat *s, struct err *err)
 {
-    struct cloud *c = ctx;
-    struct err err = {0};
-    trace("control plane starts");
-    open_store(c, &c->process->clock);
-    c->pool = pool_create(c->store, &c->config, &err);
-    if (!c->pool) {
-        sim_abort("the pool: %s", err.msg);
+    struct cloud *c = s->cloud;
+    bool alone = c->seat_count == 1;
+    if (!open_store(s, &s->process->clock, alone, err)) {
+        return false;
     }
+    s->pool = pool_create(s->store, &c->config, err);
     struct nodes_config config = {
-        .loop = &c->process->loop,
-        .store = c->store,
-        .blobs = c->blobs,
-        .clock = &c->process->clock,
+        .loop = &s->process->loop,
+        .store = s->store,
+        .blobs = s->blobs,
+        .clock = &s->process->clock,
         .rng = world_rng(CHANCE_IDS),
         .cloud = &c->config,
-        .pool = c->pool,
+        .pool = s->pool,
         .tcp_host = LINK_ADDRESS,
-        .tcp_port = LINK_PORT_NUMBER,
+        .tcp_port = s->port,
         .region = CLOUD_REGION,
         .zone = CLOUD_ZONE,
-        .alone = true,
+        .control_id = s->id,
+        .link_host = alone ? NULL : LINK_ADDRESS,
+        .link_port = s->port,
+        .alone = alone,
     };
-    c->control = control_create(&config, &err);
-    if (!c->control) {
-        sim_abort("the control plane cannot start: %s", err.msg);
-    }
+    s->control = s->pool ? control_create(&config, err) : NULL;
+    return s->control != NULL;
 }
 
-bool
-cloud_is_up(const struct cloud *c)
-{
-    return c->process && !c->process->dead && c->control;
-}
+static void seat_start(struct seat *s);
 
 static void
 on_release(void *ctx)
 {
-    struct cloud *c = ctx;
-    c->held = false;
-    cloud_start(c);
+    struct seat *s = ctx;
+    s->held = false;
+    seat_start(s);
 }
 
 /* What was not committed is lost with it; nobody is told. */
 static void
-cloud_down(struct cloud *c, int64_t pause_ns)
+seat_down(struct seat *s, int64_t pause_ns)
 {
-    process_kill(c->process, false);
-    store_close(c->store);
-    blob_store_close(c->blobs);
-    c->store = NULL;
-    c->blobs = NULL;
-    c->control = NULL;
-    c->held = true;
-    (void)world_after(NULL, pause_ns, on_release, c);
+    process_kill(s->process, false);
+    close_store(s);
+    s->control = NULL;
+    s->held = true;
+    (void)world_after(NULL, pause_ns, on_release, s);
+}
+
+/* A database that is away ends a start, and whoever looks after the process tries again. */
+static void
+on_start(void *ctx)
+{
+    struct seat *s = ctx;
+    struct err err = {0};
+    trace("control process starts");
+    if (!create(s, &err)) {
+        if (err.code != ERR_GONE) {
+            sim_abort("%s cannot start: %s", s->id, err.msg);
+        }
+        seat_down(s, START_AGAIN_NS);
+    }
+}
+
+bool
+seat_is_up(const struct seat *s)
+{
+    return s->process && !s->process->dead && s->control;
 }
 
 void
-cloud_kill(struct cloud *c, int64_t pause_ns)
+seat_kill(struct seat *s, int64_t pause_ns)
 {
-    if (cloud_is_up(c)) {
-        cloud_down(c, pause_ns);
+    if (seat_is_up(s)) {
+        seat_down(s, pause_ns);
     }
 }
 
 static void
 on_crash(struct process *p)
 {
-    struct cloud *c = p->about;
-    cloud_down(c, c->crash_pause_ns);
+    struct seat *s = p->about;
+    seat_down(s, s->crash_pause_ns);
 }
 
 void
-cloud_crash(struct cloud *c, unsigned calls, int64_t pause_ns)
+seat_crash(struct seat *s, unsigned calls, int64_t pause_ns)
 {
-    if (cloud_is_up(c)) {
-        c->process->crash_in = calls;
-        c->crash_pause_ns = pause_ns;
+    if (seat_is_up(s)) {
+        s->process->crash_in = calls;
+        s->crash_pause_ns = pause_ns;
     }
+}
+
+static void
+seat_start(struct seat *s)
+{
+    if (s->held || (s->process && !s->process->dead)) {
+        return;
+    }
+    int64_t skew = s->process ? s->process->skew_ns : 0;
+    s->process = process_start(s->id, NULL);
+    s->process->skew_ns = skew;
+    s->process->crashed = on_crash;
+    s->process->about = s;
+    s->control = NULL;
+    s->turning = s->looking = false;
+    (void)world_after(s->process, 0, on_start, s);
 }
 
 void
 cloud_start(struct cloud *c)
 {
-    if (c->held || (c->process && !c->process->dead)) {
-        return;
+    for (unsigned i = 0; i < c->seat_count; i++) {
+        seat_start(&c->seats[i]);
     }
-    int64_t skew = c->process ? c->process->skew_ns : 0;
-    c->process = process_start("control", NULL);
-    c->process->skew_ns = skew;
-    c->process->crashed = on_crash;
-    c->process->about = c;
-    c->starts++;
-    c->control = NULL;
-    c->turning = false;
-    (void)world_after(c->process, 0, on_start, c);
 }
 
+const char *
+cloud_places(const struct cloud *c)
+{
+    static char places[128];
+    int at = 0;
+    for (unsigned i = 0; i < c->seat_count; i++) {
+        at += snprintf(places + at, sizeof places - (size_t)at, "%s%s:%d", i ? "," : "",
+                       LINK_ADDRESS, c->seats[i].port);
+    }
+    return places;
+}
+
+/* One that is up, drawn; or NULL. */
+static struct seat *
+any_seat(struct cloud *c)
+{
+    struct seat *up[CLOUD_CONTROLS_MAX];
+    size_t count = 0;
+    for (unsigned i = 0; i < c->seat_count; i++) {
+        if (seat_is_up(&c->seats[i])) {
+            up[count++] = &c->seats[i];
+        }
+    }
+    return count > 1 ? up[world_below(CHANCE_ORDER, count)] : count ? up[0] : NULL;
+}
+
+bool
+cloud_is_up(const struct cloud *c)
+{
+    bool up = false;
+    for (unsigned i = 0; i < c->seat_count; i++) {
+        up = up || seat_is_up(&c->seats[i]);
+    }
+    return up;
+}
+
+/* By a connection of its own, if the others' database is away. */
 void
 cloud_read(struct cloud *c, txn_fn *fn, void *ctx)
 {
     AUTO(arena) struct arena *arena = arena_create();
     struct err err = {0};
-    if (!store_read(c->store, arena, fn, ctx, &err)) {
+    struct seat *s = any_seat(c);
+    if (!s) {
+        sim_abort("no process to read rows by");
+    }
+    int64_t away = database_reach(0);
+    bool ok = store_read(s->store, arena, fn, ctx, &err);
+    (void)database_reach(away);
+    if (!ok) {
         sim_abort("reading rows: %s", err.msg);
     }
 }
@@ -307,7 +427,7 @@ cloud_read(struct cloud *c, txn_fn *fn, void *ctx)
 
 /* Its arena holds it; 'watchdog' ends it when nobody else does. */
 struct request {
-    struct cloud *cloud;
+    struct seat *seat; /* That carries it out... */
     const struct service *service;
     const struct operation *operation;
     struct arena *arena;
@@ -317,7 +437,7 @@ struct request {
     void *ctx;
     int64_t now_ns;
     struct err err;
-    struct process *process; /* That carries it out. */
+    struct process *process; /* ...while this is its process. */
     struct event *watchdog;
     char account[16];
 };
@@ -360,14 +480,14 @@ request_txn(struct txn *txn, void *ctx, struct err *err)
     struct call call = {
         .arena = r->arena,
         .txn = txn,
-        .config = &r->cloud->config,
+        .config = &r->seat->cloud->config,
         .rng = world_rng(CHANCE_IDS),
         .now_ns = r->now_ns,
         .account = operator? "operator" : r->account,
         .user_arn = "arn:aws:iam::111122223333:root",
         .region = CLOUD_REGION,
         .operation = r->operation->name,
-        .pool = r->cloud->pool,
+        .pool = r->seat->pool,
     };
     if (r->operation->out) {
         r->out = arena_alloc(r->arena, r->operation->out->size);
@@ -384,7 +504,7 @@ request_done(void *ctx, const struct err *err)
         return; /* The client has given it up. */
     }
     r->err = *err;
-    if (world_percent(CHANCE_FAULTS, r->cloud->lost_percent)) {
+    if (world_percent(CHANCE_FAULTS, r->seat->cloud->lost_percent)) {
         return;
     }
     (void)world_after(r->process, world_between(CHANCE_ORDER, 1, uv_sim_speed.wire_ns),
@@ -398,10 +518,10 @@ on_request(void *ctx)
     struct err err = {0};
     r->now_ns = clock_real(&r->process->clock);
     if (r->operation->writes) {
-        store_write_async(r->cloud->store, r->arena, request_txn, request_done, r);
+        store_write_async(r->seat->store, r->arena, request_txn, request_done, r);
         return;
     }
-    if (store_read(r->cloud->store, r->arena, request_txn, r, &err)) {
+    if (store_read(r->seat->store, r->arena, request_txn, r, &err)) {
         err_clear(&err);
     }
     request_done(r, &err);
@@ -413,21 +533,21 @@ cloud_call(struct cloud *c, const struct service *service, const char *name,
 {
     struct arena *arena = arena_create();
     struct request *r = ARENA_NEW(arena, struct request);
-    *r = (struct request){.cloud = c,
+    struct seat *s = any_seat(c);
+    *r = (struct request){.seat = s,
                           .service = service,
                           .operation = service_operation(service, name),
                           .arena = arena,
                           .done = done,
                           .ctx = ctx,
-                          .process = c->process};
+                          .process = s ? s->process : NULL};
     memcpy(r->account, c->account, sizeof r->account);
     r->in = ask(arena, ctx);
     if (!r->operation) {
         sim_abort("there is no operation %s", name);
     }
-    int64_t patience = cloud_is_up(c) ? PATIENCE_NS : NS_PER_MS;
-    r->watchdog = world_after(NULL, patience, on_lost, r);
-    if (cloud_is_up(c)) {
+    r->watchdog = world_after(NULL, s ? PATIENCE_NS : NS_PER_MS, on_lost, r);
+    if (s) {
         (void)world_after(r->process,
                           world_between(CHANCE_ORDER, 1, uv_sim_speed.wire_ns),
                           on_request, r);

@@ -3,25 +3,26 @@
  * Processes are killed between any two events, control plane and agents, agents with and
  * without what they kept of their wants; hosts lose power; networks are cut, and
  * connections reset with what was under way; disks and wires are slow; clocks are off;
- * guests halt, panic and crash; hosts fail to start guests or to make networks; nodes are
- * cordoned, and one may be revoked. */
+ * guests halt, panic and crash; hosts fail to start guests or to make networks; processes
+ * stand still; the database that several share is away, and does not answer commits. What
+ * operators do all the while is operators.c's. */
+#include "database.h"
+#include "operators.h"
 #include "run.h"
-#include "service/moln/api.h"
 #include "uv_sim.h"
 
 #define EVERY_MIN_NS (2 * NS_PER_S) /* A run's faults come up to so far apart: */
 #define EVERY_MAX_NS (30 * NS_PER_S)
 #define LAST_MAX_NS (30 * NS_PER_S) /* A fault lasts up to this... */
+#define STOP_MAX_NS (40 * NS_PER_S)
 #define CUT_MAX_NS \
     (90 * NS_PER_S) /* ...a cut, beyond what streams and leases survive. */
-
-extern const struct service moln_service;
 
 static struct {
     struct run *run;
     unsigned count;
     int64_t every_ns;
-    bool may_revoke, ended;
+    bool ended;
 } faults;
 
 static int64_t
@@ -39,6 +40,14 @@ any_host(void)
     return faults.run->hosts.items[world_below(CHANCE_FAULTS, faults.run->hosts.count)];
 }
 
+/* Up or down. */
+static struct seat *
+any_seat(void)
+{
+    struct cloud *c = &faults.run->cloud;
+    return &c->seats[c->seat_count > 1 ? world_below(CHANCE_FAULTS, c->seat_count) : 0];
+}
+
 static struct guest *
 any_guest(void)
 {
@@ -54,9 +63,10 @@ any_guest(void)
 static void
 kill_control(void)
 {
+    struct seat *s = any_seat();
     int64_t pause = lasting(LAST_MAX_NS);
-    trace("fault: control plane killed, for %.3f s", (double)pause / 1e9);
-    cloud_kill(&faults.run->cloud, pause);
+    trace("fault: %s killed, for %.3f s", s->id, (double)pause / 1e9);
+    seat_kill(s, pause);
 }
 
 static void
@@ -73,9 +83,10 @@ kill_agent(void)
 static void
 crash_control(void)
 {
+    struct seat *s = any_seat();
     unsigned calls = (unsigned)world_between(CHANCE_FAULTS, 1, 400);
-    trace("fault: control plane crashes in %u calls", calls);
-    cloud_crash(&faults.run->cloud, calls, lasting(LAST_MAX_NS));
+    trace("fault: %s crashes in %u calls", s->id, calls);
+    seat_crash(s, calls, lasting(LAST_MAX_NS));
 }
 
 static void
@@ -133,6 +144,30 @@ reset(void)
     struct host *h = any_host();
     trace("fault: connections of %s are reset", h->name);
     wires_reset(h);
+}
+
+/* It takes nothing and says nothing, for longer than leases last; then it goes on as if no
+ * time had passed. */
+static void
+stop_process(void)
+{
+    bool control = world_percent(CHANCE_FAULTS, 50);
+    struct process *p = control ? any_seat()->process : any_host()->process;
+    int64_t pause = lasting(STOP_MAX_NS);
+    if (p && !p->dead) {
+        trace("fault: %s stands still for %.3f s", p->name, (double)pause / 1e9);
+        process_stop(p, world_now() + pause);
+    }
+}
+
+static void
+lose_database(void)
+{
+    int64_t pause = lasting(LAST_MAX_NS);
+    if (faults.run->cloud.seat_count > 1) {
+        trace("fault: the database is away for %.3f s", (double)pause / 1e9);
+        database_away(world_now() + pause);
+    }
 }
 
 static void
@@ -218,132 +253,17 @@ bad_host(void)
     (void)world_after(NULL, lasting(LAST_MAX_NS), on_good, h);
 }
 
-/* ---- what operators do ----------------------------------------------------------- */
-
-struct look {
-    const char *name;
-    char id[64];
-};
-
-static bool
-find_node(struct txn *txn, void *ctx, struct err *err)
-{
-    struct look *look = ctx;
-    struct row_query query = {0};
-    struct row_list list;
-    if (!row_list(txn, &row_node_type, &query, &list, err)) {
-        return false;
-    }
-    for (size_t i = 0; i < list.count; i++) {
-        const struct row_node *node = list.rows[i];
-        if (str_eq(node->name, look->name)) {
-            snprintf(look->id, sizeof look->id, "%s", node->id);
-        }
-    }
-    return true;
-}
-
-static void *
-revoke_ask(struct arena *arena, void *ctx)
-{
-    const struct host *h = ctx;
-    struct moln_revoke_node_request *in =
-        ARENA_NEW(arena, struct moln_revoke_node_request);
-    in->node_id = arena_strdup(arena, h->node_id);
-    return in;
-}
-
-static void
-revoke_done(void *ctx, const void *out UNUSED, const struct err *err)
-{
-    if (err->code == ERR_GONE) {
-        cloud_call(&faults.run->cloud, &moln_service, "RevokeNode", revoke_ask,
-                   revoke_done, ctx);
-    }
-}
-
-static void
-revoke_one(void)
-{
-    struct host *h = any_host();
-    struct look look = {.name = h->name};
-    if (!faults.may_revoke || !cloud_is_up(&faults.run->cloud)) {
-        return;
-    }
-    cloud_read(&faults.run->cloud, find_node, &look);
-    if (!look.id[0]) {
-        return;
-    }
-    faults.may_revoke = false;
-    snprintf(h->node_id, sizeof h->node_id, "%s", look.id);
-    trace("fault: %s is revoked", h->name);
-    HISTORY(MOMENT_REVOKED, .host = h->number);
-    cloud_call(&faults.run->cloud, &moln_service, "RevokeNode", revoke_ask, revoke_done,
-               h);
-}
-
-static bool
-find_running(struct txn *txn, void *ctx, struct err *err)
-{
-    struct look *look = ctx;
-    struct row_query query = {0};
-    struct row_list list;
-    if (!row_list(txn, &row_instance_type, &query, &list, err)) {
-        return false;
-    }
-    size_t first = list.count ? world_below(CHANCE_FAULTS, list.count) : 0;
-    for (size_t i = 0; i < list.count && !look->id[0]; i++) {
-        const struct row_instance *inst = list.rows[(first + i) % list.count];
-        if (str_eq(inst->want_state, "running") &&
-            str_eq(inst->observed_state, "running")) {
-            snprintf(look->id, sizeof look->id, "%s", inst->id);
-        }
-    }
-    return true;
-}
-
-static void *
-migrate_ask(struct arena *arena, void *ctx)
-{
-    struct moln_start_migration_request *in =
-        ARENA_NEW(arena, struct moln_start_migration_request);
-    in->instance_id = arena_strdup(arena, ctx);
-    return in;
-}
-
-static void
-migrate_done(void *ctx, const void *out UNUSED, const struct err *err)
-{
-    trace("migration of %s: %s", (const char *)ctx,
-          err->code == ERR_NONE ? "begins" : err->msg);
-    free(ctx);
-}
-
-static void
-migrate(void)
-{
-    struct look look = {0};
-    if (!cloud_is_up(&faults.run->cloud)) {
-        return;
-    }
-    cloud_read(&faults.run->cloud, find_running, &look);
-    if (look.id[0]) {
-        trace("%s is to be migrated", look.id);
-        cloud_call(&faults.run->cloud, &moln_service, "StartMigration", migrate_ask,
-                   migrate_done, xstrdup(look.id));
-    }
-}
-
 /* ---- the plan -------------------------------------------------------------------- */
 
 static const struct fault {
     unsigned weight;
     void (*happen)(void);
 } plan[] = {
-    {8, kill_control},   {8, kill_agent},   {4, kill_both},   {8, power_off},
-    {10, crash_control}, {12, crash_agent}, {12, cut_off},    {10, reset},
-    {6, slow_disks},     {6, slow_wires},   {6, wrong_clock}, {12, guest_does},
-    {5, bad_host},       {3, kill_fence},   {2, revoke_one},  {25, migrate},
+    {8, kill_control},   {8, kill_agent},   {4, kill_both},    {8, power_off},
+    {10, crash_control}, {12, crash_agent}, {12, cut_off},     {10, reset},
+    {6, slow_disks},     {6, slow_wires},   {6, wrong_clock},  {12, guest_does},
+    {5, bad_host},       {3, kill_fence},   {6, stop_process}, {5, lose_database},
+    {40, operators_act},
 };
 
 static void
@@ -373,7 +293,10 @@ void
 faults_begin(struct run *run)
 {
     faults.run = run;
-    faults.may_revoke = world_percent(CHANCE_FAULTS, 20) && run->hosts.count > 1;
+    operators_begin(run);
+    if (world_percent(CHANCE_FAULTS, 30)) {
+        database_breaks((unsigned)world_between(CHANCE_FAULTS, 1, 10));
+    }
     run->cloud.lost_percent = (unsigned)world_below(CHANCE_FAULTS, 10);
     faults.every_ns = world_between(CHANCE_FAULTS, EVERY_MIN_NS, EVERY_MAX_NS);
     (void)world_after(NULL, world_between(CHANCE_FAULTS, NS_PER_MS, EVERY_MIN_NS),
@@ -384,8 +307,14 @@ void
 faults_end(void)
 {
     faults.ended = true;
+    database_breaks(0);
+    operators_end();
     faults.run->cloud.lost_percent = 0;
-    faults.run->cloud.process->crash_in = 0;
+    for (unsigned i = 0; i < faults.run->cloud.seat_count; i++) {
+        if (faults.run->cloud.seats[i].process) {
+            faults.run->cloud.seats[i].process->crash_in = 0;
+        }
+    }
     for (size_t i = 0; i < faults.run->hosts.count; i++) {
         struct process *p = faults.run->hosts.items[i]->process;
         if (p) {

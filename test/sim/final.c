@@ -118,6 +118,9 @@ of_node(struct numbers *n, const void *row)
     unsigned number = 0;
     if (node->name && sscanf(node->name, "host-%u", &number) == 1) {
         map_put(n->hosts, node->id, (void *)(uintptr_t)number);
+        if (node->draining) {
+            HISTORY(MOMENT_END_DRAINS, .host = number);
+        }
     }
 }
 
@@ -180,6 +183,15 @@ of_claim(struct numbers *n, const void *row)
 }
 
 static void
+of_event(struct numbers *n UNUSED, const void *row)
+{
+    const struct row_instance_event *e = row;
+    if (!e->ended_at) {
+        HISTORY(MOMENT_END_EVENT, .id = e->instance_id);
+    }
+}
+
+static void
 of_want(struct numbers *n, const void *row)
 {
     const struct row_node_want *w = row;
@@ -203,6 +215,7 @@ write_rows(struct txn *txn, void *ctx, struct err *err)
            each(txn, &row_eni_type, n, of_eni, err) &&
            each(txn, &row_address_use_type, n, of_address, err) &&
            each(txn, &row_node_claim_type, n, of_claim, err) &&
+           each(txn, &row_instance_event_type, n, of_event, err) &&
            each(txn, &row_node_want_type, n, of_want, err);
 }
 

@@ -29,6 +29,8 @@ enum moment_kind {
     MOMENT_END_TAKEN,    /* What instance or disk 'id' takes of that. */
     MOMENT_END_ADDRESS,  /* 'place' is taken... */
     MOMENT_END_HAS,      /* ...and interface 'id' has it. */
+    MOMENT_END_DRAINS,   /* The host is to be empty... */
+    MOMENT_END_EVENT,    /* ...and instance 'id' is told that it will be moved. */
 };
 
 struct moment {

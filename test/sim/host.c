@@ -9,10 +9,9 @@
 #include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 
-#define CONTROL_PLACE "10.99.0.1:6657"
-
 struct host *
-host_new(unsigned number, const char *dir, const struct host_size *size)
+host_new(unsigned number, const char *dir, const struct host_size *size,
+         const char *places)
 {
     struct host *h = xcalloc(1, sizeof *h);
     struct err err = {0};
@@ -21,6 +20,7 @@ host_new(unsigned number, const char *dir, const struct host_size *size)
     snprintf(h->dir, sizeof h->dir, "%s/%s", dir, h->name);
     snprintf(h->address, sizeof h->address, "10.%u.%u.2", 100 + number / 256,
              number % 256);
+    snprintf(h->places, sizeof h->places, "%s", places);
     h->size = *size;
     h->drift = world_between(CHANCE_TENANT, -20, 20);
     h->groups = map_create(NULL);
@@ -69,7 +69,7 @@ on_agent_start(void *ctx)
         .clock = &h->process->clock,
         .rng = world_rng(CHANCE_IDS),
         .state_dir = h->dir,
-        .join = CONTROL_PLACE,
+        .join = h->places,
         .token = h->token,
         .underlay = h->address,
         .version = MOLN_VERSION,
@@ -167,6 +167,19 @@ host_power(struct host *h, bool on)
     snprintf(h->boot_id, sizeof h->boot_id, "00000000-0000-0000-%04u-%012u", h->number,
              h->boots);
     host_upkeep(h);
+}
+
+void
+host_wipe(struct host *h, unsigned number)
+{
+    struct err err = {0};
+    host_power(h, false);
+    if (!dir_remove(h->dir, &err) || !dir_make(h->dir, 0700, &err)) {
+        sim_abort("%s", err.msg);
+    }
+    h->token[0] = h->node_id[0] = '\0';
+    h->number = number;
+    snprintf(h->name, sizeof h->name, "host-%u", number);
 }
 
 void

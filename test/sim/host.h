@@ -63,7 +63,7 @@ struct host_size {
 
 struct host {
     unsigned number; /* From 1. */
-    char name[16], dir[128], address[24], boot_id[40];
+    char name[16], dir[128], address[24], boot_id[40], places[128];
     char node_id[64]; /* As the cloud knows it; empty before it joined. */
     struct host_size size;
     bool on;
@@ -84,8 +84,12 @@ struct host {
     struct map *kernel[LINK_KINDS]; /* Networks, subnets, ports, ...: by id. */
 };
 
-struct host *host_new(unsigned number, const char *dir, const struct host_size *size);
+/* 'places': where its agent finds the control plane. */
+struct host *host_new(unsigned number, const char *dir, const struct host_size *size,
+                      const char *places);
 void host_power(struct host *host, bool on);
+/* Its power goes, and all that it kept: another host from now on, that has not joined. */
+void host_wipe(struct host *host, unsigned number);
 /* Kills the agent; it comes back after 'pause_ns', without its wanted state if told so. */
 void host_kill_agent(struct host *host, int64_t pause_ns, bool forget);
 /* Kills it in the middle of what it does, so many calls to the outside from now. */

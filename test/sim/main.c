@@ -7,7 +7,7 @@
  * sim --first ...                          ends with the first seed that broke
  * sim --scale --hosts N --instances N [--per-account N]   figures, as JSON (scale.h)
  *
- * Options for all: --hosts N, --chaos SECONDS, --no-faults. A seed's run depends on the
+ * Options for all: --hosts N, --controls N, --chaos SECONDS, --no-faults. A seed's run depends on the
  * program and these options, and on nothing else. */
 #include "base/file.h"
 #include "base/log.h"
@@ -30,7 +30,7 @@ const char *__asan_default_options(void);
 const char *
 __asan_default_options(void)
 {
-    return "detect_leaks=0:handle_abort=1";
+    return "detect_leaks=0:handle_abort=1:quarantine_size_mb=8";
 }
 
 struct options {
@@ -256,6 +256,7 @@ read_options(int argc, char **argv, struct options *o)
         {"trace", no_argument, NULL, 't'},
         {"logs", no_argument, NULL, 'l'},
         {"hosts", required_argument, NULL, 'h'},
+        {"controls", required_argument, NULL, 'p'},
         {"chaos", required_argument, NULL, 'c'},
         {"no-faults", no_argument, NULL, 'n'},
         {"replay", no_argument, NULL, 'r'},
@@ -288,6 +289,9 @@ read_options(int argc, char **argv, struct options *o)
             break;
         case 'h':
             o->run.hosts = (unsigned)atoi(optarg);
+            break;
+        case 'p':
+            o->run.controls = (unsigned)MAX(1, MIN(atoi(optarg), CLOUD_CONTROLS_MAX));
             break;
         case 'c':
             o->run.chaos_ns = atoi(optarg) * NS_PER_S;

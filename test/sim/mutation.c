@@ -2,13 +2,26 @@
  * to the ones here (--wrap); without a mutation they only pass it on. */
 #include "mutation.h"
 
+#include "control/drains.h"
 #include "core/placement.h"
 #include "link/reports.h"
 #include "node/agent_impl.h"
 #include "node/machine/machine_impl.h"
 #include "service/ec2/common.h"
+#include "store/follow.h"
 
-enum mutation { NONE, CLAIM, TOKEN, ADOPT, KEPT, REWIND, LEASE, MUTATIONS };
+enum mutation {
+    NONE,
+    CLAIM,
+    TOKEN,
+    ADOPT,
+    KEPT,
+    REWIND,
+    LEASE,
+    FRESH,
+    TOLD,
+    MUTATIONS
+};
 
 static const char *const names[MUTATIONS] = {
     [CLAIM] = "claim",   /* Placement forgets what is promised. */
@@ -17,6 +30,9 @@ static const char *const names[MUTATIONS] = {
     [KEPT] = "kept",     /* An absence is told before its deletion is on disk. */
     [REWIND] = "rewind", /* What was not acknowledged is not sent again. */
     [LEASE] = "lease", /* It is declared lost before the host has to stop (cloud.c). */
+    [FRESH] = "fresh", /* A read does not ask what other processes have committed. */
+    [TOLD] =
+        "told", /* Owners hear of a drain when it begins and ends, and that is it. */
 };
 
 static enum mutation chosen;
@@ -50,6 +66,9 @@ WRAPPED(bool, token_get, struct call *call, const char *token, const char *diges
 WRAPPED(void, machine_adopt, struct machine *m);
 WRAPPED(bool, wants_is_kept, const struct wants *w, const struct want *want);
 WRAPPED(void, reports_rewind, struct reports *r);
+WRAPPED(bool, follow_fresh, struct store *store, struct err *err);
+WRAPPED(bool, drain_tell, const struct pass *pass, const struct row_instance *inst,
+        struct err *err);
 
 struct placement_host
 __wrap_placement_host_of(const struct placement_rows *rows,
@@ -90,4 +109,17 @@ __wrap_reports_rewind(struct reports *r)
     if (chosen != REWIND) {
         __real_reports_rewind(r);
     }
+}
+
+bool
+__wrap_follow_fresh(struct store *store, struct err *err)
+{
+    return chosen == FRESH || __real_follow_fresh(store, err);
+}
+
+bool
+__wrap_drain_tell(const struct pass *pass, const struct row_instance *inst,
+                  struct err *err)
+{
+    return chosen == TOLD || __real_drain_tell(pass, inst, err);
 }

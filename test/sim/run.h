@@ -8,8 +8,9 @@
 
 struct run_config {
     uint64_t seed;
-    unsigned hosts;   /* 0: drawn. */
-    int64_t chaos_ns; /* How long there are faults; 0: drawn. */
+    unsigned hosts;    /* 0: drawn. */
+    unsigned controls; /* Processes of the control plane; 0: drawn. */
+    int64_t chaos_ns;  /* How long there are faults; 0: drawn. */
     bool no_faults;
     const char *dir; /* An empty folder. */
 };
@@ -18,6 +19,7 @@ struct run {
     struct run_config config;
     struct cloud cloud;
     VEC(struct host *) hosts;
+    unsigned numbers; /* Of hosts, so far. */
     int64_t chaos_until_ns;
 };
 
@@ -29,6 +31,9 @@ struct run_result {
 };
 
 void run_seed(const struct run_config *config, struct run_result *out);
+
+/* A host that has no token yet gets one, and joins. */
+void run_join(struct host *host);
 
 /* faults.c: from now until 'run->chaos_until_ns'; those that last end by themselves. */
 void faults_begin(struct run *run);

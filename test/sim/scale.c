@@ -259,7 +259,8 @@ next_account(void)
     AUTO(arena) struct arena *arena = arena_create();
     snprintf(scale.cloud.account, sizeof scale.cloud.account, "%012u",
              100000 + scale.asked / scale.config.per_account);
-    if (!store_write(scale.cloud.store, arena, account_txn, &scale.cloud, &err)) {
+    if (!store_write(scale.cloud.seats[0].store, arena, account_txn, &scale.cloud,
+                     &err)) {
         sim_abort("account: %s", err.msg);
     }
 }
@@ -386,7 +387,7 @@ scale_run(const struct scale_config *config)
     world_begin(1);
     scale.config = *config;
     scale.hosts = xcalloc(config->hosts, sizeof *scale.hosts);
-    cloud_make(&scale.cloud, config->dir);
+    cloud_make(&scale.cloud, config->dir, 1);
     cloud_start(&scale.cloud);
     double began = real_s(), mib = memory_mib();
     for (unsigned i = 0; i < config->hosts; i++) {

@@ -186,6 +186,7 @@ errand_ask(struct arena *arena, void *ctx)
     return terminate;
 }
 
+static void describe(void);
 static void errand_done(void *ctx, const void *out, const struct err *err);
 
 static void
@@ -206,18 +207,21 @@ errand_done(void *ctx, const void *out, const struct err *err)
     struct errand *e = ctx;
     trace("tenant: %s %s%s: %s", e->operation, e->server ? e->server->id : "", e->token,
           err->code == ERR_NONE ? "ok" : err->msg);
-    bool describe = str_eq(e->operation, "DescribeInstances");
-    if (err->code == ERR_GONE && !describe) {
+    bool describes = str_eq(e->operation, "DescribeInstances");
+    if (err->code == ERR_GONE && !describes) {
         (void)world_after(NULL, world_between(CHANCE_TENANT, 1, RETRY_NS), errand_send,
                           e);
         return;
     }
-    if (err->code == ERR_NONE && describe) {
+    if (err->code == ERR_NONE && describes) {
         saw_all(e, out);
     } else if (err->code == ERR_NONE && str_eq(e->operation, "RunInstances")) {
         took(e, out);
+        if (world_percent(CHANCE_TENANT, 50)) {
+            describe(); /* Another process may have to answer. */
+        }
     }
-    if (describe) {
+    if (describes) {
         tenant.describing = false;
     }
     free(e);

@@ -260,6 +260,11 @@ on_arrival(void *ctx)
         (void)world_after(NULL, host_cut_until(host) - world_now() + 1, on_arrival, to);
         return;
     }
+    if (!to->process->dead && process_is_stopped(to->process)) {
+        (void)world_after(NULL, to->process->stopped_until_ns - world_now(), on_arrival,
+                          to);
+        return;
+    }
     struct piece *piece = take_first(to);
     if (to->open && to->reset) {
         ; /* Lost. */

@@ -134,6 +134,19 @@ world_cancel(struct event *event)
     }
 }
 
+/* What happens to a process that stands still waits for it to go on. */
+static bool
+put_off(struct event *event)
+{
+    const struct process *p = event->process;
+    if (!p || p->dead || !process_is_stopped(p)) {
+        return false;
+    }
+    event->at_ns = p->stopped_until_ns;
+    sift_down(event->index);
+    return true;
+}
+
 bool
 world_step(int64_t until_ns)
 {
@@ -142,8 +155,11 @@ world_step(int64_t until_ns)
         return false;
     }
     struct event *event = world.heap.items[0];
-    heap_remove(event);
     world.now_ns = event->at_ns;
+    if (put_off(event)) {
+        return true;
+    }
+    heap_remove(event);
     if (!event->process || !event->process->dead) {
         world.events++;
         world.fingerprint =
@@ -223,6 +239,18 @@ process_kill(struct process *p, bool silent)
 {
     p->dead = true;
     wires_of_dead(p, silent);
+}
+
+void
+process_stop(struct process *p, int64_t until_ns)
+{
+    p->stopped_until_ns = until_ns;
+}
+
+bool
+process_is_stopped(const struct process *p)
+{
+    return world.now_ns < p->stopped_until_ns;
 }
 
 void

@@ -25,6 +25,7 @@ struct process {
     int64_t skew_ns;          /* Its wall clock less the world's. */
     struct clock clock;       /* What the code in it is handed. */
     VEC(struct wire *) wires; /* Connections it holds (uv_stream.c). */
+    int64_t stopped_until_ns; /* Until then nothing of it happens; then all of it. */
     unsigned crash_in; /* Dies within so many calls to the outside; 0: does not. */
     void (*crashed)(struct process *process); /* It did: in nobody's name. */
     void *about;                              /* Whoever made it. */
@@ -62,6 +63,9 @@ uint64_t world_fingerprint(void); /* Of their order and times: the same in a rep
 MUST_CHECK struct process *process_start(const char *name, struct host *host);
 /* At once, between two events. Its connections are reset, unless the host went silent. */
 void process_kill(struct process *process, bool silent);
+/* It stands still, and knows of it only by its clocks. */
+void process_stop(struct process *process, int64_t until_ns);
+bool process_is_stopped(const struct process *process);
 /* Runs 'fn' now, in the process' name. */
 void process_run(struct process *process, event_fn *fn, void *ctx);
 /* The code under test calls outside: where it may be killed in the middle of an event,
