@@ -223,6 +223,10 @@ take_in(struct judge *j, const struct moment *m)
     case MOMENT_GUEST_END:
         on_end(j, m);
         break;
+    case MOMENT_UNLIKE:
+        broken(j, m, "%s, which has %s, is moved to host-%u as %s", m->id, m->state,
+               m->host, m->other);
+        break;
     case MOMENT_TAP:
         on_tap(j, m);
         break;

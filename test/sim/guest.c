@@ -204,6 +204,17 @@ cgroup_close_cloud(const struct cgroup_host *cgroups UNUSED)
 
 static int last_pid = 1000;
 
+/* "pc-q35-7.2 Nehalem": the words' first parts say which they are. */
+static void
+note_build(struct guest *g, const char *const *word)
+{
+    size_t len = strlen(g->build);
+    if (str_eq(*word, "-machine") || str_eq(*word, "-cpu")) {
+        (void)snprintf(g->build + len, sizeof g->build - len, "%s%.*s", len ? " " : "",
+                       (int)strcspn(word[1], ","), word[1]);
+    }
+}
+
 bool
 jail_start(const struct jail_spec *spec, struct jail_process *out,
            struct err *err UNUSED)
@@ -234,6 +245,7 @@ jail_start(const struct jail_spec *spec, struct jail_process *out,
     VEC_PUSH(&g->watched, out->pidfd);
     for (const char *const *word = spec->argv; *word; word++) {
         g->incoming = g->incoming || str_eq(*word, "-incoming");
+        note_build(g, word);
     }
     g->standing = g->incoming;
     trace("guest %s %s, %" PRId64 " vCPUs%s", g->id,

@@ -113,6 +113,10 @@ on_sent(void *ctx)
         return;
     }
     set_move(g, "completed");
+    if (arrives && !str_eq(far->build, g->build)) {
+        HISTORY(MOMENT_UNLIKE, .host = far->host->number, .id = g->id,
+                .state = g->build, .other = far->build);
+    }
     if (arrives) {
         (void)world_after(NULL, world_between(CHANCE_ORDER, 1, 20 * NS_PER_MS),
                           on_received, far);

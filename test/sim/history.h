@@ -13,6 +13,7 @@ enum moment_kind {
     MOMENT_HOST,        /* Has room for 'vcpus' and 'memory_bytes' in all. */
     MOMENT_GUEST_START, /* An emulator began, which takes 'vcpus' and 'memory_bytes'. */
     MOMENT_GUEST_END,
+    MOMENT_UNLIKE,  /* It came to another processor or machine, 'other', than 'state'. */
     MOMENT_TAP,     /* 'id' (an instance) opened port 'other', with 'place'. */
     MOMENT_REVOKED, /* The host belongs to the cloud no more: nothing is promised of it. */
     MOMENT_LAUNCHED, /* A tenant was told: 'id' came of token 'other', has 'place'. */

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "node/agent.h"
+#include "node/machine/offer.h"
 #include "uv_sim.h"
 
 #include <fcntl.h>
@@ -59,6 +60,17 @@ agent_lives(const struct host *h)
     return h->process && !h->process->dead;
 }
 
+/* What each host's QEMU offers. */
+static const struct offer *
+qemu_offer(void)
+{
+    static const char *types[] = {"pc-q35-9.0", "pc-q35-7.2"};
+    static const char *models[] = {"EPYC-Rome", "x86-64-v3", "x86-64-v2-AES", "Nehalem"};
+    static const struct offer offer = {"9.0.1", types, ARRAY_LEN(types), models,
+                                       ARRAY_LEN(models)};
+    return &offer;
+}
+
 static void
 on_agent_start(void *ctx)
 {
@@ -79,7 +91,9 @@ on_agent_start(void *ctx)
     if (!h->agent) {
         trace("agent cannot start: %s", err.msg);
         process_kill(h->process, false);
+        return;
     }
+    agent_offer(h->agent, qemu_offer());
 }
 
 static void

@@ -36,6 +36,7 @@ struct guest {
     VEC(int) watched; /* Descriptors that tell of its end. */
     bool standing;    /* Its processors do not run. */
     bool incoming;    /* Its memory is still elsewhere. */
+    char build[64];   /* Its machine type and processor, as it was started with. */
     const char *move; /* Its last migration, as query-migrate says it; NULL: none. */
     unsigned silent;
     struct guest_job jobs[4];
