@@ -92,9 +92,29 @@ give_build(const struct guest *g, struct link_machine *record, struct err *err)
     return true;
 }
 
+/* The receiver's emulator must not be started anew while it waits for the guest; nor may the
+ * giver's end while it is about to let go. What was asked for is in the record again once the
+ * guest runs there, or stays here. */
+static void
+hold_back(const struct guest *g, struct link_machine *record)
+{
+    const struct row_migration *m = g->migration;
+    bool switching = m && str_eq(m->state, "switching");
+    bool awaited = m && str_eq(g->node_id, m->to_node) &&
+                   (str_eq(m->state, "preparing") || str_eq(m->state, "copying"));
+    if (switching || awaited) {
+        record->reboot_count = m->reboot_count;
+    }
+    if (switching && !str_eq(g->instance->want_state, "terminated")) {
+        record->running = true;
+        record->stop_hard = false;
+    }
+}
+
 bool
 guest_terms(const struct guest *guest, struct link_machine *record, struct err *err)
 {
     promise_of(guest, record);
+    hold_back(guest, record);
     return give_build(guest, record, err) && bring_credits(guest, record, err);
 }

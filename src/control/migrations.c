@@ -322,9 +322,10 @@ changed(const struct look *l)
     for (size_t n = 0; cards && n < m->eni_ids.count; n++) {
         cards = str_eq(i->eni_ids.items[n], m->eni_ids.items[n]);
     }
-    return !str_empty(i->root_task_id) ? "its root volume is replaced"
-           : !cards                    ? "a network interface was attached or detached"
-                                       : NULL;
+    return !str_empty(i->root_task_id)          ? "its root volume is replaced"
+           : i->reboot_count != m->reboot_count ? "it is rebooted"
+           : !cards ? "a network interface was attached or detached"
+                    : NULL;
 }
 
 /* Why it must be given up before the switch; NULL: it need not. */

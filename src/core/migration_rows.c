@@ -100,6 +100,9 @@ migration_may_begin(struct txn *txn, const struct row_instance *inst, struct err
         return err_set(err, ERR_RESOURCE_IN_USE,
                        "%s does not run: only what runs is moved", inst->id);
     }
+    if (seen->reboot_count < inst->reboot_count) {
+        return err_set(err, ERR_RESOURCE_IN_USE, "%s is being rebooted", inst->id);
+    }
     return true;
 }
 
@@ -418,6 +421,7 @@ migration_begin(struct txn *txn, const struct row_instance *inst,
         .bandwidth_bps = ask->bandwidth_bps,
         .downtime_limit_ms = ask->downtime_limit_ms,
         .post_copy = ask->post_copy,
+        .reboot_count = inst->reboot_count,
         .forecast_ms = forecast.total_ms,
         .forecast_downtime_ms = forecast.downtime_ms,
         .held_node = ask->to_node,

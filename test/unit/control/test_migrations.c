@@ -515,6 +515,59 @@ TEST(migration_of_an_instance_that_is_stopped_ends_where_it_was)
     stage_close(&s);
 }
 
+static bool
+do_reboot(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const struct row_instance *old;
+    if (!GET_ROW(instance, &old, .account = ACCOUNT, .id = INSTANCE)) {
+        return false;
+    }
+    struct row_instance next = *old;
+    next.reboot_count++;
+    next.generation++;
+    return row_put(pass->txn, &row_instance_type, &next, err) &&
+           instance_pass(pass, ACCOUNT, INSTANCE, err) &&
+           moving_do_pass(pass, NULL, err);
+}
+
+TEST(migration_yields_to_a_reboot_before_the_switch)
+{
+    struct stage s;
+    moving_ready(&s);
+    const char *id = moving_begin(&s);
+    moving_say(&s, id, OTHER_NODE, "listening");
+    stage_run(&s, do_reboot, NULL);
+    CHECK_STR(moving_look(&s, id).m->message, "it is rebooted");
+    CHECK_EQ(along(&s, NODE).machine.reboot_count, 1);
+    check_stays(&s, id);
+    struct move_asked a = {.to = OTHER_NODE}; /* Its node has not said that it has. */
+    stage_run(&s, moving_do_begin, &a);
+    CHECK(!a.id && strstr(a.why.msg, "rebooted"));
+    stage_close(&s);
+}
+
+/* An emulator that ends in the middle of the switch would take the guest with it. */
+TEST(migration_lets_a_reboot_and_a_stop_wait_for_the_end_of_the_switch)
+{
+    struct stage s;
+    moving_ready(&s);
+    const char *id = moving_to_switching(&s);
+    stage_run(&s, do_reboot, NULL);
+    stage_run(&s, do_want, "stopped");
+    static const char *const nodes[] = {NODE, OTHER_NODE};
+    for (size_t n = 0; n < ARRAY_LEN(nodes); n++) {
+        CHECK_EQ(along(&s, nodes[n]).machine.reboot_count, 0);
+        CHECK(along(&s, nodes[n]).machine.running);
+    }
+    moving_say(&s, id, NODE, "left");
+    CHECK(along(&s, OTHER_NODE).machine.running);
+    moving_say(&s, id, OTHER_NODE, "running");
+    CHECK_EQ(along(&s, OTHER_NODE).machine.reboot_count, 1);
+    CHECK(!along(&s, OTHER_NODE).machine.running);
+    check_settled(&s, id, "done", OTHER_NODE);
+    stage_close(&s);
+}
+
 static void
 terminated_in(bool switched)
 {
