@@ -76,10 +76,10 @@ run_add(struct cli *cli, const struct args *args, struct err *err)
 {
     static const struct {
         const char *option, *member;
-    } given[] = {{"mode", "Mode"},       {"node", "NodeId"},
-                 {"zone", "Zone"},       {"address", "Address"},
-                 {"router", "Router"},   {"address6", "Address6"},
-                 {"router6", "Router6"}, {"account", "AccountId"}};
+    } given[] = {
+        {"mode", "Mode"},       {"node", "NodeId"},       {"zone", "Zone"},
+        {"address", "Address"}, {"router", "Router"},     {"address6", "Address6"},
+        {"router6", "Router6"}, {"account", "AccountId"}, {"device", "Device"}};
     AUTO(json) json_t *in = json_object();
     AUTO(json) json_t *answer = NULL;
     for (size_t i = 0; i < ARRAY_LEN(given); i++) {
@@ -203,6 +203,7 @@ static const struct option add_options[] = {
      "bridge: the same of IPv6, 2001:db8::2/64; for a zone the first of as many"},
     {"router6", 0, "ADDRESS", "bridge: the provider's router of IPv6"},
     {"account", 0, "ACCOUNT", "passthrough: whom the interface is lent to"},
+    {"device", 0, "DEVICE", "passthrough: macvtap (the default), or vfio"},
     {"unfiltered", 0, NULL,
      "passthrough: security groups and addresses are not enforced on it"},
     {"default-route-too", 0, NULL,
@@ -215,7 +216,9 @@ const struct command uplink_commands[] = {
      WORD_NONE, false, run_ls},
     {"uplink add",
      "[INTERFACE] --mode MODE (--node NODE | --zone ZONE) [--address CIDR --router "
-     "ADDRESS [--address6 CIDR --router6 ADDRESS]] [--account ACCOUNT [--unfiltered]] "
+     "ADDRESS [--address6 CIDR --router6 ADDRESS]] [--account ACCOUNT [--device "
+     "DEVICE] "
+     "[--unfiltered]] "
      "[--default-route-too]",
      "let guests reach the world by an interface of their hosts",
      "Without an uplink nothing leaves a host: Elastic IPs meet in the namespace\n"
@@ -248,7 +251,11 @@ const struct command uplink_commands[] = {
      "itself, by\n"
      "          macvtap, without a router, DHCP or metadata of ours. MAC, addresses "
      "and\n"
-     "          security groups hold there too, unless you say --unfiltered.\n"
+     "          security groups hold there too, unless you say --unfiltered. With\n"
+     "          --device vfio each is a virtual function of the interface itself, "
+     "where the\n"
+     "          host has an IOMMU ('moln doctor' tells): always unfiltered, but for "
+     "the MAC.\n"
      "\n"
      "The interface by which hosts meet (the underlay) never is one. One that carries "
      "the\n"

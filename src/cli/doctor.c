@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/hostnet.h"
 #include "base/jsonio.h"
+#include "base/vfio.h"
 #include "cli/grid.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -331,6 +332,19 @@ check_underlay(struct doctor *d)
         doubt ? ": " : "", doubt ? doubt : "");
 }
 
+/* Only for uplinks that lend virtual functions. */
+static void
+check_vfio(struct doctor *d)
+{
+    const char *lacks = vfio_lacks("/sys");
+    if (lacks) {
+        say(d, WARN, "vfio", "interfaces cannot be lent as virtual functions: %s",
+            lacks);
+    } else {
+        say(d, GOOD, "vfio", "an IOMMU, and vfio-pci");
+    }
+}
+
 static void
 check_cloud(struct doctor *d)
 {
@@ -357,6 +371,7 @@ doctor_run(struct cli *cli)
     check_clock(&d);
     check_sockets(&d);
     check_underlay(&d);
+    check_vfio(&d);
     check_cloud(&d);
     printf("%s\n",
            d.ok ? "Nothing needed is missing." : "Something needed is missing.");

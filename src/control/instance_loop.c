@@ -132,7 +132,7 @@ port_lent(const struct scene *s, const struct row_eni *eni, struct link_port *ou
     if (!uplink_lent(s->pass->txn, eni->account, eni->zone, s->node_id, &uplink, err)) {
         return false;
     }
-    out->mode = "macvtap";
+    out->mode = uplink && str_eq(uplink->device, "vfio") ? "vfio" : "macvtap";
     out->uplink_id = uplink ? uplink->id : "uplink-none";
     return true;
 }

@@ -110,6 +110,7 @@ want_uplink(const struct pass *pass, const struct row_node *node,
         .router6 = u->router6,
         .default_too = u->default_too,
         .unfiltered = u->unfiltered,
+        .device = u->device,
     };
     return want_put(pass->txn, node->id, LINK_UPLINK, u->id, NULL, &record, err);
 }

@@ -1,3 +1,4 @@
+#include "base/vfio.h"
 #include "node/agent_impl.h"
 
 #include <stddef.h>
@@ -58,14 +59,21 @@ host_port_open(void *ctx, const char *port_id, struct arena *arena,
         return err_set(err, ERR_NOT_FOUND, "no record describes it");
     }
     const struct link_port *port = want->record;
-    int fd;
-    if (!net_tap_open(a->net, port_id, &fd, err)) {
+    struct machine_port_tap tap = {.fd = -1,
+                                   .mac = arena_strdup(arena, port->mac),
+                                   .mtu = port->mtu,
+                                   .device_index = port->device_index};
+    struct vfio_function f;
+    if (str_eq(port->mode, "vfio")) {
+        if (!net_function_open(a->net, port_id, &f, err)) {
+            return false;
+        }
+        tap.pci = arena_strdup(arena, f.address);
+        tap.group = f.group;
+    } else if (!net_tap_open(a->net, port_id, &tap.fd, err)) {
         return false;
     }
-    *out = (struct machine_port_tap){.fd = fd,
-                                     .mac = arena_strdup(arena, port->mac),
-                                     .mtu = port->mtu,
-                                     .device_index = port->device_index};
+    *out = tap;
     return true;
 }
 

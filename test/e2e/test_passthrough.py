@@ -293,6 +293,17 @@ def test_unfiltered_binds_the_mac_and_nothing_else(site):
     lent.close()
 
 
+def test_virtual_functions_are_lent_where_the_host_has_them(site):
+    """This host may have none: then it says what it lacks. eth0 is no PCI device in any case."""
+    def lend(**more):
+        site.lab.want("uplink", id="uplink-9", mode="passthrough", link="eth0",
+                      default_too=True, device="vfio", **more)
+    with pytest.raises(RuntimeError, match="unfiltered or not at all"):
+        lend()
+    with pytest.raises(RuntimeError, match="no IOMMU in use|modprobe vfio-pci|PCI device"):
+        lend(unfiltered=True)
+
+
 def test_a_port_says_which_interface_and_how(lent):
     for wrong in ({"uplink_id": ""}, {"mode": "tap"}, {"mode": "bridged"}, {"standby": True}):
         with pytest.raises(RuntimeError):
@@ -335,7 +346,8 @@ def test_a_guests_local_network_interface(cloud, ec2, launch, lender):
     with pytest.raises(ClientError, match="UnsupportedOperation.*lent to this account"):
         enable(1)
     for wrong, why in (((), "AccountId"), (("--account", "000000000000"), "no account"),
-                       (("--account", account, "--address", "192.0.2.2/24"), "for mode bridge")):
+                       (("--account", account, "--address", "192.0.2.2/24"), "for mode bridge"),
+                       (("--account", account, "--device", "vfio"), "say Unfiltered")):
         with pytest.raises(AssertionError, match=why):
             cloud.moln("uplink", "add", link, "--mode", "passthrough", "--zone", "us-east-1a",
                        *wrong)

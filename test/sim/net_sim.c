@@ -203,6 +203,14 @@ net_tap_open(struct net *net, const char *port_id, int *out_fd, struct err *err)
     return true;
 }
 
+/* No host of the simulation has devices to give away. */
+bool
+net_function_open(struct net *net UNUSED, const char *port_id,
+                  struct vfio_function *out UNUSED, struct err *err)
+{
+    return err_set(err, ERR_NOT_FOUND, "port %s is no virtual function", port_id);
+}
+
 struct net_connecting *
 net_connect(struct net *net UNUSED, const char *port_id UNUSED, const char *ipv4 UNUSED,
             int tcp_port UNUSED, uint64_t timeout_ns UNUSED,

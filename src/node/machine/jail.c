@@ -110,6 +110,16 @@ copy_top(const char *path, int report_fd)
     TRY(symlink(target, path + 1), path);
 }
 
+/* A device of its own, of the same number as the host's. */
+static void
+give_device(const struct jail_spec *spec, const char *path, int report_fd)
+{
+    struct stat st;
+    TRY(stat(path, &st), path);
+    TRY(mknod(path + 1, S_IFCHR | 0600, st.st_rdev), path);
+    TRY(chown(path + 1, spec->uid, spec->gid), path);
+}
+
 static void
 make_root(const struct jail_spec *spec, int report_fd)
 {
@@ -127,10 +137,18 @@ make_root(const struct jail_spec *spec, int report_fd)
     bind_at("/dev/null", "dev/null", MS_NOEXEC, report_fd);
     bind_at("/dev/urandom", "dev/urandom", MS_NOEXEC, report_fd);
     if (spec->kvm) {
-        struct stat st;
-        TRY(stat("/dev/kvm", &st), "find /dev/kvm");
-        TRY(mknod("dev/kvm", S_IFCHR | 0600, st.st_rdev), "make dev/kvm");
-        TRY(chown("dev/kvm", spec->uid, spec->gid), "give dev/kvm");
+        give_device(spec, "/dev/kvm", report_fd);
+    }
+    if (spec->vfio_count > 0) {
+        TRY(mkdir("dev/vfio", 0755), "make dev/vfio");
+        give_device(spec, "/dev/vfio/vfio", report_fd);
+    }
+    for (size_t i = 0; i < spec->vfio_count; i++) {
+        char path[32];
+        (void)snprintf(path, sizeof path, "/dev/vfio/%d", spec->vfio_groups[i]);
+        if (access(path + 1, F_OK) < 0) { /* Two functions may share one. */
+            give_device(spec, path, report_fd);
+        }
     }
     for (size_t i = 0; i < spec->bind_count; i++) {
         const struct jail_bind *b = &spec->binds[i];
@@ -166,6 +184,7 @@ set_limits(const struct jail_spec *spec, int report_fd)
     limit(RLIMIT_AS, spec->max_memory_bytes, report_fd);
     limit(RLIMIT_CPU, spec->max_cpu_s, report_fd);
     limit(RLIMIT_FSIZE, spec->max_file_bytes, report_fd);
+    limit(RLIMIT_MEMLOCK, spec->max_locked_bytes, report_fd);
 }
 
 static void

@@ -37,6 +37,9 @@ struct jail_spec {
      * (see node/fence/fence.h); -1: in one beside the agent's. */
     int pid_ns_fd;
     bool kvm;                         /* Gives it a /dev/kvm of its own. */
+    const int *vfio_groups;           /* And /dev/vfio with these... */
+    size_t vfio_count;                /* ...if there are any. */
+    int64_t max_locked_bytes;         /* 0: as inherited. */
     bool die_with_parent;             /* Short work: ends when the agent does. */
     int64_t max_files, max_processes; /* 0: as inherited. */
     int64_t max_memory_bytes, max_cpu_s, max_file_bytes; /* 0: as inherited. */

@@ -25,7 +25,9 @@ struct machine_disk_files {
 };
 
 struct machine_port_tap {
-    int fd;
+    int fd;          /* -1: it is a device of the host's instead... */
+    const char *pci; /* ...at this address, in the arena... */
+    int group;       /* ...in this IOMMU group. */
     const char *mac; /* In the arena. */
     int64_t mtu;
     int64_t device_index; /* Its place among the machine's cards. */

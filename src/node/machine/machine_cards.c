@@ -246,6 +246,10 @@ plug_port(struct machine *m, const char *port_id, struct err *err)
     if (!host->port_open(host->ctx, port_id, arena, &tap, err)) {
         return false;
     }
+    if (tap.pci) {
+        return err_set(err, ERR_UNSUPPORTED,
+                       "a device of the host's comes with the machine's next start");
+    }
     AUTO(fd) int fd = tap.fd; /* QEMU gets a copy. */
     int slot = machine_cards_place(m, port_id, tap.device_index);
     struct qemu_nic nic = {.id = port_id,

@@ -26,6 +26,9 @@ struct start {
     struct cgroup_limits limits;
     uint32_t uid;
     int lease_fd; /* The namespace that ends with the node's lease; -1: not in one. */
+    struct jail_bind devices[QEMU_NICS_MAX]; /* Of the host's that it is handed... */
+    int groups[QEMU_NICS_MAX];               /* ...and their IOMMU groups. */
+    size_t device_count;
     const char *dir, *jail_dir, *id;
     struct console *console; /* Its paths only. */
     bool ok;
@@ -81,6 +84,15 @@ gather_disks(struct start *s, const struct link_machine *want,
     return true;
 }
 
+/* QEMU reads in sysfs which group the device is of, and no more. */
+static void
+hand_device(struct start *s, const struct machine_port_tap *tap)
+{
+    const char *path = arena_printf(s->arena, "/sys/bus/pci/devices/%s", tap->pci);
+    s->groups[s->device_count] = tap->group;
+    s->devices[s->device_count++] = (struct jail_bind){.from = path, .to = path};
+}
+
 static bool
 gather_nics(struct start *s, struct machine *m, const struct link_machine *want,
             const struct machine_host *host, struct err *err)
@@ -94,13 +106,17 @@ gather_nics(struct start *s, struct machine *m, const struct link_machine *want,
         if (!host->port_open(host->ctx, want->port_ids.items[i], s->arena, &tap, err)) {
             return err_wrap(err, "port %s", want->port_ids.items[i]);
         }
-        int fd = give(s, tap.fd);
+        int fd = tap.pci ? -1 : give(s, tap.fd);
+        if (tap.pci) {
+            hand_device(s, &tap);
+        }
         int slot = machine_cards_place(m, want->port_ids.items[i], tap.device_index);
         s->spec.nics[s->spec.nic_count++] = (struct qemu_nic){
             .id = arena_strdup(s->arena, want->port_ids.items[i]),
             .mac = tap.mac,
             .mtu = tap.mtu,
             .fd = fd,
+            .pci = tap.pci,
             .slot = (unsigned)slot,
         };
     }
@@ -265,6 +281,13 @@ run(struct start *s, struct err *err)
         .root = s->jail_dir,
         .pid_ns_fd = s->lease_fd,
         .kvm = s->accel.kvm,
+        .binds = s->devices,
+        .bind_count = s->device_count,
+        .vfio_groups = s->groups,
+        .vfio_count = s->device_count,
+        /* The device writes to all of the guest's memory, which stays where it is. */
+        .max_locked_bytes =
+            s->device_count > 0 ? s->limits.memory_bytes + (int64_t)GIB : 0,
         .max_files = 1024,
         .max_processes = s->limits.processes,
     };

@@ -78,6 +78,19 @@ check_mac(const char *mac, struct err *err)
     return good || err_set(err, ERR_INVALID, "a network card has no proper MAC");
 }
 
+/* "0000:3b:02.1", or none. */
+static bool
+check_pci(const char *address, struct err *err)
+{
+    static const char form[] = "xxxx:xx:xx.x";
+    bool good = !address || strlen(address) == sizeof form - 1;
+    for (size_t i = 0; address && good && i < sizeof form - 1; i++) {
+        good = form[i] == 'x' ? isxdigit((unsigned char)address[i]) != 0
+                              : address[i] == form[i];
+    }
+    return good || err_set(err, ERR_INVALID, "no address of a PCI device");
+}
+
 static bool
 check_cmdline(const char *cmdline, struct err *err)
 {
@@ -95,6 +108,7 @@ bool
 qemu_nic_ok(const struct qemu_nic *nic, struct err *err)
 {
     return plain("a port's id", nic->id, 40, err) && check_mac(nic->mac, err) &&
+           check_pci(nic->pci, err) &&
            (nic->slot < QEMU_NICS_MAX ||
             err_set(err, ERR_RANGE, "network card in slot %u", nic->slot));
 }
@@ -340,6 +354,11 @@ add_nic(struct words *w, const struct qemu_nic *n)
         snprintf(place, sizeof place, "bus=nicport%u", n->slot);
     }
     qemu_card_name(n->slot, n->id, device, netdev);
+    if (n->pci) {
+        add_option(w, "-device", "vfio-pci,id=%s,host=%s,romfile=,%s", device, n->pci,
+                   place);
+        return;
+    }
     add_option(w, "-netdev", "tap,id=%s,fd=%d,vhost=off", netdev, n->fd);
     add_option(w, "-device", "virtio-net-pci,id=%s,netdev=%s,mac=%s,romfile=,%s%s",
                device, netdev, n->mac, place, mtu);

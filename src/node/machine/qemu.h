@@ -30,8 +30,9 @@ struct qemu_disk {
 struct qemu_nic {
     const char *id; /* eni-... */
     const char *mac;
-    int fd;      /* Of its tap. */
-    int64_t mtu; /* 0: the device says none. */
+    int fd;          /* Of its tap. */
+    const char *pci; /* A device of the host's in place of it: "0000:3b:02.1"; NULL. */
+    int64_t mtu;     /* 0: the device says none. */
     /* Where it sits: 0 on the root bus, 1 to QEMU_NICS_MAX - 1 on a root port of its own,
      * which alone can be plugged and pulled. */
     unsigned slot;

@@ -104,6 +104,12 @@ MUST_CHECK bool net_drop_port(struct net *net, const char *id, struct err *err);
 MUST_CHECK bool net_tap_open(struct net *net, const char *port_id, int *out_fd,
                              struct err *err);
 
+/* A port of mode vfio has no tap but a virtual function of its uplink's interface: given its
+ * MAC, which the interface then enforces, and to vfio-pci. The same one, however often. */
+struct vfio_function;
+MUST_CHECK bool net_function_open(struct net *net, const char *port_id,
+                                  struct vfio_function *out, struct err *err);
+
 /* The same as a pair of links, for what lives in a network namespace of its own: the other
  * end is 'guest_name' in 'guest_ns_fd', down, with the port's MAC. */
 MUST_CHECK bool net_veth_open(struct net *net, const char *port_id, int guest_ns_fd,

@@ -81,6 +81,7 @@ struct port {
     size_t public_count;
     uint64_t up_bps, down_bps;
     char uplink_id[48]; /* Its card is on that one's interface; empty: on its bridge. */
+    bool vfio;          /* A virtual function of it, not a macvtap. */
     char *card_rules;   /* passthrough.c's: how they read when they were written... */
     uint64_t card_changes; /* ...and of which policy. 0: never. */
 };

@@ -18,8 +18,8 @@ ns_name(const struct net *net, char out[ADDR_NS_LEN])
     (void)snprintf(out, ADDR_NS_LEN, "moln-%s-passthrough", net->cloud_id);
 }
 
-static const struct uplink *
-uplink_of(const struct net *net, const struct port *port)
+const struct uplink *
+passthrough_uplink(const struct net *net, const struct port *port)
 {
     const struct uplink *u = map_get(net->uplinks, port->uplink_id);
     return u && u->mode == UPLINK_PASSTHROUGH ? u : NULL;
@@ -116,7 +116,7 @@ static bool
 rules_write(struct net *net, const struct port *port, bool anew, struct err *err)
 {
     AUTO(buf) struct buf text = {0};
-    const struct uplink *u = uplink_of(net, port);
+    const struct uplink *u = passthrough_uplink(net, port);
     char table[PASSTHROUGH_TABLE_LEN];
     passthrough_table(port, table);
     if (anew) {
@@ -138,6 +138,9 @@ passthrough_refresh(struct net *net, struct port *port, struct err *err)
 {
     int index = 0;
     bool there;
+    if (port->vfio) {
+        return true;
+    }
     if (!namespace_find(net, &there, err) ||
         (there && !links_find(net->aside, port->tap, &index, err))) {
         return false;
@@ -191,7 +194,7 @@ card_make(struct net *net, const struct uplink *u, struct port *port, int *out_f
 bool
 passthrough_open(struct net *net, struct port *port, int *out_fd, struct err *err)
 {
-    const struct uplink *u = uplink_of(net, port);
+    const struct uplink *u = passthrough_uplink(net, port);
     if (!u) {
         return err_set(err, ERR_NOT_FOUND,
                        "port %s: its uplink %s, of mode passthrough, is not here",
@@ -217,6 +220,9 @@ passthrough_drop(struct net *net, const struct port *port, struct err *err)
     char table[PASSTHROUGH_TABLE_LEN];
     bool there;
     passthrough_table(port, table);
+    if (port->vfio) {
+        return passthrough_function_drop(net, port, err);
+    }
     return namespace_find(net, &there, err) &&
            (!there ||
             (links_drop(net->aside, port->tap, err) && rules_drop(net, table, err)));
@@ -277,7 +283,8 @@ passthrough_check(struct net *net, size_t *drift, struct err *err)
     bool ok = true;
     for (size_t it = 0; net->aside && map_next(net->ports, &it, &id, &value);) {
         struct err why = {0};
-        if (passthrough_is(value) && !card_check(net, value, drift, &why)) {
+        if (passthrough_is(value) && !((struct port *)value)->vfio &&
+            !card_check(net, value, drift, &why)) {
             ok = false;
             *err = why;
         }

@@ -3,7 +3,7 @@
  * Purpose:  the operator lends an interface of the host (an uplink of mode passthrough). A port
  *           that names it is a macvtap on that interface: what the guest sends is on the
  *           provider's network, without a router of ours between. Or a virtual function of
- *           the interface itself, handed to the guest by VFIO (vfio.h).
+ *           the interface itself, handed to the guest by VFIO (passthrough_vfio.c).
  *           The macvtaps stand in a namespace of their own, moln-CLOUDID-passthrough, which
  *           routes nothing and has no address; so a frame that no guest takes ends there.
  * Closed:   a macvtap has a table of the netdev family, before it is up: at its egress hook
@@ -15,6 +15,7 @@
  * Threads:  as net.h. Each call is idempotent. */
 #pragma once
 #include "base/buf.h"
+#include "base/vfio.h"
 #include "node/net/uplink.h"
 
 #define PASSTHROUGH_FLOWS_MAX 65535 /* Of one card and kind; then no new one passes. */
@@ -24,6 +25,9 @@ bool passthrough_is(const struct port *port);
 /* The port's card, new: as net_tap_open says. Its rules stand before it is up. */
 MUST_CHECK bool passthrough_open(struct net *net, struct port *port, int *out_fd,
                                  struct err *err);
+/* The port's virtual function, of an uplink with those. */
+MUST_CHECK bool passthrough_function_open(struct net *net, const struct port *port,
+                                          struct vfio_function *out, struct err *err);
 /* The port's rules as groups and addresses are now, where it has a card. */
 MUST_CHECK bool passthrough_refresh(struct net *net, struct port *port,
                                     struct err *err);
@@ -43,6 +47,12 @@ MUST_CHECK bool passthrough_prune(struct net *net, struct err *err);
 /* Removes the namespace with all that is in it. */
 MUST_CHECK bool passthrough_sweep(struct net *net, struct err *err);
 void passthrough_close(struct net *net); /* Touches nothing in the kernel. */
+
+/* The port's uplink; NULL: it is not here, or leads elsewhere. */
+const struct uplink *passthrough_uplink(const struct net *net, const struct port *port);
+/* passthrough_vfio.c: the function is nobody's again. */
+MUST_CHECK bool passthrough_function_drop(struct net *net, const struct port *port,
+                                          struct err *err);
 
 /* passthrough_text.c: pure. The table of a port's card, without and with its groups. */
 #define PASSTHROUGH_TABLE_LEN 32

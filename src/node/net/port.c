@@ -155,7 +155,8 @@ port_addresses(struct port *port, const struct link_port *want, struct err *err)
 static bool
 port_kind(struct port *port, const struct link_port *want, struct err *err)
 {
-    bool direct = str_eq(want->mode, "macvtap");
+    port->vfio = str_eq(want->mode, "vfio");
+    bool direct = port->vfio || str_eq(want->mode, "macvtap");
     if (!str_empty(want->mode) && !direct && !str_eq(want->mode, "tap")) {
         return err_set(err, ERR_INVALID, "port %s: no such mode", want->id);
     }
@@ -424,7 +425,7 @@ port_same(const struct port *a, const struct port *b)
                0 &&
            str_eq(a->chains[0], b->chains[0]) && a->up_bps == b->up_bps &&
            a->down_bps == b->down_bps && str_eq(a->hostname, b->hostname) &&
-           str_eq(a->uplink_id, b->uplink_id) &&
+           str_eq(a->uplink_id, b->uplink_id) && a->vfio == b->vfio &&
            str_eq(a->info.machine_id, b->info.machine_id);
 }
 
@@ -522,7 +523,7 @@ net_want_port(struct net *net, const struct link_port *want, struct err *err)
     if (old && old->subnet != port->subnet) {
         return err_set(err, ERR_INVALID, "port %s cannot change its subnet", want->id);
     }
-    if (old && !str_eq(old->uplink_id, port->uplink_id) &&
+    if (old && (!str_eq(old->uplink_id, port->uplink_id) || old->vfio != port->vfio) &&
         !net_drop_port(net, want->id, err)) { /* Another kind of port. */
         return false;
     }
@@ -676,6 +677,9 @@ net_tap_open(struct net *net, const char *port_id, int *out_fd, struct err *err)
     if (!port) {
         return false;
     }
+    if (port->vfio) {
+        return err_set(err, ERR_INVALID, "port %s is a virtual function", port_id);
+    }
     if (passthrough_is(port)) {
         return passthrough_open(net, port, out_fd, err);
     }
@@ -691,6 +695,18 @@ net_tap_open(struct net *net, const char *port_id, int *out_fd, struct err *err)
     note_plugged(port);
     *out_fd = take_fd(&fd);
     return true;
+}
+
+bool
+net_function_open(struct net *net, const char *port_id, struct vfio_function *out,
+                  struct err *err)
+{
+    struct port *port = port_id ? map_get(net->ports, port_id) : NULL;
+    if (!port || !port->vfio) {
+        return err_set(err, ERR_NOT_FOUND, "port %s is no virtual function here",
+                       port_id ? port_id : "");
+    }
+    return passthrough_function_open(net, port, out, err);
 }
 
 bool

@@ -1,6 +1,7 @@
 /* uplink.c - which uplink a node has, whether it may be, and what may pass: see uplink.h. */
 #include "node/net/uplink.h"
 #include "base/log.h"
+#include "base/vfio.h"
 #include "link/records.h"
 #include "node/net/netns.h"
 #include "node/net/passthrough.h"
@@ -106,6 +107,19 @@ is_ours(const char *name)
     return false;
 }
 
+/* Whether the host can hand out virtual functions of the interface, free or not. */
+static bool
+function_any(const char *link, struct err *err)
+{
+    struct vfio_function first;
+    struct err why = {0};
+    if (vfio_function_free("/sys", link, &first, &why) || why.code == ERR_BUSY) {
+        return true;
+    }
+    *err = why;
+    return false;
+}
+
 /* Whether the interface may lead out; fills in its index. */
 static bool
 link_ok(struct net *net, struct uplink *u, struct err *err)
@@ -144,6 +158,9 @@ link_ok(struct net *net, struct uplink *u, struct err *err)
             "'%s' carries this host's default route: say --default-route-too "
             "if guests may use it as well",
             u->link);
+    }
+    if (u->vfio && !function_any(u->link, err)) {
+        return false;
     }
     if (u->mode == UPLINK_NAT && !has_address(u->link, 0)) {
         return err_set(err, ERR_INVALID, "'%s' has no IPv4 address to stand for guests",
@@ -245,6 +262,14 @@ uplink_read(const struct link_uplink *want, struct uplink *u, struct err *err)
     (void)snprintf(u->link, sizeof u->link, "%s", want->link ? want->link : "");
     u->default_too = want->default_too;
     u->unfiltered = want->unfiltered;
+    u->vfio = str_eq(want->device, "vfio");
+    if (u->vfio && !u->unfiltered) {
+        return err_set(
+            err, ERR_INVALID,
+            "uplink %s: nothing here sees what a virtual function sends, so it "
+            "is lent unfiltered or not at all",
+            want->id);
+    }
     return true;
 }
 
@@ -328,7 +353,8 @@ same(const struct uplink *a, const struct uplink *b)
 {
     return a->mode == b->mode && str_eq(a->link, b->link) && a->address == b->address &&
            a->prefix == b->prefix && a->router == b->router && a->index == b->index &&
-           a->unfiltered == b->unfiltered && a->prefix6 == b->prefix6 &&
+           a->unfiltered == b->unfiltered && a->vfio == b->vfio &&
+           a->prefix6 == b->prefix6 &&
            memcmp(&a->address6, &b->address6, sizeof a->address6) == 0 &&
            memcmp(&a->router6, &b->router6, sizeof a->router6) == 0;
 }

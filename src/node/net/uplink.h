@@ -33,6 +33,7 @@ struct uplink {
     struct in6_addr address6, router6; /* bridge, as above... */
     int prefix6;                       /* ...0: without IPv6. */
     bool default_too;
+    bool vfio;       /* passthrough: its cards are virtual functions. */
     bool unfiltered; /* passthrough: cards are bound to their MAC, and no more. */
 };
 

@@ -364,9 +364,21 @@ check_local(struct call *call, const struct row_instance *inst,
             const struct row_eni *eni, int64_t index, struct err *err)
 {
     const struct row_subnet *subnet;
-    return FIND(call, kind_subnet, eni->subnet_id, &subnet, err) &&
-           lni_check(call, subnet, index,
-                     str_empty(inst->node_id) ? NULL : inst->node_id, err);
+    const struct row_uplink *uplink;
+    const char *node_id = str_empty(inst->node_id) ? NULL : inst->node_id;
+    if (!FIND(call, kind_subnet, eni->subnet_id, &subnet, err) ||
+        !lni_check(call, subnet, index, node_id, err)) {
+        return false;
+    }
+    if (!lni_at(subnet, index) || str_eq(inst->want_state, "stopped")) {
+        return true;
+    }
+    return uplink_lent(call->txn, call->account, subnet->zone, node_id, &uplink, err) &&
+           (!str_eq(uplink->device, "vfio") ||
+            err_set(err, ERR_INSTANCE_STATE,
+                    "In '%s' a local network interface is a device of the host: stop "
+                    "instance '%s' before it is attached.",
+                    subnet->zone, inst->id));
 }
 
 /* The instance can take another interface at that place. */

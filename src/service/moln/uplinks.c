@@ -93,6 +93,9 @@ uplink_out(struct call *call, const struct row_uplink *row, struct moln_uplink *
         .account_id = str_empty(row->account) ? NULL : row->account,
         .unfiltered = row->unfiltered,
         .has_unfiltered = uplink_is_lent(row),
+        .device = !uplink_is_lent(row)     ? NULL
+                  : str_empty(row->device) ? "macvtap"
+                                           : row->device,
         HAS_TIME(created_at, row->created_at),
     };
     return nodes_out(call, row, out, err);
@@ -218,9 +221,14 @@ lent_check(struct call *call, const struct moln_create_uplink_request *in,
         return err_set(err, ERR_VALIDATION,
                        "Mode passthrough lends the interface: name the AccountId");
     }
-    if (!lent && (in->account_id || in->unfiltered)) {
+    if (!lent && (in->account_id || in->unfiltered || in->device)) {
         return err_set(err, ERR_VALIDATION,
-                       "AccountId and Unfiltered are for mode passthrough");
+                       "AccountId, Device and Unfiltered are for mode passthrough");
+    }
+    if (str_eq(in->device, "vfio") && !in->unfiltered) {
+        return err_set(err, ERR_VALIDATION,
+                       "No rule of the hosts sees what a virtual function sends: say "
+                       "Unfiltered, or lend macvtaps");
     }
     return !lent || account_find(call, in->account_id, &account, err);
 }
@@ -278,6 +286,7 @@ moln_create_uplink(struct call *call, const struct moln_create_uplink_request *i
         .default_too = in->default_route_too,
         .account = in->account_id,
         .unfiltered = in->unfiltered,
+        .device = in->device,
         .created_at = call->now_ns,
     };
     if (!place_read(call, in, &row, err) || !mode_check(call, in, &row, err) ||

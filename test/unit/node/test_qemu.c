@@ -78,6 +78,32 @@ TEST(qemu_args_of_a_uefi_guest_under_kvm_match_the_golden_file)
     check_golden(&spec, &kvm, "qemu-uefi-kvm.args");
 }
 
+/* A second card that is a virtual function of the host's. */
+TEST(qemu_args_of_a_guest_with_a_device_of_the_hosts_match_the_golden_file)
+{
+    struct qemu_spec spec = direct();
+    spec.nics[1] = (struct qemu_nic){.id = "eni-0fffffffffffffff0",
+                                     .mac = "02:00:00:00:00:02",
+                                     .fd = -1,
+                                     .pci = "0000:3b:02.1",
+                                     .mtu = 1500,
+                                     .slot = 1};
+    spec.nic_count = 2;
+    check_golden(&spec, &kvm, "qemu-vfio-kvm.args");
+}
+
+TEST(qemu_args_refuses_what_is_no_device)
+{
+    static const char *const bad[] = {"", "3b:02.1", "0000:3b:02.1,id=x",
+                                      "0000:3b:02-1"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct qemu_nic nic = {
+            .id = "eni-1", .mac = "02:00:00:00:00:02", .pci = bad[i]};
+        struct err err = {0};
+        CHECK(!qemu_nic_ok(&nic, &err));
+    }
+}
+
 TEST(qemu_args_of_a_bios_guest_without_disks_match_the_golden_file)
 {
     struct qemu_spec spec = direct();
