@@ -248,6 +248,24 @@ check_memory(struct doctor *d)
         bytes < MEMORY_WANTED ? ": little room for guests" : "");
 }
 
+/* A host that is kept for one account has its guests' pages merged; by us, or not at all. */
+static void
+check_merging(struct doctor *d)
+{
+    AUTO(free) char *note = xasprintf("%s/node/ksm", d->cli->state);
+    AUTO(free) char *run = NULL;
+    struct err none = {0};
+    bool there = file_read("/sys/kernel/mm/ksm/run", 64, &run, NULL, &none);
+    if (there && run[0] == '1' && geteuid() == 0) {
+        bool ours = file_exists(note);
+        say(d, ours ? GOOD : WARN, "page merging",
+            ours ? "on, for the account that this host is kept for"
+                 : "on, and not by this cloud: guests of a host that 'moln node mark' "
+                   "keeps for one account share pages with whatever else here may, all "
+                   "others with nobody");
+    }
+}
+
 /* The folder, or the nearest one above it that is there. */
 static const char *
 existing_part(struct cli *cli, const char *path)
@@ -367,6 +385,7 @@ doctor_run(struct cli *cli)
     check_post_copy(&d);
     check_cgroups(&d);
     check_memory(&d);
+    check_merging(&d);
     check_disk(&d);
     check_clock(&d);
     check_sockets(&d);
