@@ -236,6 +236,37 @@ tell_routes(const struct pass *pass, const char *account, const char *eni_id,
     return true;
 }
 
+/* Peers that see the VPC's public names by their private addresses. */
+static bool
+tell_peers(const struct pass *pass, const char *account, const char *eni_id,
+           struct err *err)
+{
+    const struct row_eni *eni;
+    const struct row_eni_gone *gone;
+    struct row_list peerings;
+    if (!GET(pass, eni, &eni, err, .account = account, .id = eni_id) ||
+        !GET(pass, eni_gone, &gone, err, .account = account, .id = eni_id)) {
+        return false;
+    }
+    const char *vpc_id = eni ? eni->vpc_id : gone ? gone->vpc_id : NULL;
+    if (!vpc_id) {
+        return true;
+    }
+    if (!vpc_peerings(pass, vpc_id, &peerings, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < peerings.count; i++) {
+        const struct row_vpc_peering *p = peerings.rows[i];
+        bool asked = str_eq(p->vpc_id, vpc_id);
+        if ((asked ? p->requester_dns : p->accepter_dns) &&
+            !network_pass(pass, asked ? p->peer_account : p->account,
+                          asked ? p->peer_vpc_id : p->vpc_id, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Whether the interface's own node has been told of it as it is now, as it is after a launch:
  * its instance's pass came first. */
 static bool
@@ -278,6 +309,7 @@ interface_pass(const struct pass *pass, const char *account, const char *id,
     const struct row_eni *eni;
     return GET(pass, eni, &eni, err, .account = account, .id = id) &&
            (!eni || visit_instance(pass, eni, err)) &&
+           tell_peers(pass, account, id, err) &&
            interface_tell(pass, account, id, err) &&
            tell_routes(pass, account, id, err);
 }

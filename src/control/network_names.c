@@ -93,6 +93,60 @@ names_of_eni(const struct pass *pass, const struct row_eni *eni, struct name_lis
     return add_public_names(pass, eni, out, err);
 }
 
+/* ---- of a peer --------------------------------------------------------------------------- */
+
+static bool
+add_peer_names(const struct pass *pass, const struct row_vpc_peering *peering,
+               const char *vpc_id, const struct row_eni *eni, struct name_list *out,
+               struct err *err)
+{
+    struct name_list names;
+    if (!names_of_eni(pass, eni, &names, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < names.count; i++) {
+        struct link_name *name = &names.items[i];
+        if (name->public) {
+            name->id =
+                arena_printf(txn_arena(pass->txn), "%s.%s", peering->id, name->id);
+            name->network_id = vpc_id;
+            out->items[out->count++] = *name;
+        }
+    }
+    return true;
+}
+
+bool
+names_of_peer(const struct pass *pass, const struct row_vpc_peering *peering,
+              const char *vpc_id, struct name_list *out, struct err *err)
+{
+    bool asked = str_eq(peering->vpc_id, vpc_id); /* The names are the accepter's. */
+    const struct row_eni prefix = {
+        .account = asked ? peering->peer_account : peering->account,
+        .vpc_id = asked ? peering->peer_vpc_id : peering->vpc_id};
+    const struct row_query query = {
+        .index = "by_vpc", .prefix = &prefix, .prefix_fields = 2};
+    struct row_list enis;
+    size_t room = 0;
+    *out = (struct name_list){0};
+    if (!(asked ? peering->accepter_dns : peering->requester_dns)) {
+        return true;
+    }
+    if (!row_list(pass->txn, &row_eni_type, &query, &enis, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < enis.count; i++) {
+        room += ((const struct row_eni *)enis.rows[i])->more_ipv4.count + 2;
+    }
+    out->items = ARENA_ARRAY(txn_arena(pass->txn), room, struct link_name);
+    for (size_t i = 0; i < enis.count; i++) {
+        if (!add_peer_names(pass, peering, vpc_id, enis.rows[i], out, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* ---- of an endpoint ------------------------------------------------------------------------- */
 
 /* Addresses of the endpoint's interfaces; of one zone, unless NULL. */

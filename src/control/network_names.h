@@ -5,7 +5,7 @@
  *           names of endpoints.
  * Place:    control/, inside the caller's transaction; pure but for reading rows. Records and
  *           what they name are the transaction's.
- * Ids:      begin with the interface's or the endpoint's, and a dot.
+ * Ids:      begin with the interface's, the peering's or the endpoint's, and a dot.
  * Threads:  the thread that runs the transaction. */
 #pragma once
 #include "control/instance_loop.h"
@@ -19,6 +19,11 @@ struct name_list {
 /* Of an interface that belongs to an instance; none for others. */
 MUST_CHECK bool names_of_eni(const struct pass *pass, const struct row_eni *eni,
                              struct name_list *out, struct err *err);
+/* Of a VPC that is peered with the network 'vpc_id': the public names of its interfaces, which
+ * lead to their private addresses there too, where its side of the peering says so. */
+MUST_CHECK bool names_of_peer(const struct pass *pass,
+                              const struct row_vpc_peering *peering, const char *vpc_id,
+                              struct name_list *out, struct err *err);
 /* Of an interface endpoint. */
 MUST_CHECK bool names_of_endpoint(const struct pass *pass,
                                   const struct row_vpc_endpoint *endpoint,

@@ -195,6 +195,7 @@ plan_nats(struct network_plan *plan, struct err *err)
 static bool
 plan_peerings(struct network_plan *plan, struct err *err)
 {
+    struct name_list names;
     struct row_list list;
     if (!vpc_peerings(plan->pass, plan->vpc->id, &list, err)) {
         return false;
@@ -212,6 +213,12 @@ plan_peerings(struct network_plan *plan, struct err *err)
             .peer_id = peer_of(row, plan->vpc->id),
         };
         add(plan, &item, &record);
+        if (!names_of_peer(plan->pass, row, plan->vpc->id, &names, err)) {
+            return false;
+        }
+        for (size_t k = 0; k < names.count; k++) {
+            add_own(plan, LINK_NAME, names.items[k].id, &names.items[k]);
+        }
     }
     return true;
 }

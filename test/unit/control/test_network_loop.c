@@ -420,6 +420,75 @@ TEST(peers_are_on_the_nodes_of_both)
     stage_close(&s);
 }
 
+/* Machine 1 of vpc-1 has a public address, or (NULL) none, and a name by its id. */
+static bool
+name_machine(struct pass *pass, void *ctx, struct err *err)
+{
+    const struct row_eni eni_key = {.account = ACCOUNT, .id = "eni-1"};
+    const struct row_instance key = {.account = ACCOUNT, .id = "i-1"};
+    const void *eni, *machine;
+    if (!row_get(pass->txn, &row_eni_type, &eni_key, &eni, err) ||
+        !row_get(pass->txn, &row_instance_type, &key, &machine, err)) {
+        return false;
+    }
+    struct row_eni next = *(const struct row_eni *)eni;
+    struct row_instance named = *(const struct row_instance *)machine;
+    next.public_ip = ctx;
+    named.dns_a = true;
+    return row_put(pass->txn, &row_eni_type, &next, err) &&
+           row_put(pass->txn, &row_instance_type, &named, err) &&
+           interface_pass(pass, ACCOUNT, next.id, err);
+}
+
+static bool
+let_names_out(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const struct row_vpc_peering key = {.account = ACCOUNT, .id = "pcx-1"};
+    const void *row;
+    if (!row_get(pass->txn, &row_vpc_peering_type, &key, &row, err)) {
+        return false;
+    }
+    struct row_vpc_peering next = *(const struct row_vpc_peering *)row;
+    next.requester_dns = true;
+    return row_put(pass->txn, &row_vpc_peering_type, &next, err) &&
+           network_pass(pass, ACCOUNT, "vpc-1", err) &&
+           network_pass(pass, ACCOUNT, "vpc-2", err);
+}
+
+#define PUBLIC "eni-1.203.0.113.5"
+
+/* Every node of the VPC knows a machine's names; of a peer's nodes those of public addresses, and
+ * as the peer's own, once it lets them out. They follow the address. */
+TEST(names_are_told_to_the_vpcs_nodes_and_to_peers_that_may)
+{
+    struct stage s;
+    two_nodes(&s);
+    stage_run(&s, put_vpc, "vpc-2");
+    launch(&s, "1", A, "vpc-1");
+    launch(&s, "2", B, "vpc-2");
+    stage_run(&s, put_peering, "active");
+    stage_run(&s, look_at_places, NULL);
+    CHECK_EQ(wants(&s, A, LINK_NAME, NULL), 0);
+    stage_run(&s, name_machine, "203.0.113.5");
+    CHECK_EQ(wants(&s, A, LINK_NAME, "eni-1.resource"), 1);
+    CHECK_EQ(wants(&s, A, LINK_NAME, PUBLIC), 1);
+    CHECK_EQ(wants(&s, B, LINK_NAME, NULL), 2);
+    stage_run(&s, let_names_out, NULL);
+    CHECK_EQ(wants(&s, B, LINK_NAME, "pcx-1." PUBLIC), 1);
+    CHECK_EQ(wants(&s, B, LINK_NAME, NULL), 3);
+    stage_run(&s, look_at_places, NULL); /* Looks at all; the same comes of it. */
+    CHECK_EQ(wants(&s, B, LINK_NAME, NULL), 3);
+    stage_run(&s, name_machine, NULL);
+    CHECK_EQ(wants(&s, A, LINK_NAME, "eni-1.resource"), 1);
+    CHECK_EQ(wants(&s, B, LINK_NAME, NULL), 1);
+    stage_run(&s, name_machine, "203.0.113.5");
+    CHECK_EQ(wants(&s, B, LINK_NAME, NULL), 3);
+    stage_run(&s, take_machine, "1");
+    CHECK_EQ(wants(&s, A, LINK_NAME, NULL), 0);
+    CHECK_EQ(wants(&s, B, LINK_NAME, NULL), 0);
+    stage_close(&s);
+}
+
 static bool
 put_nat(struct pass *pass, void *ctx UNUSED, struct err *err)
 {
