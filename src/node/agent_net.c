@@ -160,6 +160,17 @@ release(struct net_pass *p)
     }
 }
 
+/* What the pass let go of takes its connections along, before that is reported. */
+static void
+settle(struct net_pass *p)
+{
+    struct err err = {0};
+    if (!net_settle(p->agent->net, &err)) {
+        log_error("network: %s", err.msg);
+        *p->wake_ns = MIN(*p->wake_ns, p->now_ns + RETRY_MIN_NS);
+    }
+}
+
 /* What stands in the kernel is compared with what is wanted now and then. */
 static void
 check(struct agent *a, int64_t now_ns, int64_t *wake_ns)
@@ -223,6 +234,7 @@ agent_net_pass(struct agent *a, int64_t now_ns, int64_t *wake_ns)
         wants_each(a->wants, order[i], drop_item, &p);
         drop_gone(&p, order[i]);
     }
+    settle(&p);
 }
 
 struct unsettled {

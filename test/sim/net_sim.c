@@ -154,6 +154,12 @@ net_hold(struct net *net UNUSED)
 }
 
 bool
+net_settle(struct net *net UNUSED, struct err *err UNUSED)
+{
+    return true;
+}
+
+bool
 net_release(struct net *net UNUSED, struct err *err UNUSED)
 {
     return true;

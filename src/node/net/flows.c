@@ -449,6 +449,48 @@ flows_put(int ns_fd, const struct flow *list, size_t count, size_t *out_left,
     return ok;
 }
 
+/* ---- counting -------------------------------------------------------------------------
+ */
+
+static int
+take_count(const struct nlattr *attr, void *ctx)
+{
+    uint32_t *count = ctx;
+    if (mnl_attr_get_type(attr) == CTA_STATS_GLOBAL_ENTRIES &&
+        mnl_attr_validate(attr, MNL_TYPE_U32) == 0) {
+        *count = ntohl(mnl_attr_get_u32(attr));
+    }
+    return MNL_CB_OK;
+}
+
+static int
+count_message(const struct nlmsghdr *h, void *ctx)
+{
+    return mnl_attr_parse(h, sizeof(struct nfgenmsg), take_count, ctx);
+}
+
+/* How many the namespace tracks, of any protocol. */
+static bool
+count_here(struct mnl_socket *sock, uint32_t *out, struct err *err)
+{
+    char in[1024];
+    struct nlmsghdr *h =
+        put_header(in, IPCTNL_MSG_CT_GET_STATS, NLM_F_ACK, AF_UNSPEC, 1);
+    if (mnl_socket_sendto(sock, h, h->nlmsg_len) < 0) {
+        return err_sys(err, errno, "count tracked connections");
+    }
+    for (int rc = MNL_CB_OK; rc > MNL_CB_STOP;) {
+        ssize_t n = mnl_socket_recvfrom(sock, in, sizeof in);
+        rc = n < 0 ? -1
+                   : mnl_cb_run(in, (size_t)n, 1, mnl_socket_get_portid(sock),
+                                count_message, out);
+        if (rc < 0) {
+            return err_sys(err, errno, "count tracked connections");
+        }
+    }
+    return true;
+}
+
 /* ---- forgetting -----------------------------------------------------------------------
  */
 
@@ -495,7 +537,9 @@ flows_forget(int ns_fd, flows_pick_fn *pick, void *ctx, struct err *err)
     if (!netns_run(ns_fd, open_here, &sock, err)) {
         return false;
     }
-    bool ok = ask_all(sock, &each, err) &&
+    uint32_t count = 0;
+    bool ok = count_here(sock, &count, err) &&
+              (count == 0 || ask_all(sock, &each, err)) &&
               forget_all(sock, picked.list.items, picked.list.count, err);
     (void)mnl_socket_close(sock);
     VEC_FREE(&picked.list);

@@ -55,7 +55,8 @@ MUST_CHECK bool flows_put(int ns_fd, const struct flow *list, size_t count,
                           size_t *out_left, struct err *err);
 
 /* Forgets each connection for which 'pick' is true, whatever its protocol; of one without ports
- * they are 0. What has gone by itself meanwhile is no failure. */
+ * they are 0. What has gone by itself meanwhile is no failure. Looks at all that the host
+ * tracks, milliseconds, unless the namespace tracks nothing. */
 typedef bool flows_pick_fn(void *ctx, const struct flow *flow);
 MUST_CHECK bool flows_forget(int ns_fd, flows_pick_fn *pick, void *ctx,
                              struct err *err);

@@ -22,19 +22,46 @@ has_an_end(void *ctx, const struct flow *f)
            flow_ip_get(ips, &f->back_from.ip) || flow_ip_get(ips, &f->back_to.ip);
 }
 
+/* To look through all connections takes milliseconds: once for all that goes. */
 static bool
-forget_in(void *ips, struct network *network, struct err *err)
+note_in(void *ctx, struct network *network, struct err *err UNUSED)
 {
-    return flows_forget(network->ns_fd, has_an_end, ips, err);
+    const struct map *ips = ctx;
+    const char *key;
+    void *value;
+    if (!network->gone) {
+        network->gone = map_create(NULL);
+    }
+    for (size_t it = 0; map_next(ips, &it, &key, &value);) {
+        map_put(network->gone, key, network);
+    }
+    return true;
 }
 
 static bool
 forget_all(struct net *net, struct network *network, struct map *ips, struct err *err)
 {
-    return map_count(ips) == 0 ||
-           (forget_in(ips, network, err) &&
-            gateway_each_peer(net, network, forget_in, ips, err)) ||
-           err_wrap(err, "tracked connections of network %s", network->id);
+    return map_count(ips) == 0 || (note_in(ips, network, err) &&
+                                   gateway_each_peer(net, network, note_in, ips, err));
+}
+
+bool
+net_settle(struct net *net, struct err *err)
+{
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(net->networks, &it, &id, &value);) {
+        struct network *network = value;
+        if (!network->gone) {
+            continue;
+        }
+        if (!flows_forget(network->ns_fd, has_an_end, network->gone, err)) {
+            return err_wrap(err, "tracked connections of network %s", id);
+        }
+        map_destroy(network->gone);
+        network->gone = NULL;
+    }
+    return true;
 }
 
 static void
@@ -102,7 +129,7 @@ forget_before(struct net *net, const struct port *port, struct err *err)
         return true; /* It comes from there, and brings its own. */
     }
     note_port(ips, NULL, port);
-    return forget_all(net, port->subnet->network, ips, err);
+    return forget_all(net, port->subnet->network, ips, err) && net_settle(net, err);
 }
 
 bool

@@ -124,6 +124,7 @@ network_free(struct network *network)
     elems_close(network->elems);
     policy_destroy(network->policy);
     untracked_free(network->cuts);
+    map_destroy(network->gone);
     flowlog_close(network->flowlog);
     map_destroy(network->numbers);
     if (network->ns_fd >= 0) {

@@ -86,6 +86,10 @@ MUST_CHECK bool net_want_port(struct net *net, const struct link_port *want,
 MUST_CHECK bool net_want(struct net *net, int kind, const void *record,
                          struct err *err);
 MUST_CHECK bool net_drop(struct net *net, int kind, const char *id, struct err *err);
+/* Ends the tracked connections of addresses that have gone since the last time, in one look
+ * for all of them. After wants and drops, before anybody is told that they are done; again
+ * after a failure. */
+MUST_CHECK bool net_settle(struct net *net, struct err *err);
 /* Many wants at once: between the two, rules and elements are only noted, and written in
  * few transactions at the end. After a failure all of it is still noted: release again.
  * Meanwhile no tap is opened. */

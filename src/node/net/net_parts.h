@@ -41,8 +41,9 @@ struct network {
     uint64_t nat_refused;    /* Packets, as counted last... */
     bool nat_counted;        /* ...if they have been. */
     struct cuts *cuts;       /* untracked.c's; NULL: nothing has changed. */
-    bool routes_dirty;       /* gateway_flush has something to do. */
-    struct map *numbers;     /* Of ports, as text: whose marks are taken. */
+    struct map *gone;    /* forget.c's: addresses, as flows.h keys them; NULL: none. */
+    bool routes_dirty;   /* gateway_flush has something to do. */
+    struct map *numbers; /* Of ports, as text: whose marks are taken. */
 };
 
 struct subnet {
@@ -183,11 +184,12 @@ void remote_each_elem(const struct net *net, const struct network *network,
                       policy_elem_fn *fn, void *ctx);
 /* forget.c: who gets an address next shall inherit no connection of who had it. In the network,
  * and in those peered with it, what is tracked of an address goes with its owner; but an
- * interface that has only moved to another node leaves what the other ends here need. */
+ * interface that has only moved to another node leaves what the other ends here need. What goes
+ * is noted, and forgotten by net_settle. */
 /* What 'old' had and 'now' (NULL: it goes) has not. */
 MUST_CHECK bool forget_port(struct net *net, const struct port *old,
                             const struct port *now, struct err *err);
-/* All of a port whose guest is about to begin. */
+/* All of a port whose guest is about to begin; at once. */
 MUST_CHECK bool forget_before(struct net *net, const struct port *port,
                               struct err *err);
 /* Addresses that an interface on another node had, or a NAT gateway. */

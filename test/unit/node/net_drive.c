@@ -185,10 +185,10 @@ obey(struct net *net, const json_t *in, struct buf *answer, struct err *err)
 {
     const char *op = text_of(in, "op");
     if (str_eq(op, "want")) {
-        return want(net, in, err);
+        return want(net, in, err) && net_settle(net, err);
     }
     if (str_eq(op, "drop")) {
-        return drop(net, in, err);
+        return drop(net, in, err) && net_settle(net, err);
     }
     if (str_eq(op, "veth")) {
         return veth(net, in, err);
