@@ -120,6 +120,12 @@ network_record(struct txn *txn, const struct row_vpc *vpc, struct link_network *
         .dns_off = !vpc->dns_support,
         .public_domain = vpc->dns_hostnames ? arena_strdup(arena, outside) : NULL,
     };
+    const char **own = ARENA_ARRAY(arena, 3, const char *);
+    own[0] = arena_strdup(arena, outside);
+    own[1] = arena_printf(arena, "%s.vpce.amazonaws.com", vpc->region);
+    own[2] = arena_printf(arena, "%s.amazonaws.com", vpc->region);
+    out->own_domains.items = own;
+    out->own_domains.count = 3;
     out->cidrs.count = vpc->blocks.count + 1;
     out->cidrs.items = ARENA_ARRAY(arena, out->cidrs.count, const char *);
     out->cidrs.items[0] = vpc->cidr;

@@ -60,6 +60,7 @@ struct dnsmasq_options {
 };
 
 #define DNSMASQ_BLOCKS_MAX 32
+#define DNSMASQ_DOMAINS_MAX 8
 
 /* All that it serves but the hosts. */
 struct dnsmasq_plan {
@@ -69,6 +70,10 @@ struct dnsmasq_plan {
     /* ec2-203-0-113-5.PUBLIC_DOMAIN is that address, where no name says otherwise; empty:
      * there are no such names. */
     char public_domain[192];
+    /* What is not known in these does not exist, and what is known has no more than what is
+     * known; in others questions are refused, so that another server is asked. */
+    char own_domains[DNSMASQ_DOMAINS_MAX][192];
+    size_t own_domain_count;
     struct dnsmasq_options options;
     bool dns_off; /* Resolves nothing for anybody. */
 };

@@ -146,6 +146,9 @@ put_names(const struct dnsmasq_plan *plan, struct buf *out)
         buf_printf(out, "synth-domain=%s,%s/%d,ip-\n", plan->domain, base,
                    plan->blocks[i].prefix);
     }
+    for (size_t i = 0; i < plan->own_domain_count; i++) {
+        buf_printf(out, "local=/%s/\n", plan->own_domains[i]);
+    }
     if (!str_empty(plan->public_domain)) {
         put_public_names(plan, out);
     }

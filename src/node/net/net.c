@@ -202,6 +202,26 @@ network_cidrs(struct network *network, const struct link_network *want)
     return !same;
 }
 
+/* Whether they changed. What cannot be a domain is left out. */
+static bool
+network_domains(struct network *network, const struct link_network *want)
+{
+    char list[DNSMASQ_DOMAINS_MAX][192] = {0};
+    size_t count = 0;
+    for (size_t i = 0; i < want->own_domains.count && count < DNSMASQ_DOMAINS_MAX;
+         i++) {
+        if (addr_name_ok(want->own_domains.items[i], 190)) {
+            (void)snprintf(list[count++], sizeof list[0], "%s",
+                           want->own_domains.items[i]);
+        }
+    }
+    bool same = count == network->own_domain_count &&
+                memcmp(list, network->own_domains, sizeof list) == 0;
+    memcpy(network->own_domains, list, sizeof list);
+    network->own_domain_count = count;
+    return !same;
+}
+
 /* Whether what its guests are told has changed. */
 static bool
 network_settings(struct network *network, const struct link_network *want)
@@ -210,7 +230,8 @@ network_settings(struct network *network, const struct link_network *want)
         addr_id_ok(want->dhcp_options_id) ? want->dhcp_options_id : "";
     const char *domain = want->domain ? want->domain : "";
     const char *public_domain = want->public_domain ? want->public_domain : "";
-    bool same = network->domain && str_eq(network->domain, domain) &&
+    bool domains = network_domains(network, want);
+    bool same = !domains && network->domain && str_eq(network->domain, domain) &&
                 str_eq(network->public_domain, public_domain) &&
                 str_eq(network->options_id, options) &&
                 network->dns_off == want->dns_off &&

@@ -22,6 +22,8 @@ struct nat_pair {
 
 struct network {
     char *id, *domain, *public_domain;
+    char own_domains[DNSMASQ_DOMAINS_MAX][192];
+    size_t own_domain_count;
     char options_id[48]; /* Its set of DHCP options; empty: none. */
     bool dns_off, names_off;
     char ns_name[ADDR_NS_LEN];

@@ -124,6 +124,8 @@ plan_names(const struct network *network, const struct dnsmasq_subnet *subnets,
         return;
     }
     (void)snprintf(plan->domain, sizeof plan->domain, "%s", network->domain);
+    memcpy(plan->own_domains, network->own_domains, sizeof plan->own_domains);
+    plan->own_domain_count = network->own_domain_count;
     (void)snprintf(plan->public_domain, sizeof plan->public_domain, "%s",
                    network->public_domain);
     for (size_t i = 0; i < network->cidr_count; i++) {

@@ -42,6 +42,8 @@ TEST(dnsmasq_is_told_the_golden_text)
                                 .blocks = {{0x0a000000, 16}},
                                 .block_count = 1,
                                 .public_domain = "compute-1.amazonaws.com",
+                                .own_domains = {"compute-1.amazonaws.com"},
+                                .own_domain_count = 1,
                                 .options.domain = "us-east-1.compute.internal"};
     struct dnsmasq_text said = {.dir = "/run/x",
                                 .user = "nobody",
