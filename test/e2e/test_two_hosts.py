@@ -1,6 +1,7 @@
 """A VPC on two hosts: two agents in namespaces of their own, joined to one control plane, and
 real guests that reach each other, or do not, as groups, tables and ACLs say."""
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -171,10 +172,14 @@ def test_guests_meet_across_hosts_and_subnets(pool, one, booted):
 
 
 def test_ipv6_crosses_hosts(one, booted):
-    for guest in (one.a, one.b):
+    """Bridged in one subnet, and routed between two, each host for its own guests."""
+    for guest in (one.a, one.b, one.c):
         guest.text(f"ip -6 addr show dev eth0 | grep -q {guest.ip6[0]} || "
                    f"ip -6 addr add {guest.ip6[0]}/64 dev eth0 nodad")
     assert one.a.pings(one.b.ip6[0]) and one.b.pings(one.a.ip6[0])
+    eventually("c to have a router", lambda: "default via fe80::" in one.c.text("ip -6 route"))
+    assert one.c.pings(one.a.ip6[0]) and one.c.pings(one.b.ip6[0], size=1400)
+    assert not one.a.pings(one.c.ip6[0], 1), "a closed group lets ping in"
 
 
 # ---- groups
@@ -242,6 +247,38 @@ def test_acl_is_asked_by_number_and_knows_no_connections(one, booted):
 
 # ---- peering, and tenants
 
+def peers_public_name_leads_where_it_lets(one, peer, pcx):
+    """To the public address, and to the private one once its side of the peering says so."""
+    ec2 = peer.ec2
+    for vpc in (one, peer):
+        ec2.modify_vpc_attribute(VpcId=vpc.id, EnableDnsHostnames={"Value": True})
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=peer.id)
+    address = ec2.allocate_address(Domain="vpc")
+    joined = ec2.associate_address(AllocationId=address["AllocationId"],
+                                   NetworkInterfaceId=peer.d.eni)["AssociationId"]
+    name = ec2.describe_network_interfaces(NetworkInterfaceIds=[peer.d.eni])[
+        "NetworkInterfaces"][0]["Association"]["PublicDnsName"]
+
+    def leads_to(guest):
+        said = guest.run(f"nslookup {name}")[1].split("\n\n", 1)[-1]
+        return " ".join(re.findall(r"^Address(?: \d+)?: (\S+)", said, re.M))
+    for guest in (one.a, one.b):
+        eventually("the public address", lambda: leads_to(guest) == address["PublicIp"])
+    ec2.modify_vpc_peering_connection_options(
+        VpcPeeringConnectionId=pcx,
+        AccepterPeeringConnectionOptions={"AllowDnsResolutionFromRemoteVpc": True})
+    for guest in (one.a, one.b, peer.d):
+        eventually("the private address", lambda: leads_to(guest) == peer.d.ip)
+    ec2.disassociate_address(AssociationId=joined)
+    eventually("the public address again", lambda: leads_to(one.b) == address["PublicIp"])
+    ec2.release_address(AllocationId=address["AllocationId"])
+    ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=peer.id)
+    ec2.delete_internet_gateway(InternetGatewayId=gateway)
+    for vpc in (one, peer):
+        ec2.modify_vpc_attribute(VpcId=vpc.id, EnableDnsHostnames={"Value": False})
+
+
 def test_peers_meet_across_hosts_while_routes_and_peering_are_there(one, peer, booted):
     d = peer.d
     assert not one.b.pings(d.ip, 1)
@@ -254,6 +291,8 @@ def test_peers_meet_across_hosts_while_routes_and_peering_are_there(one, peer, b
     for guest in (one.a, one.b):  # One on d's host, one on the other.
         eventually(f"{guest.ip} to reach its peer", lambda: echoes(guest, d.ip))
         eventually(f"{guest.ip}'s peer to reach it", lambda: echoes(d, guest.ip))
+        assert guest.pings(d.ip) and d.pings(guest.ip) and d.pings(guest.ip, size=1472)
+    peers_public_name_leads_where_it_lets(one, peer, pcx)
     # A group of the peer's, named in a rule.
     assert not echoes(d, one.c.ip, wait_s=1)
     rule = [tcp(ECHO, UserIdGroupPairs=[{"GroupId": peer.open, "VpcId": peer.id}])]
@@ -357,8 +396,7 @@ def test_elastic_ips_and_nat_lead_out_and_in(pool, one, booted):
         assert sides[0].reaches(ips[0]) and sides[1].reaches(ips[1])
         assert not sides[1].reaches(ips[2]) and not sides[0].reaches(ips[2])
         # Out and in again where both are at home; the connection bears a public address.
-        if home is sides[1]:
-            assert echoes(one.c, ips[1])
+        assert echoes(one.c, ips[sides.index(home)])
         # Both subnets behind the gateway: guests of both hosts come out where it is at home.
         ec2.replace_route(RouteTableId=public, DestinationCidrBlock="0.0.0.0/0",
                           NatGatewayId=nat["NatGatewayId"])
