@@ -1,7 +1,7 @@
 #!/bin/sh
 # test.sh [long] - 'make test': units under sanitizers, then end to end with real clients
 # and real guests. 'long' adds what takes longer than a quarter of an hour in all: a hundred
-# kills instead of a few, five minutes for each fuzzer, the image debian-12.
+# kills instead of a few, a minute for each fuzzer, the image debian-12.
 #
 # The simulation and the fuzzers only compute, and know no time but their own: they run all
 # the while on what processor time the others leave (aside.sh).
@@ -101,8 +101,8 @@ join computing
     ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 timeout --kill-after=120 "$clients_limit" \
     test/postgres.py /usr/bin/python3 -m pytest test/e2e/test_life.py \
     test/e2e/test_accounts.py test/chaos
-[ "$kind" != long ] || run simulation "$TEST_BUILD/test/sim/sim" --seeds 10001:20000
-[ "$kind" != long ] || run fuzzers tools/fuzz.sh 300
+[ "$kind" != long ] || run simulation "$TEST_BUILD/test/sim/sim" --seeds 10001:4000
+[ "$kind" != long ] || run fuzzers tools/fuzz.sh 60
 
 echo
 for suite in units computing; do
