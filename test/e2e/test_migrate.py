@@ -145,8 +145,15 @@ def test_guest_moves_there_and_back(pool, vpc, elastic):
     outbound.goes_on()
     mover.text(WRITER)  # Memory and disk change all the while.
     empty = {"machines": [], "disks": [], "orphans": [], "taps": []}
-    for to in (1, 0) * MOVES:
+    build = build_of(mover)
+    for turn, to in enumerate((1, 0) * MOVES):
+        forecast = pool.cloud.moln("migrate", mover.id, "--forecast", "--json")["Forecasts"][0]
+        assert forecast["ToNode"] == pool.ids[to] and "Refusal" not in forecast
+        assert forecast["TotalMilliseconds"] > forecast["DowntimeMilliseconds"] > 0
+        assert ("the last migration" in forecast["Basis"]) == (turn > 0)
         done = migrate(pool, mover, to)
+        assert done["ForecastMilliseconds"] > 0
+        assert build_of(mover) == build
         assert done["DiskBytes"] > 0 and done["MemorySentBytes"] > 0
         assert 0 < done["DowntimeMilliseconds"] < done["ElapsedMilliseconds"]
         mover.close()  # Its shell came through the old host.
@@ -172,6 +179,39 @@ def test_guest_moves_there_and_back(pool, vpc, elastic):
     # What it said on the console before is still there, once.
     output = vpc.ec2.get_console_output(InstanceId=mover.id, Latest=True)["Output"]
     assert output.count("BEGIN SSH HOST KEY KEYS") == 1
+
+
+def test_zone_has_a_baseline_that_its_guests_get(pool, vpc):
+    def zone():
+        return pool.cloud.moln("pool", "us-east-1a", "--json")["Baselines"]
+    first, = zone()
+    assert (first["Nodes"], first["NodesBelow"], first["Automatic"]) == (2, 0, True)
+    assert build_of(vpc.mover)[0] == first["MachineType"]
+    with pytest.raises(AssertionError, match="offers the processor z14"):
+        pool.cloud.moln("pool", "us-east-1a", "--cpu-baseline", "z14")
+    lower = pool.cloud.moln("pool", "us-east-1a", "--cpu-baseline", "qemu64", "--json")["Baseline"]
+    assert (lower["CpuModel"], lower["MachineType"]) == ("qemu64", first["MachineType"])
+    assert not zone()[0]["Automatic"] and zone()[0]["NodesBelow"] == 0
+    pool.cloud.moln("pool", "us-east-1a", "--cpu-baseline", "auto")
+    assert zone()[0]["CpuModel"] == first["CpuModel"]
+
+
+def test_what_its_owner_does_comes_before_a_migration(pool, vpc):
+    """A card that is plugged in meanwhile: the guest gets it, and moves another time."""
+    mover, ec2 = vpc.mover, vpc.ec2
+    eni = ec2.create_network_interface(
+        SubnetId=vpc.subnets[1])["NetworkInterface"]["NetworkInterfaceId"]
+    pool.cloud.moln("migrate", mover.id, "--to", pool.ids[1], "--mbit", "1", "--no-wait")
+    attached = ec2.attach_network_interface(NetworkInterfaceId=eni, InstanceId=mover.id,
+                                            DeviceIndex=1)["AttachmentId"]
+    end = wait_for("the migration's end", lambda: ended(pool, mover))
+    assert end["State"] == "failed" and "network interface" in end["Message"], end
+    wait_for("the card", lambda: "eth1" in mover.text("ls /sys/class/net").split(), 30)
+    ec2.detach_network_interface(AttachmentId=attached)
+    wait_for("the card's end", lambda: "eth1" not in mover.text("ls /sys/class/net").split(), 30)
+    wait_for("the interface to be free", lambda: ec2.describe_network_interfaces(
+        NetworkInterfaceIds=[eni])["NetworkInterfaces"][0]["Status"] == "available", 30)
+    ec2.delete_network_interface(NetworkInterfaceId=eni)
 
 
 def test_drained_host_is_empty_and_its_tenants_are_told(pool, vpc):
@@ -211,6 +251,7 @@ def test_rebalancing_moves_one_of_two(pool, vpc):
     planned = pool.cloud.moln("rebalance", "us-east-1a", "--dry-run", "--json")["Migrations"]
     assert [(m["FromNode"], m["ToNode"]) for m in planned] == [(pool.ids[1], pool.ids[0])]
     assert "MigrationId" not in planned[0]
+    assert planned[0]["ForecastMilliseconds"] > 0
     begun = pool.cloud.moln("rebalance", "us-east-1a", "--json")["Migrations"]
     assert len(begun) == 1 and begun[0]["Reason"] == "rebalance"
     moved = next(g for g in vpc.guests.values() if g.id == begun[0]["InstanceId"])
@@ -236,6 +277,13 @@ def test_what_cannot_be_moved_is_refused_with_the_reason(pool, vpc):
 
 
 # ---- kills
+
+def build_of(guest):
+    """The machine type and the processor in its emulator's words."""
+    pid, = emulators(guest.id)
+    words = (pathlib.Path("/proc") / str(pid) / "cmdline").read_text().split("\0")
+    return tuple(words[words.index(option) + 1].split(",")[0] for option in ("-machine", "-cpu"))
+
 
 def emulators(instance_id):
     """Pids of the machine's QEMUs, on whichever host."""
