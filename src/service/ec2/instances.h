@@ -42,6 +42,11 @@ enum view_parts {
 MUST_CHECK bool instance_views_load(struct call *call, const char *const *ids,
                                     size_t id_count, unsigned parts,
                                     struct instance_views *out, struct err *err);
+/* The page's part of them that passes the filters, however many there are: only what is on
+ * it, or before it is filtered out, is looked at. */
+MUST_CHECK bool instance_views_page(struct call *call, const struct filters *filters,
+                                    struct page *page, unsigned parts,
+                                    struct instance_views *out, struct err *err);
 /* Of one instance that was found already. */
 MUST_CHECK bool instance_view_load(struct call *call, const struct row_instance *inst,
                                    unsigned parts, struct instance_view *out,

@@ -26,6 +26,22 @@ instance_views_select(struct call *call, const struct filters *filters, struct p
     views->count = kept;
 }
 
+static bool
+describe_views(struct call *call, const struct ec2_describe_instances_request *in,
+               const struct filters *filters, struct page *page,
+               struct instance_views *views, struct err *err)
+{
+    if (page->bind && !in->instance_ids.count) {
+        return instance_views_page(call, filters, page, VIEW_ALL, views, err);
+    }
+    if (!instance_views_load(call, in->instance_ids.items, in->instance_ids.count,
+                             VIEW_ALL, views, err)) {
+        return false;
+    }
+    instance_views_select(call, filters, page, views);
+    return true;
+}
+
 bool
 ec2_describe_instances(struct call *call,
                        const struct ec2_describe_instances_request *in,
@@ -46,12 +62,10 @@ ec2_describe_instances(struct call *call,
     if (!filters_init(call, instance_filters, instance_filter_count, in->filters.items,
                       in->filters.count, &filters, err) ||
         !page_init(call, &ask, &filters, &page, err) ||
-        !instance_views_load(call, in->instance_ids.items, in->instance_ids.count,
-                             VIEW_ALL, &views, err) ||
+        !describe_views(call, in, &filters, &page, &views, err) ||
         !dry_run_check(in->has_dry_run && in->dry_run, err)) {
         return false;
     }
-    instance_views_select(call, &filters, &page, &views);
     out->reservations.items = reservations_out(call, &views, &out->reservations.count);
     out->next_token = page_next_token(call, &page);
     return true;

@@ -1,10 +1,12 @@
 /* instances_load.c - instances with what belongs to them, in as few listings as it
  * takes. */
+#include "base/map.h"
 #include "service/ec2/instances.h"
 #include "service/ec2/interfaces.h"
 
 /* Up to here, rows are fetched one by one; beyond it whole listings are cheaper. */
 #define FEW 16
+#define PAGE_ROWS 1000 /* Read at a time, for a page. */
 
 /* Listings by instance id, loaded when many instances are asked for. */
 struct neighbours {
@@ -228,12 +230,13 @@ view_fill(struct call *call, const struct neighbours *near, unsigned parts,
     return !(parts & VIEW_ENI) || nics_fill(call, view, err);
 }
 
+/* 'few': of what the account has; else all that lies around it is read at once. */
 static bool
-views_of(struct call *call, const struct row_list *rows, unsigned parts,
+views_of(struct call *call, const struct row_list *rows, bool few, unsigned parts,
          struct instance_views *out, struct err *err)
 {
     struct neighbours near = {0};
-    if (rows->count > FEW && !neighbours_load(call, parts, &near, err)) {
+    if (!few && !neighbours_load(call, parts, &near, err)) {
         return false;
     }
     struct instance_view *views =
@@ -261,7 +264,60 @@ instance_views_load(struct call *call, const char *const *ids, size_t id_count,
     struct row_list rows;
     bool ok = id_count ? load_named(call, ids, id_count, &rows, err)
                        : load_all(call, NULL, &rows, err);
-    return ok && views_of(call, &rows, parts, out, err);
+    return ok && views_of(call, &rows, rows.count <= FEW, parts, out, err);
+}
+
+/* The next rows by reservation after a page's key, "r-.../i-..."; or from the beginning. */
+static bool
+load_after(struct call *call, const char *key, size_t limit, struct row_list *out,
+           struct err *err)
+{
+    struct row_instance after = {.account = call->account};
+    const struct row_query query = {.index = "by_reservation",
+                                    .prefix = &after,
+                                    .prefix_fields = 1,
+                                    .after = key ? &after : NULL,
+                                    .limit = limit};
+    if (key) {
+        size_t len = strcspn(key, "/");
+        after.reservation_id = arena_strndup(call->arena, key, len);
+        after.id = key[len] ? key + len + 1 : "";
+    }
+    return row_list(call->txn, &row_instance_type, &query, out, err);
+}
+
+bool
+instance_views_page(struct call *call, const struct filters *filters, struct page *page,
+                    unsigned parts, struct instance_views *out, struct err *err)
+{
+    VEC(struct instance_view) all = {0};
+    const char *after = page->after;
+    bool ok = true, more = true;
+    while (ok && more && !page->more) {
+        struct row_list rows;
+        struct instance_views views;
+        size_t limit = MIN(page->left, PAGE_ROWS) + FEW; /* One tells of more. */
+        ok = load_after(call, after, limit, &rows, err) &&
+             views_of(call, &rows, true, parts, &views, err);
+        more = ok && rows.count == limit;
+        if (more) {
+            const struct row_instance *last = rows.rows[rows.count - 1];
+            after = arena_printf(call->arena, "%s/%s", last->reservation_id, last->id);
+        }
+        if (ok) {
+            instance_views_select(call, filters, page, &views);
+        }
+        for (size_t i = 0; ok && i < views.count; i++) {
+            VEC_PUSH(&all, views.items[i]);
+        }
+    }
+    if (ok) {
+        out->items =
+            arena_memdup(call->arena, all.items, all.count * sizeof *all.items);
+        out->count = all.count;
+    }
+    VEC_FREE(&all);
+    return ok;
 }
 
 bool
@@ -287,7 +343,7 @@ instance_views_of_reservation(struct call *call, const char *reservation,
 {
     struct row_list rows;
     if (!load_all(call, reservation, &rows, err) ||
-        !views_of(call, &rows, VIEW_ALL, out, err)) {
+        !views_of(call, &rows, rows.count <= FEW, VIEW_ALL, out, err)) {
         return false;
     }
     qsort(out->items, out->count, sizeof *out->items, by_launch_index);

@@ -125,6 +125,53 @@ TEST(describe_instances_pages_through_all_of_them_once)
     ec2_fini(&e);
 }
 
+/* An account, and a host, with room for many. */
+static bool
+make_room(struct call *call, const void *in UNUSED, void *out UNUSED, struct err *err)
+{
+    const struct row_account account = {.id = ACCOUNT,
+                                        .state = "active",
+                                        .quota_instances = 1000,
+                                        .quota_vcpus = 1000,
+                                        .quota_disk_gib = 10000};
+    const struct row_node_seen seen = {.id = "node-a",
+                                       .vcpus = 1000,
+                                       .memory_bytes = 1000 * (int64_t)GIB,
+                                       .connected = true};
+    return row_put(call->txn, &row_account_type, &account, err) &&
+           row_put(call->txn, &row_node_seen_type, &seen, err);
+}
+
+/* However many lie between those that a filter lets through, each comes once. */
+TEST(describe_instances_pages_through_what_a_filter_leaves)
+{
+    struct ec2 e;
+    struct err err;
+    struct ec2_reservation r;
+    const char *values[] = {"a"};
+    struct ec2_filter filter = {.name = "tag:Name", .values = {values, 1}};
+    struct ec2_describe_instances_request in = {
+        .max_results = 5, .has_max_results = true, .filters = {&filter, 1}};
+    struct ec2_describe_instances_result out = {0};
+    size_t all = 0, pages = 0;
+    ec2_init(&e);
+    CHECK_OK(ec2_step(&e, "room", make_room, NULL, NULL, 0, &err), &err);
+    for (int i = 0; i < 4; i++) {
+        launch(&e, 3, "a", &r);
+        launch(&e, 11, "b", &r);
+    }
+    do {
+        in.next_token = out.next_token;
+        out = (struct ec2_describe_instances_result){0};
+        CHECK_OK(CALL(&e, describe_instances, &in, &out, &err), &err);
+        all += count_all(&out);
+        pages++;
+    } while (out.next_token);
+    CHECK_EQ(all, 12);
+    CHECK_EQ(pages, 3);
+    ec2_fini(&e);
+}
+
 TEST(describe_instances_refuses_max_results_out_of_range_or_with_ids)
 {
     struct ec2 e;
