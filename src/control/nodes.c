@@ -89,8 +89,34 @@ errand_run(struct errand *e)
 
 /* ---- wants to nodes -------------------------------------------------------------- */
 
+struct node_look {
+    const char *node_id;
+    const struct row_node *row;
+    const struct row_node_stream *stream;
+};
+
+static bool
+look_read(struct txn *txn, void *ctx, struct err *err)
+{
+    struct node_look *look = ctx;
+    struct row_node key = {.id = look->node_id};
+    struct row_node_stream stream = {.id = look->node_id};
+    return row_get(txn, &row_node_type, &key, (const void **)&look->row, err) &&
+           row_get(txn, &row_node_stream_type, &stream, (const void **)&look->stream,
+                   err);
+}
+
+/* Whether the node is one of the cloud's, and its stream this process's. */
+static bool
+look_is_ours(const struct nodes *nodes, const struct node_look *look)
+{
+    return look->row && str_eq(look->row->state, "active") && look->stream &&
+           str_eq(look->stream->run, members_run(nodes->config.members));
+}
+
 struct push {
     const struct nodes *nodes;
+    struct node_look *look; /* NULL, or: first of all, is it ours? Else no rows come. */
     const char *node_id;
     int64_t after;
     const struct row_node_want **rows;
@@ -129,6 +155,13 @@ static bool
 push_read(struct txn *txn, void *ctx, struct err *err)
 {
     struct push *push = ctx;
+    push->count = 0;
+    if (push->look && !look_read(txn, push->look, err)) {
+        return false;
+    }
+    if (push->look && !look_is_ours(push->nodes, push->look)) {
+        return true;
+    }
     struct row_node_want prefix = {.node_id = push->node_id};
     /* Revisions are unique within a node: no row of this one is after the last kind. */
     struct row_node_want after = {
@@ -146,6 +179,18 @@ nodes_peer(struct nodes *nodes, const char *node_id)
     return map_get(nodes->by_node, node_id);
 }
 
+static void
+push_send(struct link_peer *peer, const struct push *push)
+{
+    struct peer_state *state = link_peer_user(peer);
+    for (size_t i = 0; i < push->count; i++) {
+        const struct row_node_want *want = push->rows[i];
+        link_peer_want(peer, (enum link_kind)want->kind, want->id, want->revision,
+                       want->deleted, want->body);
+        state->sent_revision = want->revision;
+    }
+}
+
 void
 nodes_push(struct nodes *nodes, struct link_peer *peer, bool first)
 {
@@ -158,12 +203,7 @@ nodes_push(struct nodes *nodes, struct link_peer *peer, bool first)
         link_peer_close(peer, err.msg);
         return;
     }
-    for (size_t i = 0; i < push.count; i++) {
-        const struct row_node_want *want = push.rows[i];
-        link_peer_want(peer, (enum link_kind)want->kind, want->id, want->revision,
-                       want->deleted, want->body);
-        state->sent_revision = want->revision;
-    }
+    push_send(peer, &push);
     if (first) {
         link_peer_snapshot_end(peer, state->sent_revision, (int64_t)push.count);
     }
@@ -370,21 +410,27 @@ struct node_change {
     char node_id[32];
 };
 
-struct node_look {
-    const char *node_id;
-    const struct row_node *row;
-    const struct row_node_stream *stream;
-};
-
-static bool
-look_read(struct txn *txn, void *ctx, struct err *err)
+/* One read for both questions: on a shared database it costs one with the server. */
+static void
+look_and_push(struct nodes *nodes, struct link_peer *peer)
 {
-    struct node_look *look = ctx;
-    struct row_node key = {.id = look->node_id};
-    struct row_node_stream stream = {.id = look->node_id};
-    return row_get(txn, &row_node_type, &key, (const void **)&look->row, err) &&
-           row_get(txn, &row_node_stream_type, &stream, (const void **)&look->stream,
-                   err);
+    const struct peer_state *state = link_peer_user(peer);
+    AUTO(arena) struct arena *arena = arena_create();
+    struct node_look look = {.node_id = state->node_id};
+    struct push push = {.nodes = nodes,
+                        .look = &look,
+                        .node_id = state->node_id,
+                        .after = state->sent_revision};
+    struct err err = {0};
+    if (!store_read(nodes->config.store, arena, push_read, &push, &err)) {
+        link_peer_close(peer, err.msg); /* It comes back, and gets what it missed. */
+    } else if (!look.row || !str_eq(look.row->state, "active")) {
+        link_peer_close(peer, "revoked");
+    } else if (!look_is_ours(nodes, &look)) {
+        link_peer_close(peer, "the node has a stream to another control process");
+    } else {
+        push_send(peer, &push);
+    }
 }
 
 static void
@@ -397,19 +443,7 @@ on_node_changed(void *ctx)
     map_del(nodes->changed, change->node_id); /* Before the rows are read. */
     pthread_mutex_unlock(&nodes->lock);
     if (peer) {
-        AUTO(arena) struct arena *arena = arena_create();
-        struct node_look look = {.node_id = change->node_id};
-        struct err err = {0};
-        if (!store_read(nodes->config.store, arena, look_read, &look, &err)) {
-            log_warn("control: node %s: %s", change->node_id, err.msg);
-        } else if (!look.row || !str_eq(look.row->state, "active")) {
-            link_peer_close(peer, "revoked");
-        } else if (!look.stream ||
-                   !str_eq(look.stream->run, members_run(nodes->config.members))) {
-            link_peer_close(peer, "the node has a stream to another control process");
-        } else {
-            nodes_push(nodes, peer, false);
-        }
+        look_and_push(nodes, peer);
     }
     free(change);
 }
