@@ -185,6 +185,7 @@ hello_welcome(struct nodes *nodes, struct link_peer *peer, const struct hello_in
 {
     const struct row_node *node = out->node;
     put_first(&out->links, spread_place(nodes->spread, node->id));
+    spread_news(nodes->spread);
     struct link_peer *old = nodes_peer(nodes, node->id);
     struct peer_state *state = xcalloc(1, sizeof *state);
     snprintf(state->node_id, sizeof state->node_id, "%s", node->id);

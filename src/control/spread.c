@@ -21,6 +21,7 @@ struct spread {
     struct nodes *nodes;
     uv_timer_t timer;
     struct map *movers; /* By node id. */
+    bool rests;         /* All was even. */
 };
 
 /* What the rows say. */
@@ -150,7 +151,17 @@ on_look(uv_timer_t *timer)
     } else {
         more = even_out(s, &picture, arena) > 0;
     }
+    s->rests = !more;
     (void)uv_timer_start(&s->timer, on_look, more ? LOOK_MS : REST_MS, 0);
+}
+
+void
+spread_news(struct spread *s)
+{
+    if (s && s->rests) {
+        s->rests = false;
+        (void)uv_timer_start(&s->timer, on_look, LOOK_MS, 0);
+    }
 }
 
 const char *
@@ -165,6 +176,7 @@ spread_again(struct spread *s)
 {
     map_destroy(s->movers);
     s->movers = map_create(free);
+    s->rests = false;
     (void)uv_timer_start(&s->timer, on_look, LOOK_MS, 0);
 }
 

@@ -20,6 +20,8 @@ MUST_CHECK struct spread *spread_create(struct nodes *nodes);
 void spread_close(struct spread *spread); /* NULL is a no-op. */
 /* Processes came or went. */
 void spread_again(struct spread *spread);
+/* A node came: what is even need not be any more. NULL is a no-op. */
+void spread_news(struct spread *spread);
 /* Where the node should go first ("HOST:PORT"), borrowed until the loop goes on; NULL: it
  * may stay. NULL for 'spread' too. */
 const char *spread_place(struct spread *spread, const char *node_id);
