@@ -217,11 +217,12 @@ client_pause_ms(struct link_client *client)
 void
 client_fail(struct link_client *client, const char *code, const char *why)
 {
-    if (client->phase != CLIENT_UP) {
+    bool was_up = client->phase == CLIENT_UP;
+    if (!was_up) {
         buf_fini(&client->ticket); /* It may be what did not please. */
     }
     client_drop_stream(client, why);
-    client->tries++;
+    client->tries += !was_up; /* After a welcome the first place is the first to try. */
     (void)uv_timer_start(&client->timer, client_try, client_pause_ms(client), 0);
     client->ops.down(client->ctx, code, why);
 }
@@ -335,7 +336,7 @@ client_resolve(struct link_client *client)
     struct sockaddr_storage at;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     char port[16];
-    /* After a welcome the same one first: it may only have been started again. */
+    /* After a welcome the first one first: where the welcome said that we belong. */
     const struct place *place = &client->places[client->tries % client->place_count];
     if (uv_ip4_addr(place->host, place->port, (struct sockaddr_in *)&at) == 0 ||
         uv_ip6_addr(place->host, place->port, (struct sockaddr_in6 *)&at) == 0) {

@@ -181,10 +181,11 @@ class Forward:
 
 
 class Ways:
-    """The ways from a host to each of the control processes; cut and healed together."""
+    """The ways from a host to each of the control processes, at the addresses by which these are
+    known; cut and healed together."""
 
     def __init__(self, host, ports):
-        self.forwards = [Forward(host.listen(), port) for port in ports]
+        self.forwards = [Forward(host.listen(port=port), port) for port in ports]
         self.places = ",".join(f"127.0.0.1:{forward.port}" for forward in self.forwards)
 
     def cut(self):
