@@ -25,10 +25,12 @@ host_address(void *ctx)
 }
 
 static bool
-host_connections_get(void *ctx, const char *port_id, struct buf *out, struct err *err)
+host_connections_get(void *ctx, const char *port_id, struct blob known, struct buf *out,
+                     struct err *err)
 {
     struct conntrack_count count;
-    return conntrack_export(((struct agent *)ctx)->net, port_id, out, &count, err);
+    return conntrack_export(((struct agent *)ctx)->net, port_id, known, out, &count,
+                            err);
 }
 
 static bool

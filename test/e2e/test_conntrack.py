@@ -259,6 +259,12 @@ def test_what_is_not_the_ports_is_not_imported(world):
     talk.sendto(b"hello", (OUTSIDE, 5000))
     far.recvfrom(100)
     data = world.labs[0].do(op="export", id=p.id)["bytes"]
+    # What was told already is not told again; what is new since, is.
+    again = world.labs[0].do(op="export", id=p.id, known=data)
+    assert (again["moved"], again["bytes"]) == (0, "")
+    p.socket(socket.SOCK_DGRAM, 4001).sendto(b"new", (OUTSIDE, 5000))
+    far.recvfrom(100)
+    assert world.labs[0].do(op="export", id=p.id, known=data)["moved"] == 1
     third = world.labs[2]
     other = world.guest("o", 1, 30)
     world.place(other, 3)

@@ -237,8 +237,8 @@ net_listen(struct net *net UNUSED, const char *network_id UNUSED,
 /* Guests have no connections. */
 bool
 conntrack_export(struct net *net UNUSED, const char *port_id UNUSED,
-                 struct buf *out UNUSED, struct conntrack_count *out_count,
-                 struct err *err UNUSED)
+                 struct blob known UNUSED, struct buf *out UNUSED,
+                 struct conntrack_count *out_count, struct err *err UNUSED)
 {
     *out_count = (struct conntrack_count){0};
     return true;

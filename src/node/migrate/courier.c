@@ -22,8 +22,12 @@
 #define SILENT_MS \
     8000u /* A wire on which nothing is acknowledged for so long is cut. */
 #define CHUNK (128u << 10)
-#define HELD_MAX (1u << 20)  /* Bytes waiting in one direction. */
-#define ROOM_BYTES (1 << 20) /* What waits in a local pair, besides. */
+/* A guest stands still until all that is on the way has arrived, so little may be: in one
+ * direction, in a local pair, not sent yet, and not read yet. */
+#define HELD_MAX (256u << 10)
+#define ROOM_BYTES (256 << 10)
+#define UNSENT_BYTES (128 << 10)
+#define UNREAD_BYTES (1 << 20)
 #define HELLO_MAX 256
 #define CALLERS_MAX 32 /* Couriers of one door. */
 
@@ -449,21 +453,38 @@ tell(struct courier *c, enum courier_news news)
     (void)uv_async_send(&c->async);
 }
 
+static void
+tune(int wire_fd)
+{
+    unsigned silent = SILENT_MS;
+    int one = 1, probe_s = 2, unsent = UNSENT_BYTES, unread = UNREAD_BYTES;
+    const struct {
+        int level, name;
+        const void *value;
+    } options[] = {
+        {IPPROTO_TCP, TCP_NODELAY, &one},
+        {IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent},
+        {SOL_SOCKET, SO_RCVBUFFORCE, &unread},
+        {IPPROTO_TCP, TCP_USER_TIMEOUT, &silent},
+        {SOL_SOCKET, SO_KEEPALIVE, &one},
+        {IPPROTO_TCP, TCP_KEEPIDLE, &probe_s},
+        {IPPROTO_TCP, TCP_KEEPINTVL, &probe_s},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        (void)setsockopt(wire_fd, options[i].level, options[i].name, options[i].value,
+                         sizeof(int));
+    }
+}
+
 static bool
 serve(struct courier *c, struct err *err)
 {
-    int one = 1, probe_s = 2;
-    unsigned silent = SILENT_MS;
     int64_t deadline = clock_mono(c->self.clock) + SHAKE_MS * NS_PER_MS;
     if ((c->wire_fd < 0 && !dial(c, deadline, err)) || !shake(c, deadline, err) ||
         !(c->received ? hear_hello(c, deadline, err) : say_hello(c, deadline, err))) {
         return false;
     }
-    (void)setsockopt(c->wire_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    (void)setsockopt(c->wire_fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silent, sizeof silent);
-    (void)setsockopt(c->wire_fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
-    (void)setsockopt(c->wire_fd, IPPROTO_TCP, TCP_KEEPIDLE, &probe_s, sizeof probe_s);
-    (void)setsockopt(c->wire_fd, IPPROTO_TCP, TCP_KEEPINTVL, &probe_s, sizeof probe_s);
+    tune(c->wire_fd);
     if (c->local_listens) { /* The emulator calls only once it was told to. */
         tell(c, NEWS_UP);
         return meet_local(c, err) && carry(c, err);

@@ -52,11 +52,34 @@ migration_load_self(struct migration *m, struct err *err)
     return true;
 }
 
+/* ---- connections ------------------------------------------------------------------------ */
+
+void
+migration_keep(struct migration *m, const char *port_id, struct blob connections)
+{
+    struct migration_connections c = {.data = xmalloc(connections.len + 1),
+                                      .len = connections.len};
+    snprintf(c.port_id, sizeof c.port_id, "%s", port_id);
+    memcpy(c.data, connections.data, connections.len);
+    VEC_PUSH(&m->connections, c);
+}
+
+void
+migration_forget_kept(struct migration *m)
+{
+    for (size_t i = 0; i < m->connections.count; i++) {
+        free(m->connections.items[i].data);
+    }
+    VEC_FREE(&m->connections);
+}
+
 /* ---- commands ------------------------------------------------------------------------ */
 
 struct running {
     struct migration *migration;
     script_done_fn *done;
+    bool poll;
+    unsigned turn; /* Of the migration, when it began. */
 };
 
 static void
@@ -67,9 +90,10 @@ on_script(void *ctx, json_t *result, const struct err *err)
     script_done_fn *done = r->done;
     bool at_once =
         m->starting; /* The same step would fail again: a later pass takes it. */
+    bool stale = r->poll && r->turn != m->turn;
+    *(r->poll ? &m->polls : &m->scripts) -= 1;
     free(r);
-    m->scripts--;
-    if (done) {
+    if (done && !stale) {
         done(m, result, err);
     }
     if (!m->set->closing && !at_once) {
@@ -77,16 +101,31 @@ on_script(void *ctx, json_t *result, const struct err *err)
     }
 }
 
+static void
+begin(struct migration *m, struct script *script, struct qmp *qmp, script_done_fn *done,
+      bool poll)
+{
+    struct running *r = xcalloc(1, sizeof *r);
+    *r = (struct running){m, done, poll, m->turn};
+    *(poll ? &m->polls : &m->scripts) += 1;
+    m->starting = true;
+    script_run(script, qmp, on_script, r);
+    m->starting = false;
+}
+
 void
 migration_run(struct migration *m, struct script *script, struct qmp *qmp,
               script_done_fn *done)
 {
-    struct running *r = xcalloc(1, sizeof *r);
-    *r = (struct running){m, done};
-    m->scripts++;
-    m->starting = true;
-    script_run(script, qmp, on_script, r);
-    m->starting = false;
+    m->turn++;
+    begin(m, script, qmp, done, false);
+}
+
+void
+migration_poll(struct migration *m, struct script *script, struct qmp *qmp,
+               script_done_fn *done)
+{
+    begin(m, script, qmp, done, true);
 }
 
 static enum migration_memory
@@ -231,7 +270,7 @@ migration_free(void *value)
 {
     struct migration *m = value;
     migration_hang_up(m);
-    take_forget(m);
+    migration_forget_kept(m);
     arena_destroy(m->want_arena);
     free(m);
 }
@@ -311,7 +350,7 @@ void
 migrations_drop_absent(struct migrations *set, const char *id)
 {
     struct migration *m = map_get(set->map, id);
-    if (m && m->scripts == 0) {
+    if (m && m->scripts + m->polls == 0) {
         map_del(set->map, id);
     }
 }
@@ -323,7 +362,7 @@ static bool
 is_absent(const struct migration *m)
 {
     struct machine_body body;
-    if (!m->deleted || m->scripts > 0) {
+    if (!m->deleted || m->scripts + m->polls > 0) {
         return false;
     }
     return m->over || !migration_body(m, &body) || body.moved || body.pid == 0 ||
@@ -360,7 +399,7 @@ migrations_pass(struct migrations *set, int64_t *out_wake_ns)
         if (m->over || !migration_body(m, &body) || is_absent(m)) {
             continue;
         }
-        if (now >= m->poll_at_ns && body.qmp && m->scripts == 0) {
+        if (now >= m->poll_at_ns && body.qmp && m->scripts + m->polls == 0) {
             m->poll_at_ns = now + MIGRATION_POLL_NS;
             (m->want->incoming ? take_poll : give_poll)(m, body.qmp);
         }

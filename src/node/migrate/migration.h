@@ -26,10 +26,11 @@ struct migration_host {
                  struct err *err);
     /* Where other nodes reach this one; NULL: they do not. */
     const char *(*address)(void *ctx);
-    /* What is known of a port's connections, and that of another node put in its place;
-     * '*out_left' of them could not be, yet. Either may find nothing to do. */
-    bool (*connections_get)(void *ctx, const char *port_id, struct buf *out,
-                            struct err *err);
+    /* What is known of a port's connections beyond 'known', an earlier answer; and that of
+     * another node put in its place, where '*out_left' of them could not be, yet. Either
+     * may find nothing to do. */
+    bool (*connections_get)(void *ctx, const char *port_id, struct blob known,
+                            struct buf *out, struct err *err);
     bool (*connections_put)(void *ctx, const char *port_id, struct blob in,
                             size_t *out_left, struct err *err);
     void (*changed)(void *ctx);

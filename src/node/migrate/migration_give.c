@@ -275,6 +275,7 @@ say_console(struct migration *m)
     }
 }
 
+/* Those that the receiver was not told of already. */
 static void
 say_connections(struct migration *m, const struct machine_body *body)
 {
@@ -282,13 +283,18 @@ say_connections(struct migration *m, const struct machine_body *body)
     struct err err = {0};
     for (size_t i = 0; i < body->want->port_ids.count; i++) {
         const char *port = body->want->port_ids.items[i];
-        AUTO(buf) struct buf connections = {0};
-        if (!host->connections_get(host->ctx, port, &connections, &err)) {
+        AUTO(buf) struct buf found = {0};
+        struct blob known = {0};
+        for (size_t k = 0; k < m->connections.count; k++) {
+            const struct migration_connections *c = &m->connections.items[k];
+            known = str_eq(c->port_id, port) ? (struct blob){c->data, c->len} : known;
+        }
+        if (!host->connections_get(host->ctx, port, known, &found, &err)) {
             log_warn("migration %s: connections of %s: %s", m->id, port, err.msg);
-        } else if (connections.len > 0) {
-            words_say(
-                m, "connections", port,
-                (struct blob){(const uint8_t *)connections.data, connections.len});
+        } else if (found.len > 0) {
+            struct blob told = {(const uint8_t *)found.data, found.len};
+            words_say(m, "connections", port, told);
+            migration_keep(m, port, told);
         }
     }
 }
@@ -548,7 +554,7 @@ poll_jobs(struct migration *m, struct qmp *qmp)
     if (m->disks == PART_BEGUN || m->disks == PART_ENDING || m->disks == PART_READY) {
         struct script *s = script_create();
         script_add(s, "query-jobs", NULL, -1);
-        migration_run(m, s, qmp, on_jobs);
+        migration_poll(m, s, qmp, on_jobs);
     }
 }
 
@@ -597,7 +603,7 @@ give_poll(struct migration *m, struct qmp *qmp)
     } else if (m->staying || (m->memory != MEMORY_NONE && m->memory != MEMORY_DONE)) {
         struct script *s = script_create();
         script_add(s, "query-migrate", NULL, -1);
-        migration_run(m, s, qmp, on_progress);
+        migration_poll(m, s, qmp, on_progress);
     } else {
         poll_jobs(m, qmp);
     }

@@ -42,6 +42,8 @@ struct migration {
     const struct link_migration *want; /* NULL: deleted without a record. */
     bool deleted;
     unsigned scripts;  /* Under way. */
+    unsigned polls;    /* Those that ask, and keep nothing waiting. */
+    unsigned turn;     /* Rises with each script: what was asked before is stale. */
     bool starting;     /* One is being begun: it may fail at once. */
     bool looked, over; /* over: kept, or failed. */
     char message[200];
@@ -57,6 +59,8 @@ struct migration {
     struct migration_courier couriers[2 + MIGRATION_DISKS_MAX];
     size_t courier_count;
     bool broken; /* A courier ended before it should. */
+    /* Giver: what it has told. Receiver: what is put in place at the last. */
+    VEC(struct migration_connections) connections;
     int words_fd, memory_fd;
     /* Giver. */
     bool begun, staying, job_news;
@@ -77,7 +81,6 @@ struct migration {
     size_t spares_used;
     bool lent; /* The next is the door's. */
     struct frame_reader words;
-    VEC(struct migration_connections) connections; /* Put in place at the last. */
     struct buf words_out; /* Said, and not taken by the socket yet. */
     uv_poll_t *words_poll;
 };
@@ -89,6 +92,9 @@ void migration_changed(struct migration *m);
 void migration_step(struct migration *m);
 void migration_note(struct migration *m, const char *fmt, ...) PRINTF_LIKE(2, 3);
 bool migration_body(const struct migration *m, struct machine_body *out);
+/* Copies a port's connections, and drops all of them. */
+void migration_keep(struct migration *m, const char *port_id, struct blob connections);
+void migration_forget_kept(struct migration *m);
 /* Ends couriers and door; closes what is open. */
 void migration_hang_up(struct migration *m);
 bool migration_load_self(struct migration *m, struct err *err);
@@ -97,6 +103,11 @@ void migration_read(struct migration *m, json_t *result);
 /* Runs 'script' for one; 'done' may be NULL. */
 void migration_run(struct migration *m, struct script *script, struct qmp *qmp,
                    script_done_fn *done);
+
+/* The same of one that only asks: steps do not wait for it, and an answer that a step has
+ * overtaken is dropped. */
+void migration_poll(struct migration *m, struct script *script, struct qmp *qmp,
+                    script_done_fn *done);
 
 /* words.c: what giver and receiver say to each other. */
 void words_open(struct migration *m, int fd); /* Takes it. */
@@ -133,4 +144,3 @@ void take_step(struct migration *m);
 const char *take_state(const struct migration *m);
 void take_poll(struct migration *m, struct qmp *qmp);
 void take_hear(struct migration *m, const struct link_courier_word *word);
-void take_forget(struct migration *m); /* What it kept of the giver's words. */

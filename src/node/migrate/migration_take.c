@@ -105,11 +105,7 @@ hear_connections(struct migration *m, const struct link_courier_word *word)
         return;
     }
     if (own) {
-        struct migration_connections c = {.data = xmalloc(word->body.len + 1),
-                                          .len = word->body.len};
-        snprintf(c.port_id, sizeof c.port_id, "%s", word->object);
-        memcpy(c.data, word->body.data, word->body.len);
-        VEC_PUSH(&m->connections, c);
+        migration_keep(m, word->object, word->body);
     }
 }
 
@@ -127,16 +123,7 @@ put_connections(struct migration *m)
             log_warn("migration %s: connections of %s: %s", m->id, c->port_id, err.msg);
         }
     }
-    take_forget(m);
-}
-
-void
-take_forget(struct migration *m)
-{
-    for (size_t i = 0; i < m->connections.count; i++) {
-        free(m->connections.items[i].data);
-    }
-    VEC_FREE(&m->connections);
+    migration_forget_kept(m);
 }
 
 void
@@ -385,7 +372,7 @@ take_poll(struct migration *m, struct qmp *qmp)
     } else if (m->memory == MEMORY_COPYING || m->memory == MEMORY_FOLLOWING) {
         struct script *s = script_create();
         script_add(s, "query-migrate", NULL, -1);
-        migration_run(m, s, qmp, on_progress);
+        migration_poll(m, s, qmp, on_progress);
     }
 }
 

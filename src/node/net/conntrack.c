@@ -188,16 +188,34 @@ record_of(const struct flow *f, bool passed)
     return r;
 }
 
-/* Its length, in two bytes, and the record. */
-static void
-put_record(const struct flow *f, bool passed, struct buf *out)
+/* As text, without how long it may stay idle: malloc'ed. */
+static char *
+standing(const struct link_flow *record)
+{
+    AUTO(buf) struct buf one = {0};
+    struct link_flow r = *record;
+    r.timeout_s = 0;
+    tlv_encode(&link_flow_desc, &r, &one);
+    char *text = xmalloc(2 * one.len + 1);
+    hex_encode(one.data, one.len, text);
+    return text;
+}
+
+/* Its length, in two bytes, and the record; false: it is known. */
+static bool
+put_record(const struct flow *f, bool passed, const struct map *known, struct buf *out)
 {
     AUTO(buf) struct buf one = {0};
     struct link_flow r = record_of(f, passed);
+    AUTO(free) char *text = map_count(known) > 0 ? standing(&r) : NULL;
+    if (text && map_get(known, text)) {
+        return false;
+    }
     tlv_encode(&link_flow_desc, &r, &one);
     buf_putc(out, (char)(one.len >> 8));
     buf_putc(out, (char)one.len);
     buf_put(out, one.data, one.len);
+    return true;
 }
 
 /* Which connections a port without source check has let through: rules.h's 'hops'. */
@@ -238,9 +256,10 @@ has_hop(const struct hops *hops, const struct flow *f)
     return map_get(hops->ids, key) != NULL;
 }
 
-/* What is 'found', into 'out'. */
+/* What is 'found' and not known, into 'out'. */
 static bool
-put_all(const struct view *v, struct buf *out, struct err *err)
+put_all(const struct view *v, const struct map *known, struct buf *out, size_t *out_put,
+        struct err *err)
 {
     AUTO(map) struct map *ids = map_create(NULL);
     struct hops hops = {v->port, ids};
@@ -250,24 +269,63 @@ put_all(const struct view *v, struct buf *out, struct err *err)
         return false;
     }
     for (size_t i = 0; i < v->found.count; i++) {
-        put_record(&v->found.items[i], has_hop(&hops, &v->found.items[i]), out);
+        const struct flow *f = &v->found.items[i];
+        *out_put += put_record(f, has_hop(&hops, f), known, out);
     }
     return !out->full ||
            err_set(err, ERR_TOO_LARGE, "%zu of them do not fit", v->found.count);
 }
 
-bool
-conntrack_export(struct net *net, const char *port_id, struct buf *out,
-                 struct conntrack_count *out_count, struct err *err)
+/* An export's records, one after the other, until 'fn' is false. */
+typedef bool record_fn(void *ctx, const struct link_flow *record);
+
+static bool
+each_record(struct blob in, record_fn *fn, void *ctx, struct err *err)
 {
+    AUTO(arena) struct arena *arena = arena_create();
+    for (size_t at = 0, count = 0; at < in.len; count++) {
+        const uint8_t *head = in.data + at;
+        size_t size = in.len - at < 2 ? SIZE_MAX : (size_t)(head[0] << 8 | head[1]);
+        struct link_flow r;
+        if (size > in.len - at - 2 || count == CONNTRACK_FLOWS_MAX) {
+            return err_set(err, ERR_CORRUPT, "cut off, or too many, after %zu", count);
+        }
+        arena_reset(arena);
+        if (!tlv_decode(&link_flow_desc, head + 2, size, arena, &r, err)) {
+            return false;
+        }
+        if (!fn(ctx, &r)) {
+            return err_set(err, ERR_INVALID, "number %zu cannot be", count);
+        }
+        at += 2 + size;
+    }
+    return true;
+}
+
+static bool
+note_known(void *ctx, const struct link_flow *record)
+{
+    struct map *known = ctx;
+    AUTO(free) char *text = standing(record);
+    map_put(known, text, known);
+    return true;
+}
+
+bool
+conntrack_export(struct net *net, const char *port_id, struct blob known,
+                 struct buf *out, struct conntrack_count *out_count, struct err *err)
+{
+    AUTO(map) struct map *told = map_create(NULL);
     struct view v;
-    if (!view_open(&v, net, port_id, err)) {
+    size_t put = 0;
+    if (!each_record(known, note_known, told, err) ||
+        !view_open(&v, net, port_id, err)) {
         return false;
     }
     bool ok = flows_each(v.port->subnet->network->ns_fd, take_own, &v, err) &&
-              put_all(&v, out, err);
+              put_all(&v, told, out, &put, err);
     if (ok) {
-        *out_count = (struct conntrack_count){v.found.count, v.left};
+        *out_count = (struct conntrack_count){put, v.left};
     }
     view_close(&v);
     return ok || err_wrap(err, "connections of port %s", port_id);
@@ -389,9 +447,16 @@ flow_key(const struct flow *f, char out[FLOW_KEY_LEN])
 }
 
 /* What is the port's own is 'found'; 'passed' says which of those it had let through. */
+struct taking {
+    struct view *v;
+    struct map *passed;
+};
+
 static bool
-take_record(struct view *v, const struct link_flow *r, struct map *passed)
+take_record(void *ctx, const struct link_flow *r)
 {
+    struct view *v = ((struct taking *)ctx)->v;
+    struct map *passed = ((struct taking *)ctx)->passed;
     struct flow f;
     char key[FLOW_KEY_LEN];
     if (!read_record(r, &f)) {
@@ -406,30 +471,6 @@ take_record(struct view *v, const struct link_flow *r, struct map *passed)
         map_put(passed, key, passed);
     }
     VEC_PUSH(&v->found, f);
-    return true;
-}
-
-/* All, before any is put there. */
-static bool
-read_all(struct view *v, const uint8_t *data, size_t len, struct map *passed,
-         struct err *err)
-{
-    AUTO(arena) struct arena *arena = arena_create();
-    for (size_t at = 0, count = 0; at < len; count++) {
-        size_t size = len - at < 2 ? SIZE_MAX : (size_t)(data[at] << 8 | data[at + 1]);
-        struct link_flow r;
-        if (size > len - at - 2 || count == CONNTRACK_FLOWS_MAX) {
-            return err_set(err, ERR_CORRUPT, "cut off, or too many, after %zu", count);
-        }
-        arena_reset(arena);
-        if (!tlv_decode(&link_flow_desc, data + at + 2, size, arena, &r, err)) {
-            return false;
-        }
-        if (!take_record(v, &r, passed)) {
-            return err_set(err, ERR_INVALID, "number %zu cannot be", count);
-        }
-        at += 2 + size;
-    }
     return true;
 }
 
@@ -476,7 +517,9 @@ conntrack_import(struct net *net, const char *port_id, const void *data, size_t 
     if (!view_open(&v, net, port_id, err)) {
         return false;
     }
-    bool ok = read_all(&v, data, len, passed, err) &&
+    struct taking taking = {&v, passed};
+    /* All, before any is put there. */
+    bool ok = each_record((struct blob){data, len}, take_record, &taking, err) &&
               flows_put(v.port->subnet->network->ns_fd, v.found.items, v.found.count,
                         &left, err) &&
               restore_hops(v.port, passed, err);

@@ -16,7 +16,7 @@
  * Threads:  as net.h. A call waits for the kernel: 40 ms of processor time for
  *           10,000 connections, on the machine of docs/networking.md's other figures. */
 #pragma once
-#include "base/buf.h"
+#include "base/desc.h"
 #include "node/net/net.h"
 
 /* More are left behind, and counted. */
@@ -27,11 +27,13 @@ struct conntrack_count {
     size_t left; /* Beyond the limit, not the port's here, or refused by the kernel. */
 };
 
-/* Appends to 'out', which should be empty.
+/* Appends to 'out', which should be empty. Connections that stand as 'known', an earlier export
+ * of the port's, has them are left out; all but how long they may stay idle counts.
  *
  * Errors:   ERR_NOT_FOUND without such a port; ERR_TOO_LARGE where out->limit is too small.
  * Result:   '*out_count', on success. */
-MUST_CHECK bool conntrack_export(struct net *net, const char *port_id, struct buf *out,
+MUST_CHECK bool conntrack_export(struct net *net, const char *port_id,
+                                 struct blob known, struct buf *out,
                                  struct conntrack_count *out_count, struct err *err);
 
 /* What the port may not have is left out and counted: connections of addresses that are not

@@ -7,7 +7,8 @@
  *   {"op":"hold"} {"op":"release"}
  *   {"op":"veth","id":"eni-1","namespace":"/run/netns/x","name":"eth0"}
  *   {"op":"tap","id":"eni-1"}   its tap, kept open here: {"ok":true,"fd":9}
- *   {"op":"export","id":"eni-1"}   its connections: {"ok":true,"bytes":HEX,"moved":1,"left":0}
+ *   {"op":"export","id":"eni-1"}   its connections: {"ok":true,"bytes":HEX,"moved":1,"left":0};
+ *                                  with "known":HEX, those that are new since
  *   {"op":"import","id":"eni-1","bytes":HEX}
  *   {"op":"flows","at":SECONDS}   as if it were that real time: {"ok":true,"batches":[...]}
  *   {"op":"check"}   compares the kernel with what is wanted: {"ok":true,"drift":0,"events":[]}
@@ -127,13 +128,30 @@ tap(struct net *net, const json_t *in, struct buf *answer, struct err *err)
     return true;
 }
 
+/* A member's hex; 'out' is malloc'ed. */
+static bool
+bytes_of(const json_t *in, const char *name, uint8_t **out, size_t *out_len,
+         struct err *err)
+{
+    const char *hex = text_of(in, name);
+    size_t len = hex ? strlen(hex) : 0;
+    *out = xmalloc(len / 2 + 1);
+    *out_len = len / 2;
+    return len == 0 || hex_decode(hex, len, *out) ||
+           err_set(err, ERR_INVALID, "not hex");
+}
+
 /* 'answer' takes further members. */
 static bool
 export_flows(struct net *net, const json_t *in, struct buf *answer, struct err *err)
 {
     AUTO(buf) struct buf bytes = {0};
+    AUTO(free) uint8_t *known = NULL;
     struct conntrack_count count;
-    if (!conntrack_export(net, text_of(in, "id"), &bytes, &count, err)) {
+    size_t len;
+    if (!bytes_of(in, "known", &known, &len, err) ||
+        !conntrack_export(net, text_of(in, "id"), (struct blob){known, len}, &bytes,
+                          &count, err)) {
         return false;
     }
     AUTO(free) char *hex = xmalloc(2 * bytes.len + 1);
@@ -146,14 +164,11 @@ export_flows(struct net *net, const json_t *in, struct buf *answer, struct err *
 static bool
 import_flows(struct net *net, const json_t *in, struct buf *answer, struct err *err)
 {
-    const char *hex = text_of(in, "bytes");
-    size_t len = strlen(hex);
-    AUTO(free) uint8_t *bytes = xmalloc(len / 2 + 1);
+    AUTO(free) uint8_t *bytes = NULL;
+    size_t len;
     struct conntrack_count count;
-    if (!hex_decode(hex, len, bytes)) {
-        return err_set(err, ERR_INVALID, "not hex");
-    }
-    if (!conntrack_import(net, text_of(in, "id"), bytes, len / 2, &count, err)) {
+    if (!bytes_of(in, "bytes", &bytes, &len, err) ||
+        !conntrack_import(net, text_of(in, "id"), bytes, len, &count, err)) {
         return false;
     }
     buf_printf(answer, ",\"moved\":%zu,\"left\":%zu", count.moved, count.left);
