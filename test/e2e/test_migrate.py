@@ -18,8 +18,14 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 MOVES = 10 if os.environ.get("MOLN_LONG") else 1  # There and back.
 
 
+# A host's own switch for post-copy.
+ALLOWED = pathlib.Path("/proc/sys/vm/unprivileged_userfaultfd")
+
+
 @pytest.fixture(scope="module")
 def pool():
+    before = ALLOWED.read_text()
+    ALLOWED.write_text("1")
     made = Pool(2)
     try:
         for n in (0, 1):
@@ -27,6 +33,7 @@ def pool():
         made.ids = [node.id() for node in made.nodes]
         yield made
     finally:
+        ALLOWED.write_text(before)
         made.close()
 
 
@@ -276,8 +283,6 @@ def test_what_cannot_be_moved_is_refused_with_the_reason(pool, vpc):
     assert pool.cloud.moln("migrate", "ls", "--json")["Migrations"] == []
 
 
-# ---- kills
-
 def build_of(guest):
     """The machine type and the processor in its emulator's words."""
     pid, = emulators(guest.id)
@@ -297,6 +302,74 @@ def emulators(instance_id):
             found.append(int(entry.name))
     return found
 
+
+# ---- post-copy
+
+# Memory that is written all the while, faster than the way is wide; and lines that tell it is whole.
+DIRTIER = """
+mkdir -p /root/m && mount -t tmpfs none /root/m
+cat >/root/dirtier <<'END'
+n=0
+dd if=/dev/urandom of=/root/m/seed bs=1M count=8 2>/dev/null
+while [ ! -e /root/m/stop ]; do
+    n=$((n+1))
+    for i in 0 1 2 3 4; do cp /root/m/seed /root/m/$i; cmp /root/m/seed /root/m/$i || echo BAD; done
+    echo $n >>/root/said
+done
+END
+(sh /root/dirtier >>/root/said 2>&1) &
+"""
+
+
+def state(pool, migration):
+    return pool.cloud.moln("migrate", "show", migration, "--json")["Migration"]["State"]
+
+
+def follow(pool, guest, to):
+    """Begins a move; its id, once the guest has gone on there and memory follows it."""
+    begun = pool.cloud.moln("migrate", guest.id, "--to", pool.ids[to], "--post-copy", "--mbit",
+                            "120", "--no-wait", "--json")["Migration"]["MigrationId"]
+    wait_for("its memory to follow", lambda: state(pool, begun) == "following", pause_s=0.05)
+    assert len(emulators(guest.id)) == 2  # The giver's holds what has not come yet.
+    return begun
+
+
+def check_whole(pool, guest, boot_id):
+    done = wait_for("its end", lambda: ended(pool, guest))
+    assert done["State"] == "done" and done["PostCopy"], done
+    wait_for("one emulator", lambda: len(emulators(guest.id)) == 1, 30)
+    guest.close()
+    guest.open()
+    assert guest.text("cat /proc/sys/kernel/random/boot_id") == boot_id
+    said = guest.text("cat /root/said").split()
+    assert said == [str(n + 1) for n in range(len(said))], said  # Never BAD, never twice.
+    wait_for("it to go on", lambda: len(guest.text("cat /root/said").split()) > len(said))
+
+
+def test_memory_follows_and_waits_out_what_cuts_it(pool, vpc):
+    mover = vpc.mover
+    boot_id = mover.text("cat /proc/sys/kernel/random/boot_id")
+    mover.text(DIRTIER)
+    begun = follow(pool, mover, 1)
+    link = ("ip", "link", "set", "u2")
+    pool.underlay.switch.run(*link, "down")
+    wait_for("the cut to be noticed", lambda: state(pool, begun) == "interrupted", 60)
+    with pytest.raises(AssertionError, match="too late"):
+        pool.cloud.moln("migrate", "cancel", begun)
+    pool.underlay.switch.run(*link, "up")
+    check_whole(pool, mover, boot_id)
+    # Back again, and the giver's agent is killed: what it carried ends with it.
+    follow(pool, mover, 0)
+    pool.nodes[1].stop(signal.SIGKILL)
+    pool.nodes[1].start()
+    check_whole(pool, mover, boot_id)
+    mover.text("touch /root/m/stop")
+    for guest in vpc.guests.values():  # Its way was cut too.
+        guest.close()
+        guest.open()
+
+
+# ---- kills
 
 class Victims:
     """The programs that take part, each to be killed and started again."""
