@@ -683,6 +683,12 @@ give_step(struct migration *m)
         keep(m); /* What was to be undone has gone with it. */
         return;
     }
+    if (!m->begun && !m->staying && !str_eq(body.want->outgoing, m->id)) {
+        /* One of long ago, in what an agent that has just come had kept; or not yet. What
+         * is known of the machine is another's. */
+        m->over = m->over || m->deleted;
+        return;
+    }
     note_pause(m, &body);
     struct give_facts facts = {
         .order = order_of(m),
