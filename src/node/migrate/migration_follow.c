@@ -1,5 +1,5 @@
 /* migration_follow.c - post-copy: memory that goes on behind its guest, and what becomes of it
- * when the way is cut. See migration.h, and docs/decisions/0012-post-copy.md. */
+ * when the way is cut. See migration.h, and docs/decisions/0015-post-copy.md. */
 #include "base/log.h"
 #include "node/migrate/migration_impl.h"
 
