@@ -246,9 +246,11 @@ class Lab:
         return made
 
     def namespaces(self):
+        """The networks' first; the cloud's own, as 'external', after them."""
         out = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
-        return [line.split()[0] for line in out.splitlines()
-                if line.startswith(f"moln-{self.cloud}-")]
+        return sorted((line.split()[0] for line in out.splitlines()
+                       if line.startswith(f"moln-{self.cloud}-")),
+                      key=lambda name: name.endswith(("-external", "-passthrough")))
 
     def nft(self, *args):
         """nft in the lab's first network."""
