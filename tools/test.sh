@@ -4,7 +4,8 @@
 # kills instead of a few, a minute for each fuzzer, the image debian-12.
 #
 # The simulation and the fuzzers only compute, and know no time but their own: they run all
-# the while on what processor time the others leave (aside.sh).
+# the while on what processor time the others leave (aside.sh). Clients mostly wait for guests:
+# those of one host and those of several run side by side.
 #
 # Each runner's own summary is shown at its end, and all again at the very end. The status
 # is 0 only when every runner ended well.
@@ -25,7 +26,7 @@ TEST_BUILD=$ROOT/build-test
 begin_ms=$(now_ms)
 said=$(mktemp -d)
 aside=
-trap '[ -z "$aside" ] || kill "$aside" || true; rm -rf "$said"' EXIT
+trap 'for pid in $aside; do kill "$pid" 2>/dev/null || true; done; wait; rm -rf "$said"' EXIT
 trap 'exit 130' INT TERM
 
 lists="tools/packages.up tools/packages.test"
@@ -50,18 +51,18 @@ run() {
     [ "$(cat "$said/$name.status")" = 0 ] || status=1
 }
 
-# beside NAME COMMAND...: the same, one at a time, in the background until 'join NAME'.
+# beside NAME COMMAND...: the same in the background, until 'join NAME'.
 beside() {
     name=$1
     shift
     "$@" >"$said/$name" 2>&1 &
-    aside=$!
+    aside="$aside $!"
+    echo $! >"$said/$name.pid"
 }
 
 join() {
     result=0
-    wait "$aside" || result=$?
-    aside=
+    wait "$(cat "$said/$1.pid")" || result=$?
     cat "$said/$1"
     [ $result = 0 ] || status=1
 }
@@ -91,13 +92,22 @@ run units $suites --no-suite sim --no-suite fuzz
 
 # Leaks are looked for in units; the programs end by signal here. SIGTERM lets pytest tidy
 # up: clouds that a test made go with it.
-run clients env MOLN_BUILD="$TEST_BUILD" ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
-    timeout --kill-after=120 "$clients_limit" /usr/bin/python3 -m pytest test/e2e test/chaos
-
+export MOLN_BUILD="$TEST_BUILD"
+clients="env ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
+    timeout --kill-after=120 $clients_limit /usr/bin/python3 -m pytest"
+several=
+for name in join migrate migrate_shared overlay passthrough placement processes rebuild \
+    recovery shaping two_hosts uplinks many_hosts; do
+    several="$several test/e2e/test_$name.py"
+done
+[ "$kind" = long ] || several=${several% *} # test/conftest.py leaves the last out, too.
+beside several $clients $several
+run clients $clients test/e2e test/chaos $(printf -- '--ignore=%s ' $several)
+join several
 join computing
 
 # What a cloud does, and what survives kills, on PostgreSQL as on SQLite.
-[ "$kind" != long ] || run postgres env MOLN_BUILD="$TEST_BUILD" \
+[ "$kind" != long ] || run postgres env \
     ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 timeout --kill-after=120 "$clients_limit" \
     test/postgres.py /usr/bin/python3 -m pytest test/e2e/test_life.py \
     test/e2e/test_accounts.py test/chaos
@@ -109,8 +119,9 @@ for suite in units computing; do
     echo "==> $suite"
     sed -n '/^Ok: /,/^Timeout: /p' "$said/$suite"
 done
-echo "==> end to end"
+echo "==> end to end, and of several hosts"
 tail -n 1 "$said/clients"
+tail -n 1 "$said/several"
 if [ "$kind" = long ]; then
     echo "==> end to end, on PostgreSQL"
     tail -n 1 "$said/postgres"

@@ -203,24 +203,6 @@ def test_zone_has_a_baseline_that_its_guests_get(pool, vpc):
     assert zone()[0]["CpuModel"] == first["CpuModel"]
 
 
-def test_what_its_owner_does_comes_before_a_migration(pool, vpc):
-    """A card that is plugged in meanwhile: the guest gets it, and moves another time."""
-    mover, ec2 = vpc.mover, vpc.ec2
-    eni = ec2.create_network_interface(
-        SubnetId=vpc.subnets[1])["NetworkInterface"]["NetworkInterfaceId"]
-    pool.cloud.moln("migrate", mover.id, "--to", pool.ids[1], "--mbit", "1", "--no-wait")
-    attached = ec2.attach_network_interface(NetworkInterfaceId=eni, InstanceId=mover.id,
-                                            DeviceIndex=1)["AttachmentId"]
-    end = wait_for("the migration's end", lambda: ended(pool, mover))
-    assert end["State"] == "failed" and "network interface" in end["Message"], end
-    wait_for("the card", lambda: "eth1" in mover.text("ls /sys/class/net").split(), 30)
-    ec2.detach_network_interface(AttachmentId=attached)
-    wait_for("the card's end", lambda: "eth1" not in mover.text("ls /sys/class/net").split(), 30)
-    wait_for("the interface to be free", lambda: ec2.describe_network_interfaces(
-        NetworkInterfaceIds=[eni])["NetworkInterfaces"][0]["Status"] == "available", 30)
-    ec2.delete_network_interface(NetworkInterfaceId=eni)
-
-
 def test_drained_host_is_empty_and_its_tenants_are_told(pool, vpc):
     """What runs there moves on; a scheduled event stands until it has."""
     mover, source = vpc.mover, pool.ids[0]
@@ -270,6 +252,25 @@ def test_rebalancing_moves_one_of_two(pool, vpc):
     for guest in vpc.guests.values():
         guest.close()
         guest.open()
+
+
+def test_what_its_owner_does_comes_before_a_migration(pool, vpc):
+    """A card that is plugged in meanwhile: the guest gets it, and moves another time. (After
+    the drain, which would let the instance rest for a minute now.)"""
+    mover, ec2 = vpc.mover, vpc.ec2
+    eni = ec2.create_network_interface(
+        SubnetId=vpc.subnets[1])["NetworkInterface"]["NetworkInterfaceId"]
+    pool.cloud.moln("migrate", mover.id, "--to", pool.ids[1], "--mbit", "1", "--no-wait")
+    attached = ec2.attach_network_interface(NetworkInterfaceId=eni, InstanceId=mover.id,
+                                            DeviceIndex=1)["AttachmentId"]
+    end = wait_for("the migration's end", lambda: ended(pool, mover))
+    assert end["State"] == "failed" and "network interface" in end["Message"], end
+    wait_for("the card", lambda: "eth1" in mover.text("ls /sys/class/net").split(), 30)
+    ec2.detach_network_interface(AttachmentId=attached)
+    wait_for("the card's end", lambda: "eth1" not in mover.text("ls /sys/class/net").split(), 30)
+    wait_for("the interface to be free", lambda: ec2.describe_network_interfaces(
+        NetworkInterfaceIds=[eni])["NetworkInterfaces"][0]["Status"] == "available", 30)
+    ec2.delete_network_interface(NetworkInterfaceId=eni)
 
 
 def test_what_cannot_be_moved_is_refused_with_the_reason(pool, vpc):
