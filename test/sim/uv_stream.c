@@ -514,6 +514,10 @@ on_connect(void *ctx)
     struct asked *a = ctx;
     struct process *p = process_of(a->stream->loop);
     uv_stream_t *stream = a->stream;
+    if (uv_is_closing((uv_handle_t *)stream)) { /* In the same moment, and before. */
+        a->event = NULL;                        /* Its close answers. */
+        return;
+    }
     if (is_cut(p)) { /* It goes on trying. */
         a->event = world_after(p, NS_PER_S, on_connect, a);
         return;
