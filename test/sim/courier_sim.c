@@ -298,12 +298,19 @@ courier_of(const struct host *host, const char *machine_id, const char *stream)
 }
 
 const struct host *
-courier_reaches(const struct courier *c)
+courier_holds(const struct courier *c)
 {
-    return c && c->open && !c->told && c->peer && c->peer->open && lives(c->process) &&
-                   lives(c->peer->process)
+    return c && c->open && !c->told && c->peer && c->peer->open && !c->process->dead &&
+                   !c->peer->process->dead
                ? c->peer->process->host
                : NULL;
+}
+
+const struct host *
+courier_reaches(const struct courier *c)
+{
+    const struct host *there = courier_holds(c);
+    return there && lives(c->process) && lives(c->peer->process) ? there : NULL;
 }
 
 void

@@ -95,6 +95,28 @@ on_received(void *ctx)
     }
 }
 
+/* What was sent and has not arrived. */
+struct last {
+    struct guest *far;
+    struct courier *courier;
+};
+
+/* While a host is cut off it waits on its way, as in TCP; it is lost with the courier only,
+ * and then the receiver's emulator hears of that. */
+static void
+on_last(void *ctx)
+{
+    struct last *l = ctx;
+    if (courier_reaches(l->courier) && l->far->move) {
+        courier_finish(l->courier);
+        on_received(l->far);
+    } else if (courier_holds(l->courier) && l->far->alive) {
+        (void)world_after(NULL, LOOK_NS, on_last, l);
+        return;
+    }
+    free(l);
+}
+
 /* The last of it leaves. Nobody knows, when the way breaks now, whether it arrives. */
 static void
 on_sent(void *ctx)
@@ -104,16 +126,17 @@ on_sent(void *ctx)
         return;
     }
     struct courier *c = memory_of(g);
-    const struct host *there = courier_reaches(c);
+    const struct host *there = courier_holds(c);
     struct guest *far = there ? host_guest(there, g->id) : NULL;
-    bool arrives = far && far->incoming && far->move;
+    bool waits = far && far->incoming;
+    bool arrives = waits && far->move && courier_reaches(c);
     if (!arrives && world_percent(CHANCE_FAULTS, 50)) {
         set_move(g, "failed");
         go_on(g);
         return;
     }
     set_move(g, "completed");
-    if (arrives && !str_eq(far->build, g->build)) {
+    if (waits && !str_eq(far->build, g->build)) {
         HISTORY(MOMENT_UNLIKE, .host = far->host->number, .id = g->id,
                 .state = g->build, .other = far->build);
     }
@@ -121,6 +144,10 @@ on_sent(void *ctx)
         (void)world_after(NULL, world_between(CHANCE_ORDER, 1, 20 * NS_PER_MS),
                           on_received, far);
         courier_finish(c);
+    } else if (waits) {
+        struct last *l = xcalloc(1, sizeof *l);
+        *l = (struct last){far, c};
+        (void)world_after(NULL, LOOK_NS, on_last, l);
     }
 }
 
