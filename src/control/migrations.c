@@ -400,10 +400,18 @@ is_torn(const struct look *l)
            (l->from_lost || l->to_lost);
 }
 
+/* It runs on neither side, and the giver will not say that it kept it. Its disks were
+ * whole at the receiver before the owner changed: it starts anew there. */
+static bool
+is_stranded(const struct look *l)
+{
+    return l->from_lost && (takes(l, "failed") || l->to_lost);
+}
+
 static bool
 switching(struct look *l, struct err *err)
 {
-    if (takes(l, "running") || is_torn(l) || is_ended(l) ||
+    if (takes(l, "running") || is_torn(l) || is_stranded(l) || is_ended(l) ||
         str_eq(l->instance->want_state, "terminated")) {
         return go_on(l, "settling", l->next.order, err);
     }

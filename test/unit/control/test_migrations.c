@@ -490,6 +490,26 @@ TEST(migration_outlives_its_giver_before_and_after_the_switch)
     stage_close(&s);
 }
 
+/* It cannot go back to a giver that is lost: it starts anew from the disks it brought. */
+TEST(migration_that_failed_at_the_receiver_ends_there_when_the_giver_is_lost)
+{
+    static const char *const last_words[] = {"paused", "left"};
+    for (size_t i = 0; i < ARRAY_LEN(last_words); i++) {
+        struct stage s;
+        moving_ready(&s);
+        const char *id = moving_to_switching(&s);
+        moving_say(&s, id, NODE, last_words[i]);
+        stage_run(&s, moving_do_revoke, NODE);
+        moving_say(&s, id, OTHER_NODE, "failed");
+        CHECK_STR(moving_look(&s, id).m->state, "settling");
+        stage_run(&s, moving_do_clear, OTHER_NODE);
+        CHECK_STR(moving_look(&s, id).m->state, "done");
+        CHECK_STR(moving_look(&s, id).instance->node_id, OTHER_NODE);
+        CHECK_STR(moving_look(&s, id).root->node_id, OTHER_NODE);
+        stage_close(&s);
+    }
+}
+
 /* ---- what its owner does meanwhile -------------------------------------------------------------- */
 
 static bool
