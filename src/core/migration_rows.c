@@ -37,7 +37,7 @@ migration_uses(struct txn *txn, const char *vpc_id, const char *node_id, bool *o
         for (size_t i = 0; i < list.count; i++) {
             const struct row_migration *m = list.rows[i];
             bool there = str_eq(m->from_node, node_id) || str_eq(m->to_node, node_id);
-            *out = *out || (there && str_eq(m->vpc_id, vpc_id));
+            *out = *out || (there && (!vpc_id || str_eq(m->vpc_id, vpc_id)));
         }
     }
     return true;

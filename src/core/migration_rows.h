@@ -17,7 +17,8 @@ bool migration_is_open(const struct row_migration *m);
 /* Whether the receiver owns the guest. */
 bool migration_has_switched(const struct row_migration *m);
 
-/* Sets '*out' where an open migration of the VPC has a side on the node; else leaves it. */
+/* Sets '*out' where an open migration of the VPC (NULL: of any) has a side on the node;
+ * else leaves it. */
 MUST_CHECK bool migration_uses(struct txn *txn, const char *vpc_id, const char *node_id,
                                bool *out, struct err *err);
 

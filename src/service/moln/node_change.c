@@ -1,5 +1,6 @@
 /* node_change.c - AcceptNode, UpdateNode, RemoveNode: what operators say of hosts; and what
  * hosts are made of. */
+#include "core/migration_rows.h"
 #include "service/moln/operators.h"
 
 #define LABELS_MAX 16
@@ -207,7 +208,7 @@ err_holds(struct err *err, const struct row_node *node, size_t count, const char
                    count, what);
 }
 
-/* Nothing of a tenant's may be there. */
+/* Nothing of a tenant's may be there, nor on its way from there or to it. */
 static bool
 check_empty(struct call *call, const struct row_node *node, struct err *err)
 {
@@ -243,7 +244,12 @@ check_empty(struct call *call, const struct row_node *node, struct err *err)
             return err_holds(err, node, count, holds[i].what);
         }
     }
-    return true;
+    bool moving = false;
+    return migration_uses(call->txn, NULL, node->id, &moving, err) &&
+           (!moving || err_set(err, ERR_RESOURCE_IN_USE,
+                               "A migration has a side on node %s still: it ends by "
+                               "itself, unless its other node is gone too: revoke that",
+                               node->id));
 }
 
 /* Its wants, and the rows keyed by its id alone; the record of what it told stays. */

@@ -268,6 +268,18 @@ TEST(node_is_kept_for_one_account_that_alone_is_there)
     ec2_fini(&e);
 }
 
+/* 'in' is the state of one that goes from node-b. */
+static bool
+put_migration(struct call *call, const void *in, void *out UNUSED, struct err *err)
+{
+    const struct row_migration m = {.id = "migration-1",
+                                    .vpc_id = "vpc-1",
+                                    .from_node = "node-b",
+                                    .to_node = "node-a",
+                                    .state = in};
+    return row_put(call->txn, &row_migration_type, &m, err);
+}
+
 TEST(node_is_removed_when_it_is_revoked_and_empty)
 {
     struct ec2 e;
@@ -292,6 +304,10 @@ TEST(node_is_removed_when_it_is_revoked_and_empty)
     /* The instance went to the first host. */
     CHECK(!MOLN(&e, "RemoveNode", &rm[0], &gone, &err));
     CHECK_EQ(err.code, ERR_RESOURCE_IN_USE);
+    CHECK_OK(ec2_step(&e, "migrate", put_migration, "switching", NULL, 0, &err), &err);
+    CHECK(!MOLN(&e, "RemoveNode", &rm[1], &gone, &err)); /* Wanted of it still. */
+    CHECK_EQ(err.code, ERR_RESOURCE_IN_USE);
+    CHECK_OK(ec2_step(&e, "migrate", put_migration, "done", NULL, 0, &err), &err);
     CHECK_OK(MOLN(&e, "RemoveNode", &rm[1], &gone, &err), &err);
     CHECK(!MOLN(&e, "RemoveNode", &rm[1], &gone, &err));
     CHECK_EQ(err.code, ERR_RESOURCE_NOT_FOUND);
