@@ -118,6 +118,9 @@ drain_tell(const struct pass *pass, const struct row_instance *inst, struct err 
     const struct row_node key = {.id = inst->node_id};
     const struct row_node *node = NULL;
     bool runs = !inst->terminated_at && str_eq(inst->want_state, "running");
+    if (!str_empty(inst->migration_id)) {
+        return true; /* Whose end says that what was scheduled is completed. */
+    }
     if (runs && !str_empty(inst->node_id) &&
         !row_get(pass->txn, &row_node_type, &key, (const void **)&node, err)) {
         return false;
@@ -125,7 +128,7 @@ drain_tell(const struct pass *pass, const struct row_instance *inst, struct err 
     return node && node->draining
                ? instance_event_drain(pass->txn, pass->rng, inst, pass->now_ns, err)
                : instance_event_end(pass->txn, inst->account, inst->id,
-                                    INSTANCE_EVENT_MAINTENANCE, true, pass->now_ns,
+                                    INSTANCE_EVENT_MAINTENANCE, runs, pass->now_ns,
                                     err);
 }
 

@@ -224,7 +224,8 @@ def test_drained_host_is_empty_and_its_tenants_are_told(pool, vpc):
     assert pool.listed()[source]["Machines"] == 0
     last = pool.cloud.moln("migrate", "ls", mover.id, "--all", "--json")["Migrations"]
     assert max(last, key=lambda m: m["CreatedAt"])["Reason"] == "drain"
-    assert all(e["Description"].startswith("[Completed]") for e in status().get("Events", []))
+    wait_for("the event's end", lambda: all(
+        e["Description"].startswith("[Completed]") for e in status().get("Events", [])), 30)
     pool.cloud.moln("node", "uncordon", source)
     mover.close()
     mover.open()
