@@ -15,7 +15,8 @@ from pool import Pool
 from test_two_hosts import ALL, Vpc
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-MOVES = 10 if os.environ.get("MOLN_LONG") else 1  # There and back.
+LONG = bool(os.environ.get("MOLN_LONG"))
+MOVES = 10 if LONG else 1  # There and back.
 
 
 # A host's own switch for post-copy.
@@ -348,9 +349,21 @@ def check_whole(pool, guest, boot_id):
     wait_for("it to go on", lambda: len(guest.text("cat /root/said").split()) > len(said))
 
 
-def test_memory_follows_and_waits_out_what_cuts_it(pool, vpc):
+def test_memory_follows_its_guest(pool, vpc):
     mover = vpc.mover
     boot_id = mover.text("cat /proc/sys/kernel/random/boot_id")
+    mover.text(DIRTIER)
+    for to in (1, 0):
+        follow(pool, mover, to)
+        check_whole(pool, mover, boot_id)
+    mover.text("touch /root/m/stop")
+
+
+@pytest.mark.skipif(not LONG, reason="a cut may cost the guest its memory: docs/decisions/0015")
+def test_what_cuts_a_following_memory_is_waited_out(pool, vpc):
+    mover = vpc.mover
+    boot_id = mover.text("cat /proc/sys/kernel/random/boot_id")
+    mover.text("rm -rf /root/said; umount /root/m 2>/dev/null; true")
     mover.text(DIRTIER)
     begun = follow(pool, mover, 1)
     link = ("ip", "link", "set", "u2")
