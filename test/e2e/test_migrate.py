@@ -262,7 +262,8 @@ def test_what_its_owner_does_comes_before_a_migration(pool, vpc):
     mover, ec2 = vpc.mover, vpc.ec2
     eni = ec2.create_network_interface(
         SubnetId=vpc.subnets[1])["NetworkInterface"]["NetworkInterfaceId"]
-    pool.cloud.moln("migrate", mover.id, "--to", pool.ids[1], "--mbit", "1", "--no-wait")
+    pool.cloud.moln("migrate", mover.id, "--to", pool.ids[1], "--mbit", "1",
+                    "--force", "--no-wait")  # It would never end, and shall not.
     attached = ec2.attach_network_interface(NetworkInterfaceId=eni, InstanceId=mover.id,
                                             DeviceIndex=1)["AttachmentId"]
     end = wait_for("the migration's end", lambda: ended(pool, mover))
