@@ -200,8 +200,6 @@ def random_packet(rng, ports, sport):
     if src.subnet == dst.subnet and rng.random() < 0.05:  # To one.
         daddr = "2001:db8:99::9" if v6 else "203.0.113.9"
     proto = rng.choice([6, 17, 6, 17, 58 if v6 else 1, ESP])
-    if proto == ESP and saddr != src.ip(v6):
-        proto = 17  # docs/networking.md: what has no ports is tracked by its ends alone.
     dport = rng.choice(PORTS) + rng.choice([0, 0, 0, 100])
     if proto in (1, 58):
         dport = rng.choice([kind for p, kind in ANSWERS if p == proto])
