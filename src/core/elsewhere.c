@@ -2,6 +2,7 @@
 #include "core/elsewhere.h"
 
 #include "core/id.h"
+#include "core/instance_rows.h"
 #include "core/root_volume.h"
 
 #define GET(txn, type, out, err, ...) \
@@ -28,13 +29,9 @@ may_rebuild(struct txn *txn, const struct row_instance *inst, bool *out,
 static bool
 is_tied(struct txn *txn, const struct row_instance *inst, bool *out, struct err *err)
 {
-    const struct row_volume prefix = {.account = inst->account,
-                                      .instance_id = inst->id};
-    const struct row_query query = {
-        .index = "by_instance", .prefix = &prefix, .prefix_fields = 2};
     struct row_list list;
     *out = false;
-    if (!row_list(txn, &row_volume_type, &query, &list, err)) {
+    if (!instance_volumes(txn, inst->account, inst->id, &list, err)) {
         return false;
     }
     for (size_t i = 0; i < list.count; i++) {

@@ -1,6 +1,8 @@
 /* forecast.c - see forecast.h. */
 #include "core/forecast.h"
 
+#include "core/instance_rows.h"
+
 #define PASSES_MAX 60
 #define GUESS_BPS INT64_C(1000000000)
 /* Of a network card's own speed, after frames, TLS and whoever else is on it. */
@@ -149,12 +151,8 @@ static bool
 disk_basis(struct txn *txn, const struct row_instance *inst, struct forecast_basis *out,
            struct err *err)
 {
-    const struct row_volume prefix = {.account = inst->account,
-                                      .instance_id = inst->id};
-    const struct row_query query = {
-        .index = "by_instance", .prefix = &prefix, .prefix_fields = 2};
     struct row_list list;
-    if (!row_list(txn, &row_volume_type, &query, &list, err)) {
+    if (!instance_volumes(txn, inst->account, inst->id, &list, err)) {
         return false;
     }
     for (size_t i = 0; i < list.count; i++) {

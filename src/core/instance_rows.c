@@ -287,15 +287,21 @@ release_enis(struct txn *txn, const struct row_instance *inst, struct err *err)
     return true;
 }
 
+bool
+instance_volumes(struct txn *txn, const char *account, const char *instance_id,
+                 struct row_list *out, struct err *err)
+{
+    const struct row_volume prefix = {.account = account, .instance_id = instance_id};
+    const struct row_query query = {
+        .index = "by_instance", .prefix = &prefix, .prefix_fields = 2};
+    return row_list(txn, &row_volume_type, &query, out, err);
+}
+
 static bool
 release_volumes(struct txn *txn, const struct row_instance *inst, struct err *err)
 {
-    const struct row_volume prefix = {.account = inst->account,
-                                      .instance_id = inst->id};
-    const struct row_query query = {
-        .index = "by_instance", .prefix = &prefix, .prefix_fields = 2};
     struct row_list list;
-    if (!row_list(txn, &row_volume_type, &query, &list, err)) {
+    if (!instance_volumes(txn, inst->account, inst->id, &list, err)) {
         return false;
     }
     for (size_t i = 0; i < list.count; i++) {

@@ -98,6 +98,11 @@ MUST_CHECK bool volume_mark_deleted(struct txn *txn, const struct row_volume *vo
 MUST_CHECK bool instance_hide(struct txn *txn, const struct row_instance *inst,
                               struct err *err);
 
+/* Its volumes, of row_volume, whatever is wanted of them. The list belongs to the transaction. */
+MUST_CHECK bool instance_volumes(struct txn *txn, const char *account,
+                                 const char *instance_id, struct row_list *out,
+                                 struct err *err);
+
 /* What the instance calls itself: its id where its host name is of that type, else the name of
  * its address; and the same in its region's private domain. In 'arena'. */
 const char *instance_hostname(struct arena *arena, const struct row_instance *inst);

@@ -4,6 +4,7 @@
 #include "core/baseline.h"
 #include "core/forecast.h"
 #include "core/id.h"
+#include "core/instance_rows.h"
 #include "core/lifecycle.h"
 #include "core/uplink_rows.h"
 
@@ -53,16 +54,6 @@ migration_get(struct txn *txn, const char *id, const struct row_migration **out,
         return true;
     }
     return row_get(txn, &row_migration_type, &key, (const void **)out, err);
-}
-
-static bool
-volumes_of(struct txn *txn, const char *account, const char *instance_id,
-           struct row_list *out, struct err *err)
-{
-    const struct row_volume prefix = {.account = account, .instance_id = instance_id};
-    const struct row_query query = {
-        .index = "by_instance", .prefix = &prefix, .prefix_fields = 2};
-    return row_list(txn, &row_volume_type, &query, out, err);
 }
 
 static bool
@@ -179,7 +170,7 @@ pool_of(struct txn *txn, const struct row_instance *inst, const char **out,
 {
     struct row_list volumes;
     *out = NULL;
-    if (!volumes_of(txn, inst->account, inst->id, &volumes, err)) {
+    if (!instance_volumes(txn, inst->account, inst->id, &volumes, err)) {
         return false;
     }
     for (size_t i = 0; i < volumes.count; i++) {
@@ -402,7 +393,7 @@ migration_begin(struct txn *txn, const struct row_instance *inst,
         !forecast_of(txn, inst, &way, &forecast, err) ||
         !(ask->force || forecast_refuse(inst, &forecast, txn_arena(txn), err)) ||
         (ask->post_copy && !may_follow(txn, ask->to_node, err)) ||
-        !volumes_of(txn, inst->account, inst->id, &volumes, err)) {
+        !instance_volumes(txn, inst->account, inst->id, &volumes, err)) {
         return false;
     }
     struct row_migration m = {
@@ -475,7 +466,7 @@ migration_own(struct txn *txn, struct row_migration *m, const char *node_id,
     const struct row_instance *inst;
     struct row_list volumes;
     if (!row_get(txn, &row_instance_type, &key, (const void **)&inst, err) ||
-        !volumes_of(txn, m->account, m->instance_id, &volumes, err)) {
+        !instance_volumes(txn, m->account, m->instance_id, &volumes, err)) {
         return false;
     }
     *out_done = inst && str_eq(inst->migration_id, m->id) &&
