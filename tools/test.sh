@@ -7,8 +7,9 @@
 # the while on what processor time the others leave (aside.sh). Clients mostly wait for guests:
 # those of one host and those of several run side by side.
 #
-# Each runner's own summary is shown at its end, and all again at the very end. The status
-# is 0 only when every runner ended well.
+# Each runner's own summary is shown at its end, and all again at the very end, behind what
+# failed: who keeps only the last lines of a log finds the reason there. The status is 0
+# only when every runner ended well.
 set -eu
 cd "$(dirname "$0")/.."
 . tools/common.sh
@@ -115,6 +116,14 @@ join computing
 [ "$kind" != long ] || run fuzzers tools/fuzz.sh 60
 
 echo
+if [ $status != 0 ]; then
+    echo "==> what failed"
+    for suite in units computing; do # Meson's: the command, what it said, a line of dashes.
+        awk '/^>>> / { on = 1 } on; /^(―)+$/ { on = 0 }' "$said/$suite" | tail -n 60
+        sed -n '/^Summary of Failures:/,/^Ok: /{/FAIL\|TIMEOUT\|ERROR/p}' "$said/$suite"
+    done
+    grep -hE '^(FAILED|ERROR|E  )' "$said/clients" "$said/several" | tail -n 40 || true
+fi
 for suite in units computing; do
     echo "==> $suite"
     sed -n '/^Ok: /,/^Timeout: /p' "$said/$suite"
