@@ -48,12 +48,14 @@ def test_credits_are_counted_and_who_has_none_is_held_to_its_baseline(cloud, ec2
     # An agent that was away reckons with what ran meanwhile.
     cloud.stop(cloud.node, signal.SIGKILL)
     cloud.start_node()
+    # Its first word may be of the idle second in which the host was judged fit again.
     seen = wait_for("a minute's word of all three", lambda: (
-        lambda told: told if {poor, rich, free} <= told.keys() else None)(use(cloud)), 150, 1)
+        lambda told: told if {poor, rich, free} <= told.keys() and told[free]["BusyMilli"] > 0
+        else None)(use(cloud)), 150, 1)
     assert seen[poor]["Held"] and not seen[rich]["Held"]
     assert seen[poor]["CreditBalanceMilli"] < 1000
     assert 20_000 < seen[rich]["CreditBalanceMilli"] <= 31_000
-    assert seen[free]["BusyMilli"] > 0 and seen[free]["MemoryBytes"] > 64 << 20
+    assert seen[free]["MemoryBytes"] > 64 << 20
 
 
 KSM_RUN = pathlib.Path("/sys/kernel/mm/ksm/run")

@@ -153,8 +153,7 @@ tell_machine(struct meter *meter, const char *id, struct metered *m,
 {
     *out = (struct link_machine_meter){
         .id = id,
-        .busy_milli =
-            m->minute_ns > 0 ? m->minute_run_ns / (m->minute_ns / 1000 + 1) : 0,
+        .busy_milli = m->minute_run_ns / (m->minute_ns / 1000 + 1),
         .ready_permille = ready_p95(&m->ready),
         .memory_bytes =
             cgroup_memory_bytes(machines_cgroups(meter->config.machines), id),
@@ -189,7 +188,7 @@ report(struct meter *meter)
     void *value;
     for (size_t it = 0; map_next(meter->machines, &it, &id, &value);) {
         struct metered *m = value;
-        if (m->round == meter->round) {
+        if (m->round == meter->round && m->minute_ns > 0) { /* Else not measured yet. */
             tell_machine(meter, id, m, &items[count]);
             record.busy_milli += items[count].busy_milli;
             record.ready_permille =
