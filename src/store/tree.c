@@ -1,48 +1,10 @@
 /* tree.c - see tree.h. Rows lie in the leaves only. */
 #include "store/tree.h"
 #include "store/block.h"
+#include "store/tree_node.h"
 
-#define FAN 32u
 #define SPARSE (FAN / 4) /* Fewer: joined with a neighbour when both fit in one. */
 #define DEEPEST 16
-
-struct tree_node {
-    uint32_t refs;
-    uint16_t count;
-    uint16_t level; /* 0: a leaf. */
-    /* FAN rows; or FAN children, then of each child its first row. */
-    const void *slots[];
-};
-
-static struct tree_node *
-node_new(unsigned level)
-{
-    size_t slots = level ? 2 * FAN : FAN;
-    struct tree_node *n = xmalloc(sizeof *n + slots * sizeof n->slots[0]);
-    n->refs = 1;
-    n->count = 0;
-    n->level = (uint16_t)level;
-    return n;
-}
-
-static struct tree_node *
-child_at(const struct tree_node *n, unsigned i)
-{
-    return (struct tree_node *)(uintptr_t)n->slots[i];
-}
-
-static const void **
-firsts(struct tree_node *n)
-{
-    return n->slots + FAN;
-}
-
-/* Rows of a leaf, or the children's first rows: what is searched in. */
-static const void *const *
-search_keys(const struct tree_node *n)
-{
-    return n->level ? n->slots + FAN : n->slots;
-}
 
 void
 tree_ref(struct tree_node *n)
@@ -75,152 +37,66 @@ own(struct tree_node *n)
     if (n->refs == 1) {
         return n;
     }
-    struct tree_node *copy = node_new(n->level);
-    copy->count = n->count;
-    memcpy(copy->slots, n->slots, n->count * sizeof n->slots[0]);
-    if (n->level) {
-        memcpy(firsts(copy), firsts(n), n->count * sizeof n->slots[0]);
-    }
-    for (unsigned i = 0; i < n->count; i++) {
-        if (n->level) {
-            tree_ref(child_at(n, i));
-        } else {
-            block_ref(n->slots[i]);
-        }
-    }
+    struct tree_node *copy = node_copy(n);
     n->refs--;
     return copy;
 }
 
-/* How many of the node's keys come before 'key' in the first 'count' fields of the
- * order; with 'after', how many do not come after it. */
+/* The child in which the probe belongs. */
 static unsigned
-rank(const struct tree_node *n, const struct order *order, unsigned count,
-     const void *key, bool after)
+child_rank(struct probe *probe, const struct tree_node *n)
 {
-    const void *const *keys = search_keys(n);
-    unsigned low = 0, high = n->count;
-    while (low < high) {
-        unsigned mid = (low + high) / 2;
-        int c = order_compare(order, count, keys[mid], key);
-        if (c < 0 || (after && c == 0)) {
-            low = mid + 1;
-        } else {
-            high = mid;
-        }
-    }
-    return low;
+    probe->after = true;
+    unsigned i = probe_rank(probe, n);
+    return i ? i - 1 : 0;
 }
 
-/* The child in which 'key' belongs. */
+/* Where in a leaf it is, or belongs. */
 static unsigned
-child_rank(const struct tree_node *n, const struct order *order, const void *key)
+row_rank(struct probe *probe, const struct tree_node *leaf)
 {
-    unsigned i = rank(n, order, order->count, key, true);
-    return i ? i - 1 : 0;
+    probe->after = false;
+    return probe_rank(probe, leaf);
 }
 
 /* ---- changes --------------------------------------------------------------------- */
 
-static void
-slots_open(struct tree_node *n, unsigned at)
-{
-    size_t moved = (n->count - at) * sizeof n->slots[0];
-    memmove(n->slots + at + 1, n->slots + at, moved);
-    if (n->level) {
-        memmove(firsts(n) + at + 1, firsts(n) + at, moved);
-    }
-    n->count++;
-}
-
-static void
-slots_close(struct tree_node *n, unsigned at)
-{
-    n->count--;
-    size_t moved = (n->count - at) * sizeof n->slots[0];
-    memmove(n->slots + at, n->slots + at + 1, moved);
-    if (n->level) {
-        memmove(firsts(n) + at, firsts(n) + at + 1, moved);
-    }
-}
-
-/* Moves the slots of 'from' beginning with 'at' to the end of 'to'. */
-static void
-slots_move(struct tree_node *to, struct tree_node *from, unsigned at)
-{
-    unsigned count = from->count - at;
-    memcpy(to->slots + to->count, from->slots + at, count * sizeof to->slots[0]);
-    if (to->level) {
-        memcpy(firsts(to) + to->count, firsts(from) + at, count * sizeof to->slots[0]);
-    }
-    to->count = (uint16_t)(to->count + count);
-    from->count = (uint16_t)at;
-}
-
-static void
-slot_set(struct tree_node *n, unsigned at, const void *item)
-{
-    n->slots[at] = item;
-    if (n->level) {
-        firsts(n)[at] = search_keys(item)[0];
-    }
-}
-
-/* Puts a row or child at 'at'. A full node is split: its new right half is returned.
- * What comes in rising order leaves full nodes behind. */
-static struct tree_node *
-slot_insert(struct tree_node *n, unsigned at, const void *item)
-{
-    struct tree_node *right = NULL;
-    if (n->count == FAN) {
-        unsigned half = at == FAN ? FAN : FAN / 2;
-        right = node_new(n->level);
-        slots_move(right, n, half);
-        if (at > half || at == FAN) {
-            slots_open(right, at - half);
-            slot_set(right, at - half, item);
-            return right;
-        }
-    }
-    slots_open(n, at);
-    slot_set(n, at, item);
-    return right;
-}
-
 /* 'n' is ours alone. Returns a new right neighbour when there was no room. */
 static struct tree_node *
-insert(struct tree_node *n, const struct order *order, const void *row,
-       const void **old)
+insert(struct tree_node *n, struct probe *probe, const void **old)
 {
+    const struct order *order = probe->order;
+    const void *row = probe->row;
     if (!n->level) {
-        unsigned at = rank(n, order, order->count, row, false);
+        unsigned at = row_rank(probe, n);
         if (at < n->count &&
             order_compare(order, order->count, n->slots[at], row) == 0) {
             *old = n->slots[at];
-            n->slots[at] = row;
+            node_set(n, order, at, row);
             return NULL;
         }
-        return slot_insert(n, at, row);
+        return node_insert(n, order, at, row, probe);
     }
-    unsigned at = child_rank(n, order, row);
-    struct tree_node *child = own(child_at(n, at));
-    struct tree_node *right = insert(child, order, row, old);
-    slot_set(n, at, child);
-    return right ? slot_insert(n, at + 1, right) : NULL;
+    unsigned at = child_rank(probe, n);
+    struct tree_node *child = own(probe_down(probe, n, at));
+    struct tree_node *right = insert(child, probe, old);
+    node_set(n, order, at, child);
+    return right ? node_insert(n, order, at + 1, right, NULL) : NULL;
 }
 
 const void *
 tree_put(struct tree_node **root, const struct order *order, const void *row)
 {
     const void *old = NULL;
+    struct probe probe;
     block_ref(row);
+    probe_init(&probe, order, order->count, row, false);
     *root = *root ? own(*root) : node_new(0);
-    struct tree_node *right = insert(*root, order, row, &old);
+    struct tree_node *right = insert(*root, &probe, &old);
     if (right) {
         struct tree_node *top = node_new((*root)->level + 1u);
-        top->count = 2;
-        slot_set(top, 0, *root);
-        slot_set(top, 1, right);
+        (void)node_insert(top, order, 0, *root, NULL);
+        (void)node_insert(top, order, 1, right, NULL);
         *root = top;
     }
     return old;
@@ -229,7 +105,7 @@ tree_put(struct tree_node **root, const struct order *order, const void *row)
 /* Joins the child at 'at', which has become sparse, with a neighbour if one has room.
  */
 static void
-join(struct tree_node *n, unsigned at)
+join(struct tree_node *n, const struct order *order, unsigned at)
 {
     unsigned left = at ? at - 1 : at;
     if (left + 1 >= n->count ||
@@ -237,32 +113,33 @@ join(struct tree_node *n, unsigned at)
         return;
     }
     struct tree_node *a = own(child_at(n, left)), *b = own(child_at(n, left + 1));
-    slots_move(a, b, 0);
+    node_append(a, b, order);
     free(b);
-    slot_set(n, left, a);
-    slots_close(n, left + 1);
+    node_set(n, order, left, a);
+    node_remove(n, left + 1);
 }
 
 /* 'n' is ours alone and holds the row. Returns it. */
 static const void *
-take_out(struct tree_node *n, const struct order *order, const void *key)
+take_out(struct tree_node *n, struct probe *probe)
 {
+    const struct order *order = probe->order;
     if (!n->level) {
-        unsigned at = rank(n, order, order->count, key, false);
+        unsigned at = row_rank(probe, n);
         const void *old = n->slots[at];
-        slots_close(n, at);
+        node_remove(n, at);
         return old;
     }
-    unsigned at = child_rank(n, order, key);
-    struct tree_node *child = own(child_at(n, at));
-    const void *old = take_out(child, order, key);
+    unsigned at = child_rank(probe, n);
+    struct tree_node *child = own(probe_down(probe, n, at));
+    const void *old = take_out(child, probe);
     if (child->count == 0) {
         free(child);
-        slots_close(n, at);
+        node_remove(n, at);
     } else {
-        slot_set(n, at, child);
+        node_set(n, order, at, child);
         if (child->count < SPARSE) {
-            join(n, at);
+            join(n, order, at);
         }
     }
     return old;
@@ -274,8 +151,10 @@ tree_del(struct tree_node **root, const struct order *order, const void *key)
     if (!tree_find(*root, order, order->count, key)) {
         return NULL;
     }
+    struct probe probe;
+    probe_init(&probe, order, order->count, key, false);
     struct tree_node *n = own(*root);
-    const void *old = take_out(n, order, key);
+    const void *old = take_out(n, &probe);
     while (n && n->count <= 1 && (n->level || n->count == 0)) {
         struct tree_node *only = n->count ? child_at(n, 0) : NULL;
         free(n);
@@ -304,19 +183,21 @@ cursor_seek(struct cursor *c, const struct tree_node *root, const struct order *
             unsigned count, const void *key, bool after)
 {
     const struct tree_node *n = root;
+    struct probe probe;
     c->depth = 0;
     if (!n) {
         return false;
     }
+    probe_init(&probe, order, count, key, after);
     for (;; c->depth++) {
-        unsigned at = rank(n, order, count, key, after);
+        unsigned at = probe_rank(&probe, n);
         c->nodes[c->depth] = n;
         c->at[c->depth] = at;
         if (!n->level) {
             break;
         }
         c->at[c->depth] = at ? at - 1 : 0; /* The one before may hold the first. */
-        n = child_at(n, c->at[c->depth]);
+        n = probe_down(&probe, n, c->at[c->depth]);
     }
     return true;
 }
@@ -366,7 +247,9 @@ run_length(const struct tree_node *leaf, unsigned at, const struct order *order,
             0) {
         return left;
     }
-    unsigned end = rank(leaf, order, prefix, query->prefix, true);
+    struct probe probe;
+    probe_init(&probe, order, prefix, query->prefix, true);
+    unsigned end = probe_rank(&probe, leaf);
     return end > at ? end - at : 0;
 }
 
