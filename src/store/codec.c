@@ -33,6 +33,19 @@ row_order_value(const struct order_field *field, const void *row)
     return sql_int(field->kind == DESC_BOOL ? *(const bool *)at : *(const int64_t *)at);
 }
 
+enum sql_kind
+column_kind(const struct desc_field *field)
+{
+    if ((field->flags & DESC_SEALED) || field->kind == DESC_BLOB) {
+        return SQL_BLOB;
+    }
+    if (field->kind == DESC_BOOL || field->kind == DESC_INT ||
+        field->kind == DESC_TIME) {
+        return SQL_INT;
+    }
+    return field->kind == DESC_F64 ? SQL_F64 : SQL_TEXT;
+}
+
 /* ---- to columns ------------------------------------------------------------------ */
 
 bool

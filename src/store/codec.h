@@ -27,5 +27,7 @@ MUST_CHECK bool row_encode(const struct table *table, const struct vault *vault,
 MUST_CHECK bool row_decode(const struct table *table, const struct vault *vault,
                            const struct sql_driver *driver, struct sql_stmt *stmt,
                            struct arena *arena, void *out_row, struct err *err);
+/* What a column holds that is not NULL. */
+enum sql_kind column_kind(const struct desc_field *field);
 /* The value of one ordering field, as the database compares it. */
 struct sql_value row_order_value(const struct order_field *field, const void *row);

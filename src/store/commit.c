@@ -4,6 +4,8 @@
  * shares them is counted by the writer alone (image.h), and freed by it. */
 #include "store/commit.h"
 
+#define PILE_ROWS 256
+
 /* ---- to the database ------------------------------------------------------------- */
 
 static const struct version *
@@ -48,16 +50,83 @@ commit_send_cold(struct store *store, const struct txn *txn, struct err *err)
     return true;
 }
 
+/* Rows on their way to one table, no two of them with the same key. */
+struct pile {
+    const void *rows[PILE_ROWS];
+    size_t count;
+};
+
 static bool
-send_batch(struct store *store, struct batch *batch, const struct version *tip,
-           struct err *err)
+pile_send(struct store *store, const struct table *table, struct pile *pile,
+          struct err *err)
 {
-    for (size_t t = 0; t < batch->count; t++) {
-        struct txn *txn = &batch->txns[t];
-        for (size_t i = 0; i < txn->changes.count; i++) {
-            struct change *c = &txn->changes.items[i];
-            if (!c->sent && commit_is_last(tip, c) && !send_change(store, c, err)) {
-                return false;
+    size_t count = pile->count;
+    pile->count = 0;
+    bool ok = !count || session_put_many(store->session, table, pile->rows, count,
+                                         store->scratch, err);
+    arena_reset(store->scratch);
+    return ok;
+}
+
+static bool
+pile_has(const struct pile *pile, const struct table *table, const void *row)
+{
+    const struct order *key = &table->orders[0];
+    for (size_t i = 0; i < pile->count; i++) {
+        if (order_compare(key, key->count, pile->rows[i], row) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Rows are put together; what is deleted goes one by one. Of a table in memory only the
+ * last word on a row gets here; what becomes of a row of another goes in its order. */
+static bool
+pile_change(struct store *store, struct pile **piles, struct change *c, struct err *err)
+{
+    const struct table *table = c->table;
+    bool put = !c->deleted && session_may_post(table, TABLE_PUT);
+    struct pile **pile = &piles[table->type->id];
+    if (!*pile) {
+        *pile = xcalloc(1, sizeof **pile);
+    }
+    bool before = !table->hot && (!put || pile_has(*pile, table, c->row));
+    if ((before || (*pile)->count == PILE_ROWS) &&
+        !pile_send(store, table, *pile, err)) {
+        return false;
+    }
+    if (!put) {
+        return send_change(store, c, err);
+    }
+    c->sent = true;
+    (*pile)->rows[(*pile)->count++] = c->row;
+    return true;
+}
+
+typedef bool change_fn(struct store *store, struct pile **piles, struct change *c,
+                       struct err *err);
+
+static bool
+change_at_once(struct store *store, struct pile **piles UNUSED, struct change *c,
+               struct err *err)
+{
+    return send_change(store, c, err);
+}
+
+static bool
+each_last_change(struct store *store, struct batch *first, change_fn *fn,
+                 struct pile **piles, struct err *err)
+{
+    const struct version *tip = last_tip(first);
+    for (struct batch *b = first; b; b = b->next) {
+        for (size_t t = 0; t < b->count; t++) {
+            struct txn *txn = &b->txns[t];
+            for (size_t i = 0; i < txn->changes.count; i++) {
+                struct change *c = &txn->changes.items[i];
+                if (!c->sent && commit_is_last(tip, c) && !fn(store, piles, c, err)) {
+                    return false;
+                }
             }
         }
     }
@@ -67,13 +136,17 @@ send_batch(struct store *store, struct batch *batch, const struct version *tip,
 bool
 commit_send(struct store *store, struct batch *first, struct err *err)
 {
-    const struct version *tip = last_tip(first);
-    for (struct batch *b = first; b; b = b->next) {
-        if (!send_batch(store, b, tip, err)) {
-            return false;
-        }
+    if (!session_puts_many(store->session)) {
+        return each_last_change(store, first, change_at_once, NULL, err);
     }
-    return true;
+    struct pile **piles = xcalloc(store->table_count, sizeof *piles);
+    bool ok = each_last_change(store, first, pile_change, piles, err);
+    for (size_t i = 0; i < store->table_count; i++) {
+        ok = ok && (!piles[i] || pile_send(store, &store->tables[i], piles[i], err));
+        free(piles[i]);
+    }
+    free(piles);
+    return ok;
 }
 
 static void

@@ -14,12 +14,11 @@ put_column(const struct table *table, uint32_t i, const struct sql_driver *drive
 {
     const struct desc_field *f = &table->type->desc->fields[i];
     bool text = f->kind == DESC_STR;
-    bool number = f->kind == DESC_BOOL || f->kind == DESC_INT || f->kind == DESC_TIME;
-    const char *type = (f->flags & DESC_SEALED) || f->kind == DESC_BLOB
-                           ? driver->blob_type
-                       : number              ? driver->int_type
-                       : f->kind == DESC_F64 ? driver->real_type
-                                             : driver->text_type;
+    enum sql_kind kind = column_kind(f);
+    const char *type = kind == SQL_BLOB  ? driver->blob_type
+                       : kind == SQL_INT ? driver->int_type
+                       : kind == SQL_F64 ? driver->real_type
+                                         : driver->text_type;
     buf_printf(sql, "\"%s\" %s", f->name, type);
     if (table->sorted[i]) {
         buf_printf(sql, " NOT NULL DEFAULT %s", text ? "''" : "0");

@@ -54,11 +54,17 @@ session_post(struct session *s, const char *sql, struct err *err)
     return s->conn->driver->post(s->conn, sql, err);
 }
 
+static struct sql_stmt **
+stmt_slot(struct session *s, const struct table *table, enum table_op op)
+{
+    return &s->stmts[(size_t)table->type->id * TABLE_OPS + op];
+}
+
 static struct sql_stmt *
 stmt_get(struct session *s, const struct table *table, enum table_op op,
          struct err *err)
 {
-    struct sql_stmt **slot = &s->stmts[(size_t)table->type->id * TABLE_OPS + op];
+    struct sql_stmt **slot = stmt_slot(s, table, op);
     if (!*slot) {
         *slot = s->conn->driver->prepare(s->conn, table->sql[op], err);
     }
@@ -158,6 +164,47 @@ session_change(struct session *s, const struct table *table, enum table_op op,
     driver->reset(stmt);
     return taken || (!ok && err->code == ERR_EXISTS) ? table_taken(table, row, err)
                                                      : ok;
+}
+
+bool
+session_puts_many(const struct session *s)
+{
+    return s->conn->driver->send_many != NULL;
+}
+
+static struct sql_stmt *
+put_many_stmt(struct session *s, const struct table *table, const enum sql_kind *kinds,
+              struct err *err)
+{
+    struct sql_stmt **slot = stmt_slot(s, table, TABLE_PUT_MANY);
+    if (!*slot) {
+        AUTO(buf) struct buf source = {0};
+        AUTO(buf) struct buf sql = {0};
+        s->conn->driver->put_source(kinds, table->type->desc->field_count, &source);
+        table_put_sql(table, buf_str(&source), &sql);
+        *slot = s->conn->driver->prepare(s->conn, buf_str(&sql), err);
+    }
+    return *slot;
+}
+
+bool
+session_put_many(struct session *s, const struct table *table, const void *const *rows,
+                 size_t count, struct arena *scratch, struct err *err)
+{
+    const struct desc *desc = table->type->desc;
+    unsigned columns = desc->field_count;
+    enum sql_kind *kinds = ARENA_ARRAY(scratch, columns, enum sql_kind);
+    struct sql_value *values = ARENA_ARRAY(scratch, count * columns, struct sql_value);
+    for (unsigned i = 0; i < columns; i++) {
+        kinds[i] = column_kind(&desc->fields[i]);
+    }
+    struct sql_stmt *stmt = put_many_stmt(s, table, kinds, err);
+    for (size_t i = 0; stmt && i < count; i++) {
+        if (!row_encode(table, s->vault, rows[i], scratch, values + i * columns, err)) {
+            return false;
+        }
+    }
+    return stmt && s->conn->driver->send_many(stmt, kinds, columns, values, count, err);
 }
 
 static bool

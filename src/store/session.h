@@ -43,6 +43,13 @@ MUST_CHECK bool session_get_many(struct session *session, const struct table *ta
 MUST_CHECK bool session_change(struct session *session, const struct table *table,
                                enum table_op op, const void *row, struct arena *scratch,
                                struct err *err);
+/* Whether rows of a table are best put together, with session_put_many. */
+bool session_puts_many(const struct session *session);
+/* TABLE_PUT for 'count' rows, of which no two have the same key; posted. Only where
+ * session_may_post says so of one. */
+MUST_CHECK bool session_put_many(struct session *session, const struct table *table,
+                                 const void *const *rows, size_t count,
+                                 struct arena *scratch, struct err *err);
 /* Whether a change of this kind is posted: nothing is known of it before the commit. */
 bool session_may_post(const struct table *table, enum table_op op);
 MUST_CHECK bool session_list(struct session *session, const struct table *table,

@@ -11,7 +11,7 @@
  *           that a commit may have been done; ERR_DENIED, ERR_NO_SPACE, ERR_CORRUPT,
  *           ERR_SYSTEM. */
 #pragma once
-#include "base/base.h"
+#include "base/buf.h"
 
 enum sql_kind { SQL_NULL, SQL_INT, SQL_F64, SQL_TEXT, SQL_BLOB };
 
@@ -57,6 +57,13 @@ struct sql_driver {
     /* start, step and reset of a statement without rows, as post. */
     bool (*send)(struct sql_stmt *stmt, const struct sql_value *params, size_t count,
                  struct err *err);
+    /* NULL where many rows are best put one by one. Else: what stands in place of VALUES
+     * in an INSERT of as many rows as come, of columns of these kinds; and send for such a
+     * statement, with the columns of one row after those of the other. */
+    void (*put_source)(const enum sql_kind *kinds, unsigned columns, struct buf *out);
+    bool (*send_many)(struct sql_stmt *stmt, const enum sql_kind *kinds,
+                      unsigned columns, const struct sql_value *values, size_t rows,
+                      struct err *err);
     bool (*step)(struct sql_stmt *stmt, bool *out_row, struct err *err);
     void (*column)(struct sql_stmt *stmt, unsigned i, struct sql_value *out);
     void (*reset)(struct sql_stmt *stmt);

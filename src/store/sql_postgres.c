@@ -10,7 +10,7 @@
 #define QUEUE_MAX 2000 /* Statements whose results libpq keeps for us. */
 
 /* Types of columns (catalog/pg_type.dat); everything travels in its binary form. */
-enum { OID_BYTEA = 17, OID_INT8 = 20, OID_FLOAT8 = 701 };
+enum { OID_BYTEA = 17, OID_INT8 = 20, OID_TEXT = 25, OID_FLOAT8 = 701 };
 
 struct pg_stmt {
     struct pg_conn *conn;
@@ -147,18 +147,39 @@ make_prepared(struct pg_stmt *s, struct err *err)
 }
 
 static bool
+send_bound(struct pg_stmt *s, const struct bound *b, size_t count, struct err *err)
+{
+    return PQsendQueryPrepared(s->conn->pg, s->name, (int)count, b->values, b->lengths,
+                               b->formats, 1) == 1 ||
+           pg_fail(s->conn, NULL, err);
+}
+
+static bool
+few_enough(size_t params, struct err *err)
+{
+    return params <= PARAMS_MAX ||
+           err_set(err, ERR_INVALID, "a statement with %zu parameters", params);
+}
+
+static bool
 send_prepared(struct pg_stmt *s, const struct sql_value *params, size_t count,
               struct err *err)
 {
     AUTO(buf) struct buf room = {0};
     struct bound b;
-    if (count > PARAMS_MAX) {
-        return err_set(err, ERR_INVALID, "a statement with %zu parameters", count);
+    if (!few_enough(count, err)) {
+        return false;
     }
     bind_all(&b, params, count, &room);
-    return PQsendQueryPrepared(s->conn->pg, s->name, (int)count, b.values, b.lengths,
-                               b.formats, 1) == 1 ||
-           pg_fail(s->conn, NULL, err);
+    return send_bound(s, &b, count, err);
+}
+
+/* One more statement under way whose result nobody waits for. */
+static bool
+count_sent(struct pg_conn *c, struct err *err)
+{
+    c->queued++;
+    return c->queued < QUEUE_MAX || pg_settle(c, NULL, err);
 }
 
 static bool
@@ -166,12 +187,104 @@ pg_send(struct sql_stmt *stmt, const struct sql_value *params, size_t count,
         struct err *err)
 {
     struct pg_stmt *s = stmt_of(stmt);
-    if (!pg_enter_pipeline(s->conn, err) || !make_prepared(s, err) ||
-        !send_prepared(s, params, count, err)) {
+    return pg_enter_pipeline(s->conn, err) && make_prepared(s, err) &&
+           send_prepared(s, params, count, err) && count_sent(s->conn, err);
+}
+
+/* ---- many rows in one statement -------------------------------------------------- */
+
+static const struct {
+    const char *type; /* Of a list of such values. */
+    uint32_t oid;     /* Of one. */
+} listed[] = {
+    [SQL_INT] = {"BIGINT[]", OID_INT8},
+    [SQL_F64] = {"DOUBLE PRECISION[]", OID_FLOAT8},
+    [SQL_TEXT] = {"TEXT[]", OID_TEXT},
+    [SQL_BLOB] = {"BYTEA[]", OID_BYTEA},
+};
+
+static void
+pg_put_source(const enum sql_kind *kinds, unsigned columns, struct buf *out)
+{
+    buf_puts(out, "SELECT * FROM unnest(");
+    for (unsigned i = 0; i < columns; i++) {
+        buf_printf(out, "%s$%u::%s", i ? ", " : "", i + 1, listed[kinds[i]].type);
+    }
+    buf_puts(out, ")");
+}
+
+static void
+put_int32(struct buf *out, uint32_t v)
+{
+    uint32_t bits = htobe32(v);
+    buf_put(out, &bits, sizeof bits);
+}
+
+static void
+put_item(struct buf *out, const struct sql_value *v, struct buf *room)
+{
+    uint64_t bits;
+    size_t len = v->len;
+    const void *data = v->data;
+    if (v->kind == SQL_NULL) {
+        put_int32(out, UINT32_MAX);
+        return;
+    }
+    if (v->kind == SQL_INT || v->kind == SQL_F64) {
+        memcpy(&bits, v->kind == SQL_INT ? (const void *)&v->number : &v->real,
+               sizeof bits);
+        bits = htobe64(bits);
+        len = sizeof bits;
+        data = &bits;
+    } else if (v->kind == SQL_TEXT) {
+        buf_clear(room);
+        data = repair_text(v, room, &len);
+        data = data ? data : buf_str(room);
+    }
+    put_int32(out, (uint32_t)len);
+    buf_put(out, data, len);
+}
+
+/* One column of all rows, as PostgreSQL sends an array of one dimension. */
+static void
+put_column(struct buf *out, enum sql_kind kind, const struct sql_value *first,
+           unsigned columns, size_t rows, struct buf *room)
+{
+    put_int32(out, 1);
+    put_int32(out, 1); /* Some may be NULL. */
+    put_int32(out, listed[kind].oid);
+    put_int32(out, (uint32_t)rows);
+    put_int32(out, 1);
+    for (size_t i = 0; i < rows; i++) {
+        put_item(out, first + i * columns, room);
+    }
+}
+
+static bool
+pg_send_many(struct sql_stmt *stmt, const enum sql_kind *kinds, unsigned columns,
+             const struct sql_value *values, size_t rows, struct err *err)
+{
+    struct pg_stmt *s = stmt_of(stmt);
+    AUTO(buf) struct buf text = {0};
+    AUTO(buf) struct buf room = {0};
+    struct bound b;
+    if (!few_enough(columns, err)) {
         return false;
     }
-    s->conn->queued++;
-    return s->conn->queued < QUEUE_MAX || pg_settle(s->conn, NULL, err);
+    for (unsigned i = 0; i < columns; i++) {
+        b.numbers[i] = text.len;
+        put_column(&text, kinds[i], values + i, columns, rows, &room);
+        b.lengths[i] = (int)(text.len - b.numbers[i]);
+        b.formats[i] = 1;
+    }
+    if (text.full) {
+        return err_set(err, ERR_TOO_LARGE, "rows of more than a GiB");
+    }
+    for (unsigned i = 0; i < columns; i++) {
+        b.values[i] = text.data + b.numbers[i];
+    }
+    return pg_enter_pipeline(s->conn, err) && make_prepared(s, err) &&
+           send_bound(s, &b, columns, err) && count_sent(s->conn, err);
 }
 
 /* The first of its kind: prepared at the cost of a round trip. */
@@ -382,6 +495,8 @@ const struct sql_driver sql_postgres = {
     .finish = pg_finish,
     .start = pg_start,
     .send = pg_send,
+    .put_source = pg_put_source,
+    .send_many = pg_send_many,
     .step = pg_step,
     .column = pg_column,
     .reset = pg_reset,

@@ -212,6 +212,23 @@ put_upsert(const struct table *table, struct buf *out)
     buf_puts(out, any ? "" : "NOTHING");
 }
 
+/* Up to where the rows come from. */
+static void
+put_insert(const struct table *table, struct buf *out)
+{
+    buf_printf(out, "INSERT INTO \"%s\" (", table->type->name);
+    put_columns(table->type->desc, out);
+    buf_puts(out, ") ");
+}
+
+void
+table_put_sql(const struct table *table, const char *source, struct buf *out)
+{
+    put_insert(table, out);
+    buf_puts(out, source);
+    put_upsert(table, out);
+}
+
 static void
 write_sql(struct table *table)
 {
@@ -232,19 +249,17 @@ write_sql(struct table *table)
     put_equal(table, key, key->count, 1, &b);
     table->sql[TABLE_DELETE] = buf_take(&b);
 
-    for (unsigned put = 0; put < 2; put++) {
-        buf_printf(&b, "INSERT INTO \"%s\" (", table->type->name);
-        put_columns(desc, &b);
-        buf_puts(&b, ") VALUES (");
-        put_numbers(1, desc->field_count, &b);
-        buf_puts(&b, ")");
-        if (put) {
-            put_upsert(table, &b);
-        } else {
-            buf_puts(&b, " ON CONFLICT DO NOTHING");
-        }
-        table->sql[put ? TABLE_PUT : TABLE_INSERT] = buf_take(&b);
-    }
+    buf_puts(&b, "VALUES (");
+    put_numbers(1, desc->field_count, &b);
+    buf_puts(&b, ")");
+    AUTO(free) char *values = buf_take(&b);
+
+    put_insert(table, &b);
+    buf_printf(&b, "%s ON CONFLICT DO NOTHING", values);
+    table->sql[TABLE_INSERT] = buf_take(&b);
+
+    table_put_sql(table, values, &b);
+    table->sql[TABLE_PUT] = buf_take(&b);
 }
 
 void

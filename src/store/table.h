@@ -22,7 +22,14 @@ struct order {
     } fields[ORDER_FIELDS_MAX];
 };
 
-enum table_op { TABLE_GET, TABLE_INSERT, TABLE_PUT, TABLE_DELETE, TABLE_OPS };
+enum table_op {
+    TABLE_GET,
+    TABLE_INSERT,
+    TABLE_PUT,
+    TABLE_DELETE,
+    TABLE_PUT_MANY, /* Its SQL is the database's own: table_put_sql. */
+    TABLE_OPS
+};
 
 struct table {
     const struct row_type *type;
@@ -53,6 +60,8 @@ void table_list_sql(const struct table *table, const struct order *order,
                     unsigned prefix, bool after, struct buf *out);
 /* "SELECT ... WHERE (key = ...) OR (key = ...) ...", of 'count' keys. */
 void table_many_sql(const struct table *table, unsigned count, struct buf *out);
+/* "INSERT INTO ... 'source' ON CONFLICT ...": inserts or replaces what comes from there. */
+void table_put_sql(const struct table *table, const char *source, struct buf *out);
 /* "SELECT ... ORDER BY key": every row. */
 void table_ordered_sql(const struct table *table, struct buf *out);
 /* The table's name and the row's key, for errors. */

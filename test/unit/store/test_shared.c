@@ -471,6 +471,14 @@ faulty_send(struct sql_stmt *stmt, const struct sql_value *params, size_t count,
 }
 
 static bool
+faulty_send_many(struct sql_stmt *stmt, const enum sql_kind *kinds, unsigned columns,
+                 const struct sql_value *values, size_t rows, struct err *err)
+{
+    struct faulty_stmt *s = faulty_of(stmt);
+    FAULTY(sql_postgres.send_many(s->real, kinds, columns, values, rows, err), s->conn);
+}
+
+static bool
 faulty_step(struct sql_stmt *stmt, bool *out_row, struct err *err)
 {
     return sql_postgres.step(faulty_of(stmt)->real, out_row, err);
@@ -513,6 +521,7 @@ open_faulty(struct fixture *f, struct err *err)
     faulty.finish = faulty_finish;
     faulty.start = faulty_start;
     faulty.send = faulty_send;
+    faulty.send_many = faulty_send_many;
     faulty.step = faulty_step;
     faulty.column = faulty_column;
     faulty.reset = faulty_reset;
