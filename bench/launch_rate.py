@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "test")]
 
 import api  # noqa: E402
 from cloud import Cloud, wait_for  # noqa: E402
-from postgres import Postgres  # noqa: E402
+from postgres import Postgres, ask  # noqa: E402
 from quiet import come_first, cpu_of, cpu_s, family, move, on  # noqa: E402
 
 STORE = "store-commit"  # The thread.
@@ -43,7 +43,7 @@ SEEN = "SELECT count(*) FROM machine_seen WHERE state = 'running'"
 def running(cloud):
     """How many machines the nodes have said to run; read beside molnd, on our processor."""
     if cloud.server:
-        return int(cloud.server.sql(SEEN, "cloud"))
+        return int(ask(cloud.questions, SEEN))
     with sqlite3.connect(f"file:{cloud.state}/control/moln.db?mode=ro", uri=True) as db:
         return db.execute(SEEN).fetchone()[0]
 
@@ -52,8 +52,7 @@ def store_cpu_s(cloud):
     """Processor time of the store so far: of a thread of molnd's, or of the server's processes."""
     if not cloud.server:
         return cpu_s(cloud.molnd, STORE), cpu_s(cloud.molnd, STORE)
-    first = pathlib.Path(cloud.server.data(), "postmaster.pid").read_text().split()[0]
-    server = types.SimpleNamespace(pid=int(first))
+    server = types.SimpleNamespace(pid=cloud.server.pid())
     return 0, sum(cpu_of(f"/proc/{pid}") for pid, _ in family(server))
 
 
@@ -100,7 +99,7 @@ def counts(cloud):
 
 def run(args, clients, a_call):
     settings = api.settings_file()
-    cloud, node, server = None, None, None
+    cloud, node, server, questions = None, None, None, None
     try:
         more = []
         if args.postgresql:
@@ -111,6 +110,9 @@ def run(args, clients, a_call):
                                              node=False), api.LOAD)
         cloud.server = server
         come_first(cloud.molnd.pid)
+        if server:
+            come_first(server.pid())  # It began a session of its own.
+            questions = cloud.questions = server.questions("cloud")
         if not args.one_core and not server:
             move(cloud.molnd, STORE, api.LOAD)
         with open(cloud.dir / "sim-node.log", "ab") as log:
@@ -133,6 +135,8 @@ def run(args, clients, a_call):
         if cloud:
             cloud.close()
         if server:
+            if questions:
+                questions.terminate()
             server.__exit__()
 
 

@@ -73,9 +73,24 @@ class Postgres:
         return self.run("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", text,
                         self.url(database)).stdout.strip()
 
+    def pid(self):
+        with open(f"{self.data()}/postmaster.pid") as file:
+            return int(file.readline())
+
+    def questions(self, database):
+        """A psql that stays, for who asks often: ask(it, SQL) gives an answer of one line."""
+        return subprocess.Popen([f"{self.bin}/psql", "-XAtq", self.url(database)], text=True,
+                                bufsize=1, cwd=self.dir, user=self.user,
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
     def database(self, name):
         self.sql(f'CREATE DATABASE "{name}"')
         return self.url(name)
+
+
+def ask(questions, sql):
+    questions.stdin.write(sql + ";\n")
+    return questions.stdout.readline().strip()
 
 
 def main(words):

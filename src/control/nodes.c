@@ -199,7 +199,7 @@ nodes_push(struct nodes *nodes, struct link_peer *peer, bool first)
     struct push push = {
         .nodes = nodes, .node_id = state->node_id, .after = state->sent_revision};
     struct err err = {0};
-    if (!store_read(nodes->config.store, arena, push_read, &push, &err)) {
+    if (!store_read_known(nodes->config.store, arena, push_read, &push, &err)) {
         link_peer_close(peer, err.msg);
         return;
     }
@@ -410,7 +410,7 @@ struct node_change {
     char node_id[32];
 };
 
-/* One read for both questions: on a shared database it costs one with the server. */
+/* What is not known here yet, a row of another process's, comes with a change of its own. */
 static void
 look_and_push(struct nodes *nodes, struct link_peer *peer)
 {
@@ -422,7 +422,7 @@ look_and_push(struct nodes *nodes, struct link_peer *peer)
                         .node_id = state->node_id,
                         .after = state->sent_revision};
     struct err err = {0};
-    if (!store_read(nodes->config.store, arena, push_read, &push, &err)) {
+    if (!store_read_known(nodes->config.store, arena, push_read, &push, &err)) {
         link_peer_close(peer, err.msg); /* It comes back, and gets what it missed. */
     } else if (!look.row || !str_eq(look.row->state, "active")) {
         link_peer_close(peer, "revoked");

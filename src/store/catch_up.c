@@ -223,6 +223,9 @@ catch_up_to(struct store *store, struct session *session, int64_t head,
         map_destroy(stale.seen);
     }
     if (ok) {
+        pthread_mutex_lock(&store->lock);
+        store->breaks++; /* What ran ahead did not know of this. */
+        pthread_mutex_unlock(&store->lock);
         follow_set_applied(store, head);
     }
     image_collect(store->image);
@@ -233,9 +236,13 @@ bool
 catch_up(struct store *store, struct session *session, int64_t head, struct err *err)
 {
     struct news news = {0};
-    bool ok =
-        head == follow_applied(store) || catch_up_to(store, session, head, &news, err);
+    if (head == follow_applied(store)) {
+        return true;
+    }
+    pthread_mutex_lock(&store->hands);
+    bool ok = catch_up_to(store, session, head, &news, err);
     news_tell(store, &news);
+    pthread_mutex_unlock(&store->hands);
     return ok;
 }
 

@@ -89,7 +89,10 @@ changelog_append(struct session *session, const struct table *log,
               row->seq - CHANGELOG_KEPT, err)) {
         return false;
     }
-    return session_post(session, "NOTIFY " CHANGELOG_CHANNEL, err);
+    AUTO(free)
+    char *news =
+        xasprintf("NOTIFY " CHANGELOG_CHANNEL ", '%s'", row->origin); /* Of hex. */
+    return session_post(session, news, err);
 }
 
 bool

@@ -25,7 +25,7 @@ MUST_CHECK bool changelog_lock(struct session *session, int64_t *out, struct err
  * anew. Posted. */
 MUST_CHECK bool changelog_skip(struct session *session, int64_t head, struct err *err);
 /* Notes the locked transaction's changes as commit 'row->seq', moves the head, and wakes
- * the others when it commits. Posted (sql.h). */
+ * the others when it commits, with 'row->origin' for its own sake. Posted (sql.h). */
 MUST_CHECK bool changelog_append(struct session *session, const struct table *log,
                                  const struct own_store_log *row, struct arena *scratch,
                                  struct err *err);

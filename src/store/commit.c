@@ -3,19 +3,12 @@
  * The committer only reads rows and trees of versions that batches have pinned; what
  * shares them is counted by the writer alone (image.h), and freed by it. */
 #include "store/commit.h"
+#include "store/follow.h"
 
 #define PILE_ROWS 256
+#define TRIES 4 /* Of a commit on a shared database. */
 
 /* ---- to the database ------------------------------------------------------------- */
-
-static const struct version *
-last_tip(const struct batch *batch)
-{
-    while (batch->next) {
-        batch = batch->next;
-    }
-    return batch->tip;
-}
 
 bool
 commit_is_last(const struct version *tip, const struct change *c)
@@ -118,7 +111,7 @@ static bool
 each_last_change(struct store *store, struct batch *first, change_fn *fn,
                  struct pile **piles, struct err *err)
 {
-    const struct version *tip = last_tip(first);
+    const struct version *tip = batches_tip(first);
     for (struct batch *b = first; b; b = b->next) {
         for (size_t t = 0; t < b->count; t++) {
             struct txn *txn = &b->txns[t];
@@ -181,10 +174,7 @@ commit_end(struct store *store, const struct request *first, struct err *err)
 bool
 commit_batches(struct store *store, struct batch *first, struct err *err)
 {
-    bool changed = false;
-    for (const struct batch *b = first; b; b = b->next) {
-        changed |= b->changed;
-    }
+    bool changed = batches_changed(first);
     bool began =
         first->began; /* Only the first can have: the session was its writer's. */
     if (!began && changed) {
@@ -200,8 +190,118 @@ commit_batches(struct store *store, struct batch *first, struct err *err)
     if (began && !commit_end(store, first->first, err)) {
         return false;
     }
-    image_publish(store->image, (struct version *)(uintptr_t)last_tip(first));
+    image_publish(store->image, batches_tip(first));
     return true;
+}
+
+/* ---- to a database that others write too ------------------------------------------ */
+
+bool
+commit_enter(struct store *store, int64_t *out_head, int64_t *doubt, bool *out_done,
+             struct err *err)
+{
+    *out_done = false;
+    if (!follow_enter(store, &store->session, out_head, err)) {
+        return false;
+    }
+    bool ok = !*doubt || follow_is_ours(store, store->session, *doubt, out_done, err);
+    if (!ok || *out_done) {
+        roll_back(store);
+    }
+    if (ok) {
+        *doubt = 0;
+    } else {
+        follow_leave(store, *out_head);
+    }
+    return ok;
+}
+
+bool
+commit_entered(struct store *store, struct batch *first, int64_t *head, int64_t *doubt,
+               struct err *err)
+{
+    bool rekeyed = first->first->alone && first->first->committed;
+    int64_t seq = *head + 1;
+    bool ends = batches_changed(first) || rekeyed;
+    bool ok = ends && commit_send(store, first, err) &&
+              follow_append(store, store->session, seq, first, rekeyed, err);
+    if (!ok) {
+        roll_back(store);
+        return !ends;
+    }
+    *doubt = seq;
+    ok = commit_end(store, first->first, err);
+    if (ok) {
+        image_publish(store->image, batches_tip(first));
+        *head = seq;
+    }
+    if (ok || err->code != ERR_GONE) {
+        *doubt = 0;
+    }
+    return ok;
+}
+
+bool
+commit_again(int64_t doubt, unsigned tries, struct err *err)
+{
+    bool again = err->code == ERR_GONE || err->code == ERR_CONFLICT;
+    if (again && tries < TRIES) {
+        return true;
+    }
+    if (doubt) {
+        (void)err_wrap(err, "perhaps done, perhaps not");
+    }
+    return false;
+}
+
+static void
+unsend(struct batch *first)
+{
+    for (struct batch *b = first; b; b = b->next) {
+        for (size_t t = 0; t < b->count; t++) {
+            for (size_t i = 0; i < b->txns[t].changes.count; i++) {
+                b->txns[t].changes.items[i].sent = false;
+            }
+        }
+    }
+}
+
+/* Whether what the batches stand on is still the last that was committed. */
+static bool
+overtaken(struct store *store, const struct batch *first)
+{
+    pthread_mutex_lock(&store->lock);
+    bool over = first->breaks != store->breaks;
+    pthread_mutex_unlock(&store->lock);
+    return over;
+}
+
+/* Tries until it is known how it ended. '*out_over': others came before; nothing was
+ * done. */
+static bool
+commit_shared(struct store *store, struct batch *first, bool *out_over, struct err *err)
+{
+    int64_t head, doubt = 0;
+    bool done = false;
+    *out_over = false;
+    for (unsigned tries = 1;; tries++) {
+        bool ok = commit_enter(store, &head, &doubt, &done, err);
+        if (ok && !done) {
+            *out_over = overtaken(store, first);
+            if (*out_over) {
+                roll_back(store);
+            } else {
+                ok = commit_entered(store, first, &head, &doubt, err);
+            }
+            follow_leave(store, head);
+        } else if (ok) {
+            follow_leave(store, head);
+        }
+        if (ok || !commit_again(doubt, tries, err)) {
+            return ok;
+        }
+        unsend(first);
+    }
 }
 
 /* ---- the thread ------------------------------------------------------------------ */
@@ -231,12 +331,24 @@ commit_take_back(struct store *store, struct batch *batch)
     pthread_mutex_unlock(&store->lock);
 }
 
+bool
+commit_is_next(struct store *store, struct batch *batch)
+{
+    pthread_mutex_lock(&store->lock);
+    bool next = store->again.first == NULL;
+    if (!next) {
+        take_back(store, batch);
+    }
+    pthread_mutex_unlock(&store->lock);
+    return next;
+}
+
 /* With the lock held: what stood on a commit that failed goes back to the writer, which
  * lets go of the version that it has come to when it hands over again. */
 static void
 fail_ready(struct store *store)
 {
-    store->failures++;
+    store->breaks++;
     while (store->ready) {
         struct batch *batch = store->ready;
         store->ready = batch->next;
@@ -265,12 +377,51 @@ take_ready(struct store *store)
     return first;
 }
 
+void
+commit_untell(struct store *store, const struct batch *batch)
+{
+    for (size_t t = 0; t < batch->count; t++) {
+        store_tell(store, batch->txns[t].changes.items, batch->txns[t].changes.count);
+    }
+}
+
+/* Of a shared database: the batches, and what was handed over since. The writer waits for
+ * the end of it before it runs anything else (commit_settle). */
+static void
+give_back(struct store *store, struct batch *first)
+{
+    struct batch *last = first;
+    while (last->next) {
+        last = last->next;
+    }
+    pthread_mutex_lock(&store->lock);
+    last->next = store->ready;
+    store->ready = NULL;
+    store->ready_last = &store->ready;
+    pthread_mutex_unlock(&store->lock);
+    for (const struct batch *b = first; b; b = b->next) {
+        commit_untell(store, b);
+    }
+    pthread_mutex_lock(&store->lock);
+    for (struct batch *b = first, *next; b; b = next) {
+        next = b->next;
+        take_back(store, b);
+    }
+    pthread_mutex_unlock(&store->lock);
+}
+
 static void
 commit_and_answer(struct store *store, struct batch *first)
 {
     struct err err;
+    bool over = false;
     err_clear(&err);
-    bool ok = commit_batches(store, first, &err);
+    bool ok = store->follow ? commit_shared(store, first, &over, &err)
+                            : commit_batches(store, first, &err);
+    if (over) {
+        give_back(store, first);
+        return;
+    }
     if (!ok) {
         pthread_mutex_lock(&store->lock);
         fail_ready(store);
@@ -307,7 +458,7 @@ bool
 commit_hand_over(struct store *store, struct batch *batch)
 {
     pthread_mutex_lock(&store->lock);
-    bool ok = batch->failures == store->failures;
+    bool ok = batch->breaks == store->breaks;
     if (ok) {
         *store->ready_last = batch;
         store->ready_last = &batch->next;
@@ -331,7 +482,7 @@ bool
 commit_start(struct store *store, struct err *err)
 {
     store->ready_last = &store->ready;
-    if (store->wake || store->follow) {
+    if (store->wake) {
         return true;
     }
     int rc = pthread_create(&store->committer, NULL, committer_main, store);

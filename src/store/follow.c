@@ -1,9 +1,11 @@
 /* follow.c - see follow.h.
  *
- * Two locks order everything. The database's, on the log's head, makes writers of all
- * processes take turns. 'turn', in memory, is held by whoever changes the image: the
- * writer from the moment it has the first, or the follower. Nobody waits for the first
- * while holding the second. */
+ * Three locks order everything. The database's, on the log's head, makes writers of all
+ * processes take turns. 'turn', in memory, is held by whoever moves the image: who commits,
+ * from the moment he has the first, or the follower. 'hands' (inside.h) is held by whoever
+ * changes the image's trees: who takes in what others committed, or the writer while it
+ * runs ahead. They are taken in this order, and the last is held over no wait for the
+ * database's. */
 #include "store/follow.h"
 #include "base/crypto.h"
 #include "base/log.h"
@@ -168,15 +170,17 @@ follow_leave(struct store *store, int64_t head)
 
 bool
 follow_append(struct store *store, struct session *session, int64_t seq,
-              const struct batch *batch, bool rekeyed, struct err *err)
+              const struct batch *first, bool rekeyed, struct err *err)
 {
     struct arena *arena = store->scratch;
     VEC(struct own_log_change) changes = {0};
-    for (size_t t = 0; t < batch->count; t++) {
-        for (size_t i = 0; i < batch->txns[t].changes.count; i++) {
-            const struct change *c = &batch->txns[t].changes.items[i];
-            if (c->table->hot && c->sent) {
-                VEC_PUSH(&changes, changelog_change(c->table, c->row, arena));
+    for (const struct batch *b = first; b; b = b->next) {
+        for (size_t t = 0; t < b->count; t++) {
+            for (size_t i = 0; i < b->txns[t].changes.count; i++) {
+                const struct change *c = &b->txns[t].changes.items[i];
+                if (c->table->hot && c->sent) {
+                    VEC_PUSH(&changes, changelog_change(c->table, c->row, arena));
+                }
             }
         }
     }
@@ -353,7 +357,8 @@ follower_main(void *ctx)
     while (!atomic_load(&f->closing)) {
         uint64_t wakes;
         bool here = f->own && driver->alive(f->own->conn);
-        bool ok = here ? driver->await(f->own->conn, f->wake_fd, LOOK_EVERY_MS, &err) &&
+        bool ok = here ? driver->await(f->own->conn, f->origin, f->wake_fd,
+                                       LOOK_EVERY_MS, &err) &&
                              (read(f->wake_fd, &wakes, sizeof wakes), true) &&
                              look(store, f->own, &err)
                        : reach(store, &err);

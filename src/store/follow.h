@@ -6,8 +6,9 @@
  *           memory is there. A thread listens, so that changes are seen unasked.
  * Place:    inside store/ only; over changelog.h.
  * Owner:    the store, when its database is shared.
- * Threads:  fresh: any. enter and leave: the writer's. The watchers of other processes'
- *           changes are called on the follower's thread or the writer's, before the
+ * Threads:  fresh: any. enter and leave: the committer's, or the writer's while nothing
+ *           waits to be committed. The watchers of other processes'
+ *           changes are called on the follower's thread or on those, before the
  *           next transaction runs here: what they keep is never behind it.
  * Failure:  ERR_GONE while the database cannot be had. Connecting is tried once by who
  *           needs it; when that fails, only the follower goes on trying, and all others
@@ -35,9 +36,9 @@ MUST_CHECK bool follow_enter(struct store *store, struct session **session,
                              int64_t *out_head, struct err *err);
 /* The transaction has ended; 'head' is the commit that memory has now. */
 void follow_leave(struct store *store, int64_t head);
-/* Puts what was sent of the batch's changes into the log as commit 'seq'. */
+/* Puts what was sent of the batches' changes into the log as commit 'seq'. */
 MUST_CHECK bool follow_append(struct store *store, struct session *session, int64_t seq,
-                              const struct batch *batch, bool rekeyed, struct err *err);
+                              const struct batch *first, bool rekeyed, struct err *err);
 /* Whether commit 'seq' is this process's own; in an entered transaction. */
 MUST_CHECK bool follow_is_ours(struct store *store, struct session *session,
                                int64_t seq, bool *out, struct err *err);

@@ -59,9 +59,13 @@ struct store {
     struct arena *scratch;   /* For rows on their way to the database. */
     pthread_t writer, committer;
     bool writer_runs, committer_runs;
-    struct version *tip;   /* The writer's: what the next batch starts from; pinned, or
+    struct version *tip; /* The writer's: what the next batch starts from; pinned, or
                           * NULL for the published version. */
-    uint64_t tip_failures; /* As 'failures' was when it was last the published one. */
+    uint64_t tip_breaks; /* As 'breaks' was when it was last the published one. */
+    uint64_t
+        turn_breaks; /* The same, when the writer last had a shared database's turn; */
+    bool calm;       /* and it was so the time before. */
+    pthread_mutex_t hands;   /* Of a shared database: held by who changes trees. */
     void (*wake)(void *ctx); /* Set: there is no writer thread. */
     void *wake_ctx;
 
@@ -74,9 +78,10 @@ struct store {
     pthread_cond_t handed,
         settled; /* Batches came to the committer; it has none left. */
     struct batch *ready, **ready_last;
-    bool committing;   /* It is at work on those that it took. */
-    bool hand_ends;    /* No more will be handed over. */
-    uint64_t failures; /* Commits that failed. */
+    bool committing; /* It is at work on those that it took. */
+    bool hand_ends;  /* No more will be handed over. */
+    uint64_t breaks; /* Commits that failed, and what others committed in between: what
+                        * ran ahead of them must be run again. */
     struct store_counts counts;
     pthread_mutex_t watch_lock; /* Guards the watchers; held while they are called. */
     struct watcher watchers[WATCHERS_MAX];
@@ -92,10 +97,11 @@ struct batch {
     size_t count;
     struct txn *txns;    /* Of each request. */
     struct version *tip; /* What the next of them starts from; pinned. */
-    uint64_t failures;   /* Of the store, before it was run. */
+    uint64_t breaks;     /* Of the store, before it was run. */
     bool began;          /* The database's transaction has begun. */
     bool changed;        /* Something in it is to be committed. */
-    bool lost; /* The database has given it up, and with it what others had done. */
+    bool lost; /* The database has given it up, and with it what others had done; or it
+                * ran ahead, and needs the database. */
 };
 
 /* A row that a transaction changed. It reaches the database with the commit; one of a
@@ -119,6 +125,25 @@ struct txn {
     struct batch *batch; /* Of the writer: what is shared with the others. */
     VEC(struct change) changes;
 };
+
+/* Of batches that follow one another. */
+static inline struct version *
+batches_tip(const struct batch *batch)
+{
+    while (batch->next) {
+        batch = batch->next;
+    }
+    return batch->tip;
+}
+
+static inline bool
+batches_changed(const struct batch *batch)
+{
+    while (batch && !batch->changed) {
+        batch = batch->next;
+    }
+    return batch != NULL;
+}
 
 static inline const struct table *
 store_counters(const struct store *store)

@@ -64,8 +64,8 @@ pg_fail(struct pg_conn *c, const PGresult *result, struct err *err)
 
 /* ---- results --------------------------------------------------------------------- */
 
-static int64_t
-mono_ms(void)
+int64_t
+pg_mono_ms(void)
 {
     struct timespec t;
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
@@ -85,10 +85,10 @@ pg_give_up(struct pg_conn *c)
 bool
 pg_wait(struct pg_conn *c, struct err *err)
 {
-    int64_t end = mono_ms() + PATIENCE_MS;
+    int64_t end = pg_mono_ms() + PATIENCE_MS;
     while (PQisBusy(c->pg)) {
         struct pollfd p = {.fd = PQsocket(c->pg), .events = POLLIN};
-        int64_t left = end - mono_ms();
+        int64_t left = end - pg_mono_ms();
         int n = left > 0 ? poll(&p, 1, (int)left) : 0;
         if (n == 0) {
             pg_give_up(c);

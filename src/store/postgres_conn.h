@@ -45,6 +45,8 @@ void pg_give_up(struct pg_conn *c);
 /* Waits until a result can be had without waiting. */
 MUST_CHECK bool pg_wait(struct pg_conn *c, struct err *err);
 
+int64_t pg_mono_ms(void);
+
 MUST_CHECK bool pg_enter_pipeline(struct pg_conn *c, struct err *err);
 /* Takes the results of what is queued, up to the pipeline's mark. 'last': the SQL of the
  * last statement, where it matters. */

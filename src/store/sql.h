@@ -75,10 +75,12 @@ struct sql_driver {
     bool (*columns)(struct sql_conn *conn, const char *table, sql_name_fn *fn,
                     void *ctx, struct err *err);
     bool (*backup)(struct sql_conn *conn, const char *path, struct err *err);
-    /* Only of shared ones. listen subscribes to what others post as NOTIFY 'channel';
-     * await returns when some came, 'wake_fd' is readable, or 'timeout_ms' are over. */
+    /* Only of shared ones. listen subscribes to what is posted as NOTIFY 'channel'; await
+     * returns when some came with another text than 'own', 'wake_fd' is readable, or
+     * 'timeout_ms' are over. */
     bool (*listen)(struct sql_conn *conn, const char *channel, struct err *err);
-    bool (*await)(struct sql_conn *conn, int wake_fd, int timeout_ms, struct err *err);
+    bool (*await)(struct sql_conn *conn, const char *own, int wake_fd, int timeout_ms,
+                  struct err *err);
 };
 
 extern const struct sql_driver sql_sqlite, sql_postgres;

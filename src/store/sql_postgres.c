@@ -443,34 +443,36 @@ pg_listen(struct sql_conn *conn, const char *channel, struct err *err)
     return pg_exec(conn, sql, err);
 }
 
+/* Whether any came from others. */
 static bool
-take_news(struct pg_conn *c)
+take_news(struct pg_conn *c, const char *own)
 {
     bool any = false;
     PGnotify *news;
     while ((news = PQnotifies(c->pg)) != NULL) {
+        any |= !str_eq(news->extra, own);
         PQfreemem(news);
-        any = true;
     }
     return any;
 }
 
 static bool
-pg_await(struct sql_conn *conn, int wake_fd, int timeout_ms, struct err *err)
+pg_await(struct sql_conn *conn, const char *own, int wake_fd, int timeout_ms,
+         struct err *err)
 {
     struct pg_conn *c = pg_conn_of(conn);
     struct pollfd p[] = {{.fd = PQsocket(c->pg), .events = POLLIN},
                          {.fd = wake_fd, .events = POLLIN}};
-    if (take_news(c)) {
-        return true;
+    int64_t end = pg_mono_ms() + timeout_ms, left = timeout_ms;
+    while (!take_news(c, own) && left > 0 && !(p[1].revents & POLLIN)) {
+        if (poll(p, ARRAY_LEN(p), (int)left) < 0 && errno != EINTR) {
+            return err_sys(err, errno, "waiting for the database");
+        }
+        if (PQconsumeInput(c->pg) != 1) {
+            return pg_fail(c, NULL, err);
+        }
+        left = end - pg_mono_ms();
     }
-    if (poll(p, ARRAY_LEN(p), timeout_ms) < 0 && errno != EINTR) {
-        return err_sys(err, errno, "waiting for the database");
-    }
-    if (PQconsumeInput(c->pg) != 1) {
-        return pg_fail(c, NULL, err);
-    }
-    (void)take_news(c);
     return true;
 }
 

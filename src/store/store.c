@@ -137,6 +137,7 @@ store_open(const struct store_config *config, struct err *err)
     }
     pthread_mutex_init(&store->lock, NULL);
     pthread_mutex_init(&store->watch_lock, NULL);
+    pthread_mutex_init(&store->hands, NULL);
     pthread_cond_init(&store->work, NULL);
     pthread_cond_init(&store->handed, NULL);
     pthread_cond_init(&store->settled, NULL);
@@ -171,6 +172,7 @@ store_close(struct store *store)
     auto_fd(&store->lock_fd);
     pthread_mutex_destroy(&store->lock);
     pthread_mutex_destroy(&store->watch_lock);
+    pthread_mutex_destroy(&store->hands);
     pthread_cond_destroy(&store->work);
     pthread_cond_destroy(&store->handed);
     pthread_cond_destroy(&store->settled);
@@ -241,6 +243,13 @@ read_once(struct store *store, struct arena *arena, txn_fn *fn, void *ctx,
     txn_settle(&txn, false, err);
     txn_fini(&txn);
     return ok;
+}
+
+bool
+store_read_known(struct store *store, struct arena *arena, txn_fn *fn, void *ctx,
+                 struct err *err)
+{
+    return read_once(store, arena, fn, ctx, err);
 }
 
 bool

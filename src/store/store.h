@@ -74,6 +74,11 @@ typedef bool txn_fn(struct txn *txn, void *ctx, struct err *err);
 /* Runs 'fn' over one consistent committed state; writes in it fail. */
 MUST_CHECK bool store_read(struct store *store, struct arena *arena, txn_fn *fn,
                            void *ctx, struct err *err);
+/* The same over what this process knows: all that it committed, and all that its watchers
+ * were told. On a shared database it asks nobody, so what another has just committed may be
+ * missing: for who is woken by watchers, and will be again. */
+MUST_CHECK bool store_read_known(struct store *store, struct arena *arena, txn_fn *fn,
+                                 void *ctx, struct err *err);
 /* Runs 'fn' and returns when its changes are durable. Transactions that wait at the same
  * time share one sync of the disk. */
 MUST_CHECK bool store_write(struct store *store, struct arena *arena, txn_fn *fn,

@@ -60,6 +60,10 @@ bool
 txn_session(struct txn *txn, struct session **out, struct err *err)
 {
     const struct sql_driver *driver = txn->store->driver;
+    if (txn->writable && txn->store->follow && !txn->batch->began) {
+        txn->batch->lost = true; /* The session is the committer's now. */
+        return err_set(err, ERR_CONFLICT, "the database's turn is needed");
+    }
     if (!txn->session) {
         txn->session = reader_take(txn->store, err);
     }

@@ -5,15 +5,26 @@
  * durable, publishes it and answers, while the writer runs the next. A store without a
  * thread does the same in turn when store_turn is called.
  *
- * On a shared database the batch begins with the change log's lock (follow.h), is committed
- * here, and is run again when the connection breaks. A commit that was not answered is
- * looked up in the log before that, so that nothing is done twice. */
+ * On a shared database the committer takes the change log's lock first (follow.h), and gives
+ * back what it was handed when others have committed since it was run. So what runs ahead is
+ * a bet that nobody else writes. While others do, and for what reads from the database
+ * itself, the writer takes the lock before it runs a batch, and commits it here.
+ * A commit that was not answered is looked up in the log before it is tried again, so that
+ * nothing is done twice. */
 #include "store/commit.h"
 #include "store/follow.h"
 #include <errno.h>
 
-#define BATCH_TRIES 4
 #define LATER_AT_ONCE 16 /* Where a batch is not all that is committed together. */
+
+/* With the lock held: whether batches run before their turn. On a shared database while
+ * nobody else has written since the last but one turn that was waited for. */
+static bool
+runs_ahead(const struct store *store)
+{
+    return store->committer_runs &&
+           (!store->follow || (store->calm && store->turn_breaks == store->breaks));
+}
 
 /* ---- a batch ---------------------------------------------------------------------- */
 
@@ -63,7 +74,7 @@ request_run(struct store *store, struct request *r, struct txn *txn,
 {
     txn_init(txn, store, r->arena, batch->tip);
     txn->writable = true;
-    txn->session = store->session;
+    txn->session = store->follow && !batch->began ? NULL : store->session;
     txn->batch = batch;
     err_clear(&r->err);
     bool ok = r->fn(txn, r->ctx, &r->err);
@@ -150,85 +161,6 @@ batch_end(struct store *store, struct batch *batch, bool ok, const struct err *e
     batch_destroy(batch);
 }
 
-/* ---- one writer among others ------------------------------------------------------- */
-
-/* What an earlier try of the same batch left open: a commit that was not answered. */
-struct doubt {
-    int64_t seq; /* 0: none. */
-};
-
-/* The database's turn is held, from follow_enter on. */
-static bool
-batch_entered(struct store *store, struct batch *batch, int64_t *head,
-              struct doubt *doubt, struct err *err)
-{
-    const struct request *first = batch->first;
-    bool rekeyed = first->alone && first->committed;
-    struct version *base = image_pin(store->image);
-    batch->began = true;
-    bool ok = batch_run(store, batch, base, err);
-    bool ends = ok && (batch->changed || rekeyed);
-    int64_t seq = *head + 1;
-    version_unpin(base);
-    ok = ok &&
-         (!ends || (commit_send(store, batch, err) &&
-                    follow_append(store, store->session, seq, batch, rekeyed, err)));
-    if (ok && ends) {
-        doubt->seq = seq;
-        ok = commit_end(store, first, err);
-        if (ok) {
-            image_publish(store->image, batch->tip);
-            *head = seq;
-        }
-        if (ok || err->code != ERR_GONE) {
-            doubt->seq = 0;
-        }
-    } else {
-        roll_back(store);
-    }
-    image_collect(store->image);
-    return ok;
-}
-
-static bool
-batch_shared(struct store *store, struct batch *batch, struct doubt *doubt,
-             struct err *err)
-{
-    int64_t head;
-    if (!follow_enter(store, &store->session, &head, err)) {
-        return false;
-    }
-    bool done = false;
-    bool ok =
-        !doubt->seq || follow_is_ours(store, store->session, doubt->seq, &done, err);
-    if (!ok || done) {
-        roll_back(store);
-    } else {
-        doubt->seq = 0;
-        batch_reset(batch);
-        ok = batch_entered(store, batch, &head, doubt, err);
-    }
-    follow_leave(store, head);
-    return ok;
-}
-
-static bool
-batch_try(struct store *store, struct batch *batch, struct err *err)
-{
-    struct doubt doubt = {0};
-    for (unsigned tries = 1;; tries++) {
-        if (batch_shared(store, batch, &doubt, err)) {
-            return true;
-        }
-        bool again = err->code == ERR_GONE || err->code == ERR_CONFLICT;
-        if (!again || tries == BATCH_TRIES) {
-            return doubt.seq ? err_wrap(err, "perhaps done, perhaps not") : false;
-        }
-    }
-}
-
-/* ---- the only writer there is ------------------------------------------------------ */
-
 static void
 set_tip(struct store *store, struct version *tip)
 {
@@ -240,17 +172,14 @@ set_tip(struct store *store, struct version *tip)
 
 /* Runs the batch on the newest version, published or not. */
 static bool
-batch_alone(struct store *store, struct batch *batch, struct err *err)
+batch_on_tip(struct store *store, struct batch *batch, struct err *err)
 {
-    pthread_mutex_lock(&store->lock);
-    batch->failures = store->failures;
-    pthread_mutex_unlock(&store->lock);
-    if (store->tip && store->tip_failures != batch->failures) {
+    if (store->tip && store->tip_breaks != batch->breaks) {
         set_tip(store, NULL); /* It stands on what was lost. */
     }
     if (!store->tip) {
         store->tip = image_pin(store->image);
-        store->tip_failures = batch->failures;
+        store->tip_breaks = batch->breaks;
     }
     if (!batch_run(store, batch, store->tip, err)) {
         return false;
@@ -260,6 +189,106 @@ batch_alone(struct store *store, struct batch *batch, struct err *err)
     return true;
 }
 
+/* ---- one writer among others ------------------------------------------------------- */
+
+/* Whether others wrote since the turn before this one. */
+static void
+note_turn(struct store *store)
+{
+    pthread_mutex_lock(&store->lock);
+    store->calm = store->turn_breaks == store->breaks;
+    store->turn_breaks = store->breaks;
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* The database's turn is held, from commit_enter on. */
+static bool
+batch_entered(struct store *store, struct batch *batch, int64_t *head, int64_t *doubt,
+              struct err *err)
+{
+    struct version *base = image_pin(store->image);
+    batch->began = true;
+    note_turn(store);
+    bool ok = batch_run(store, batch, base, err);
+    version_unpin(base);
+    if (ok) {
+        ok = commit_entered(store, batch, head, doubt, err);
+    } else {
+        roll_back(store);
+    }
+    image_collect(store->image);
+    return ok;
+}
+
+static bool
+batch_shared(struct store *store, struct batch *batch, int64_t *doubt, struct err *err)
+{
+    int64_t head;
+    bool done;
+    if (!commit_enter(store, &head, doubt, &done, err)) {
+        return false;
+    }
+    bool ok = true;
+    if (!done) {
+        batch_reset(batch);
+        ok = batch_entered(store, batch, &head, doubt, err);
+    }
+    follow_leave(store, head);
+    return ok;
+}
+
+static bool
+batch_try(struct store *store, struct batch *batch, struct err *err)
+{
+    int64_t doubt = 0;
+    for (unsigned tries = 1;; tries++) {
+        if (batch_shared(store, batch, &doubt, err)) {
+            return true;
+        }
+        if (!commit_again(doubt, tries, err)) {
+            return false;
+        }
+    }
+}
+
+/* Waits for the database's turn, and only then runs. What was given back comes first. */
+static void
+batch_in_turn(struct store *store, struct batch *batch)
+{
+    struct err err;
+    err_clear(&err);
+    commit_settle(store);
+    set_tip(store, NULL);
+    if (!commit_is_next(store, batch)) {
+        return;
+    }
+    bool ok = batch_try(store, batch, &err);
+    batch_end(store, batch, ok, &err);
+}
+
+/* Runs it on what the one before left, and lets the committer take the turn. */
+static void
+batch_ahead(struct store *store, struct batch *batch)
+{
+    struct err err;
+    pthread_mutex_lock(&store->hands);
+    bool ok = batch_on_tip(store, batch, &err);
+    image_collect(store->image);
+    pthread_mutex_unlock(&store->hands);
+    if (!ok) {
+        commit_untell(store, batch);
+        batch_reset(batch);
+        batch_in_turn(store, batch);
+    } else if (!commit_hand_over(store, batch)) {
+        commit_settle(
+            store); /* What was handed over before it is given back before it. */
+        commit_untell(store, batch);
+        commit_take_back(store, batch);
+    }
+}
+
+/* ---- the only writer there is ------------------------------------------------------ */
+
 /* To the committer; or, when the database gave it up under way, to an end. */
 static void
 batch_pass_on(struct store *store, struct batch *batch)
@@ -267,7 +296,7 @@ batch_pass_on(struct store *store, struct batch *batch)
     struct err err;
     err_clear(&err);
     bool alone = batch->first->alone; /* It may change what sealing takes. */
-    if (!batch_alone(store, batch, &err)) {
+    if (!batch_on_tip(store, batch, &err)) {
         set_tip(store, NULL);
         batch_end(store, batch, false, &err);
     } else if (commit_hand_over(store, batch)) {
@@ -288,7 +317,7 @@ batch_turn(struct store *store, struct batch *batch)
 {
     struct err err;
     err_clear(&err);
-    bool ok = batch_alone(store, batch, &err) && commit_batches(store, batch, &err);
+    bool ok = batch_on_tip(store, batch, &err) && commit_batches(store, batch, &err);
     set_tip(store, NULL);
     image_collect(store->image);
     batch_end(store, batch, ok, &err);
@@ -298,11 +327,14 @@ static void
 batch_do(struct store *store, struct request *first, size_t count)
 {
     struct batch *batch = batch_create(first, count);
-    if (store->follow) {
-        struct err err;
-        err_clear(&err);
-        bool ok = batch_try(store, batch, &err);
-        batch_end(store, batch, ok, &err);
+    pthread_mutex_lock(&store->lock);
+    batch->breaks = store->breaks;
+    bool ahead = runs_ahead(store) && !first->alone;
+    pthread_mutex_unlock(&store->lock);
+    if (store->follow && ahead) {
+        batch_ahead(store, batch);
+    } else if (store->follow) {
+        batch_in_turn(store, batch);
     } else if (store->committer_runs) {
         batch_pass_on(store, batch);
         image_collect(store->image);
@@ -376,12 +408,12 @@ static struct request *
 batch_take(struct store *store, size_t limit, size_t *out_count)
 {
     struct line batch;
-    size_t others = store->committer_runs ? LATER_AT_ONCE : SIZE_MAX;
     line_init(&batch);
     pthread_mutex_lock(&store->lock);
     while (must_wait(store)) {
         pthread_cond_wait(&store->work, &store->lock);
     }
+    size_t others = runs_ahead(store) ? LATER_AT_ONCE : SIZE_MAX;
     size_t count = move_some(&store->again, &batch, limit);
     if (!store->again.first) {
         count += move_some(&store->asked, &batch, limit - count);

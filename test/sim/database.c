@@ -120,8 +120,8 @@ shared_listen(struct sql_conn *conn UNUSED, const char *channel UNUSED,
 }
 
 static bool
-shared_await(struct sql_conn *conn UNUSED, int wake_fd UNUSED, int timeout_ms UNUSED,
-             struct err *err UNUSED)
+shared_await(struct sql_conn *conn UNUSED, const char *own UNUSED, int wake_fd UNUSED,
+             int timeout_ms UNUSED, struct err *err UNUSED)
 {
     sim_abort("a thread waits for the database");
 }
