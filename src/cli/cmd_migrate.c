@@ -1,4 +1,4 @@
-/* moln migrate ...: instances moved to other hosts while they run. */
+/* moln migrate ...: instances moved to other hosts, while they run or are stopped. */
 #include "base/timefmt.h"
 #include "cli/api.h"
 #include "cli/command.h"
@@ -37,7 +37,7 @@ put_migration(struct cli *cli, struct grid *grid, json_t *m)
     grid_put(grid, state);
     put_copied(grid, m);
     grid_printf(grid, "%.1f s", (double)json_int(m, "ElapsedMilliseconds") / 1000);
-    if (str_eq(state, "done")) {
+    if (str_eq(state, "done") && !json_bool(m, "Stopped")) {
         grid_printf(grid, "%" PRId64 " ms", json_int(m, "DowntimeMilliseconds"));
     } else {
         grid_put(grid, "");
@@ -242,7 +242,9 @@ run_cancel(struct cli *cli, const struct args *args, struct err *err)
 
 static const struct option migrate_options[] = {
     {"to", 0, "NODE", "where to; else the best host of its zone"},
-    {"mbit", 0, "N", "take no more than N Mbit a second of the network for its memory"},
+    {"mbit", 0, "N",
+     "take no more than N Mbit a second of the network for its memory, or, while it is "
+     "stopped, its disks"},
     {"downtime", 0, "MS", "let it stand still for so long at most (300)"},
     {"forecast", 0, NULL, "only say what it would take, and what that is known from"},
     {"force", 0, NULL, "also when, by its forecast, it would never end"},
@@ -262,18 +264,18 @@ static const struct option ls_options[] = {
 };
 
 const struct command migrate_commands[] = {
-    {"migrate", "INSTANCE [--to NODE] [--forecast]",
-     "move a running instance to another host",
-     "Its memory, disks, console and open connections go along; it stands still for a\n"
-     "moment only. Both hosts need '--underlay'. Whatever fails before the switch, it\n"
-     "goes on where it was. One that writes its memory faster than the network "
-     "between\n"
-     "the hosts carries it, even with nearly all of its processor time taken away, is "
-     "not\n"
-     "begun, but by post-copy: from the switch until all of its memory has followed "
-     "it\n"
-     "needs both hosts, and waits ('interrupted') while they do not reach each "
-     "other.\n",
+    {"migrate", "INSTANCE [--to NODE] [--forecast]", "move an instance to another host",
+     "One that runs goes on all the while: its memory, disks, console and open\n"
+     "connections go along, and it stands still for a moment only. Of one that is "
+     "stopped\n"
+     "its disks are moved; a start comes before that, and ends it. Both hosts need\n"
+     "'--underlay'. Whatever fails before the switch, it stays where it was. One that\n"
+     "writes its memory faster than the network between the hosts carries it, even "
+     "with\n"
+     "nearly all of its processor time taken away, is not begun, but by post-copy: "
+     "from\n"
+     "the switch until all of its memory has followed it needs both hosts, and waits\n"
+     "('interrupted') while they do not reach each other.\n",
      migrate_options, 1, 1, WORD_INSTANCE, false, run_migrate},
     {"migrate ls", "[INSTANCE] [--all]", "list migrations", NULL, ls_options, 0, 1,
      WORD_INSTANCE, false, run_ls},

@@ -96,7 +96,7 @@ run_cordon(struct cli *cli, const struct args *args, struct err *err)
     return on_node(cli, args, "CordonNode", err);
 }
 
-/* Until nothing runs there, and nothing is on its way. */
+/* Until no instance is there, and nothing is on its way. */
 static bool
 wait_empty(struct cli *cli, const char *node_id, struct err *err)
 {
@@ -107,7 +107,8 @@ wait_empty(struct cli *cli, const char *node_id, struct err *err)
             return false;
         }
         json_t *node = json_object_get(answer, "Node");
-        if (json_int(node, "Machines") == 0) {
+        if (json_int(node, "Machines") == 0 &&
+            json_int(node, "StoppedInstances") == 0) {
             return true;
         }
         if (!json_bool(node, "Draining")) {
@@ -297,7 +298,7 @@ static const struct option token_options[] = {
 };
 
 static const struct option drain_options[] = {
-    {"wait", 0, NULL, "until nothing runs there any more"},
+    {"wait", 0, NULL, "until no instance is there any more"},
     {"forecast", 0, NULL, "only say what would go where, and how long it would take"},
     {NULL, 0, NULL, NULL},
 };
@@ -315,13 +316,14 @@ const struct command node_commands[] = {
     {"node cordon", "NODE", "give it no new machines; those it has go on", NULL, NULL,
      1, 1, WORD_NODE, false, run_cordon},
     {"node drain", "NODE [--wait | --forecast]",
-     "cordon it, and move what runs there to other hosts",
+     "cordon it, and move what is there to other hosts",
      "Each running instance is moved while it runs (moln migrate), two at a time, to "
      "the\n"
-     "best host of its zone; its owner sees a scheduled event. What no host takes "
-     "stays,\n"
-     "is told by 'moln node events', and is tried again. Stopped instances stay with\n"
-     "their disks. 'moln node uncordon' calls it off.\n",
+     "best host of its zone; its owner sees a scheduled event. Then those that are "
+     "stopped\n"
+     "are moved with their disks. What no host takes stays, is told by 'moln node "
+     "events',\n"
+     "and is tried again. 'moln node uncordon' calls it off.\n",
      drain_options, 1, 1, WORD_NODE, false, run_drain},
     {"node uncordon", "NODE", "let it take machines again", NULL, NULL, 1, 1, WORD_NODE,
      false, run_uncordon},

@@ -93,6 +93,20 @@ move(struct drain *d, const struct row_instance *inst, struct err *err)
     return true;
 }
 
+/* Of those that are wanted in 'state', as many as may be under way. */
+static bool
+move_all(struct drain *d, const char *state, struct err *err)
+{
+    for (size_t i = 0; i < d->machines.count && d->under_way < AT_ONCE; i++) {
+        const struct row_instance *inst = d->machines.rows[i];
+        if (!inst->terminated_at && str_eq(inst->want_state, state) &&
+            str_empty(inst->migration_id) && !move(d, inst, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool
 drain_pass(const struct pass *pass, const char *account UNUSED, const char *id,
            struct err *err)
@@ -102,14 +116,7 @@ drain_pass(const struct pass *pass, const char *account UNUSED, const char *id,
         return false;
     }
     bool drains = d.node && d.node->draining && str_eq(d.node->state, "active");
-    for (size_t i = 0; drains && i < d.machines.count && d.under_way < AT_ONCE; i++) {
-        const struct row_instance *inst = d.machines.rows[i];
-        if (!inst->terminated_at && str_eq(inst->want_state, "running") &&
-            str_empty(inst->migration_id) && !move(&d, inst, err)) {
-            return false;
-        }
-    }
-    return true;
+    return !drains || (move_all(&d, "running", err) && move_all(&d, "stopped", err));
 }
 
 bool

@@ -1,7 +1,8 @@
-/* drains.h - moves what runs on a node away from it, a few at a time.
+/* drains.h - moves what is on a node away from it, a few at a time.
  *
- * Purpose:  a node that drains takes no new machines, and each instance that runs there gets
- *           a migration to the best other node, as long as one takes it. What failed is tried
+ * Purpose:  a node that drains takes no new machines, and each instance there gets a migration
+ *           to the best other node, as long as one takes it: what runs first, then what is
+ *           stopped. What failed is tried
  *           again after a pause. A drained node stays so until it is uncordoned.
  * Place:    control/, inside the caller's transaction; above migrations.h.
  * Threads:  the thread that runs the transaction. */

@@ -2,6 +2,7 @@
 #include "control/guest.h"
 
 #include "core/baseline.h"
+#include "core/migration_cold.h"
 
 #define GET(g, type, out, err, ...) \
     row_get((g)->pass->txn, &row_##type##_type, &(struct row_##type){__VA_ARGS__}, \
@@ -32,7 +33,7 @@ static bool
 bring_credits(const struct guest *g, struct link_machine *record, struct err *err)
 {
     const struct row_node_use *use;
-    if (!g->migration || record->baseline_permille == 0 ||
+    if (!g->migration || g->migration->cold || record->baseline_permille == 0 ||
         !str_eq(g->node_id, g->migration->to_node)) {
         return true;
     }
@@ -61,7 +62,7 @@ may_run(const struct guest *g)
             return true;
         }
     }
-    return g->seen && g->migration;
+    return g->seen && g->migration && !g->migration->cold;
 }
 
 /* Its processor and machine type: what it runs with, it keeps, wherever it goes; what does
@@ -92,13 +93,20 @@ give_build(const struct guest *g, struct link_machine *record, struct err *err)
     return true;
 }
 
-/* The receiver's emulator must not be started anew while it waits for the guest; nor may the
+/* Where disks are copied as files their machine stays off, on both sides. Else: the receiver's
+ * emulator must not be started anew while it waits for the guest; nor may the
  * giver's end while it is about to let go. What was asked for is in the record again once the
  * guest runs there, or stays here. */
 static void
 hold_back(const struct guest *g, struct link_machine *record)
 {
     const struct row_migration *m = g->migration;
+    if (m && m->cold) {
+        bool off = str_eq(g->node_id, m->from_node) ? migration_is_held(m)
+                                                    : !migration_has_switched(m);
+        record->running = record->running && !off;
+        return;
+    }
     bool switching = m && str_eq(m->state, "switching");
     bool awaited = m && str_eq(g->node_id, m->to_node) &&
                    (str_eq(m->state, "preparing") || str_eq(m->state, "copying"));

@@ -14,7 +14,7 @@
 #include "control/recovery.h"
 #include "control/wants.h"
 #include "core/instance_rows.h"
-#include "core/migration_rows.h"
+#include "core/migration_cold.h"
 #include "core/network_rows.h"
 #include "core/uplink_rows.h"
 
@@ -96,8 +96,11 @@ want_disk(const struct scene *s, struct err *err)
         .size_bytes = v->size_gib * (int64_t)GIB,
         .base_blob = v->base_blob,
         .tier = v->pool,
-        .made = v->made,
+        .made = v->made && (!s->standby || !str_empty(v->pool)),
     };
+    if (s->standby && s->migration->cold && str_empty(v->pool)) {
+        record.incoming = s->migration->id;
+    }
     return want_blob(s, v->base_blob, err) &&
            want_blob(s, s->instance->kernel_blob, err) &&
            want_blob(s, s->instance->initrd_blob, err) &&
@@ -294,10 +297,12 @@ want_machine(const struct scene *s, struct err *err)
     if (!guest_terms(&guest, &record, err)) {
         return false;
     }
-    if (s->migration && str_eq(s->node_id, s->migration->from_node)) {
-        record.outgoing = s->migration->id;
-    } else if (s->migration) {
-        record.incoming = s->migration->id;
+    const struct row_migration *live =
+        s->migration && !s->migration->cold ? s->migration : NULL;
+    if (live && str_eq(s->node_id, live->from_node)) {
+        record.outgoing = live->id;
+    } else if (live) {
+        record.incoming = live->id;
     }
     record.disks.items = &disk;
     record.disks.count = 1;
@@ -358,7 +363,8 @@ instance_settle(struct scene *s, struct err *err)
 {
     const struct row_instance **inst = &s->instance;
     const struct row_machine_seen *seen = s->seen;
-    if (!seen || seen->generation < (*inst)->generation) {
+    if (!seen || seen->generation < (*inst)->generation ||
+        (s->migration && migration_is_held(s->migration))) {
         return true;
     }
     struct txn *txn = s->pass->txn;

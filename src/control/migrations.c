@@ -7,7 +7,7 @@
 #include "control/network_places.h"
 #include "control/wants.h"
 #include "core/instance_events.h"
-#include "core/migration_rows.h"
+#include "core/migration_cold.h"
 
 #define PREPARE_NS (900 * NS_PER_S) /* To fetch an image and start an emulator. */
 
@@ -33,7 +33,7 @@ is_lost(const struct look *l, const char *node_id, bool *out, struct err *err)
         return false;
     }
     const struct row_node_lease *lease = NULL;
-    if (l->instance && l->instance->leased &&
+    if (l->instance && l->instance->leased && !l->old->cold &&
         !GET(l, node_lease, &lease, err, .id = node_id)) {
         return false;
     }
@@ -108,6 +108,7 @@ want_sides(const struct look *l, struct err *err)
         .bandwidth_bps = m->bandwidth_bps,
         .downtime_ms = m->downtime_limit_ms,
         .post_copy = m->post_copy,
+        .cold = m->cold,
         .incoming = true,
         .peer_node_id = m->from_node,
         .order = gives(l, "left") || (l->from_lost && str_eq(m->state, "switching"))
@@ -242,6 +243,24 @@ tell(const struct look *l, const char *level, const char *text, struct err *err)
     return row_put(l->pass->txn, &row_node_event_type, &row, err);
 }
 
+/* What was to start elsewhere, and could not be brought there, is stopped again. */
+static bool
+stop_again(const struct look *l, const char *why, struct err *err)
+{
+    struct arena *arena = txn_arena(l->pass->txn);
+    const struct row_instance *inst;
+    const struct instance_want want = {
+        .state = "stopped",
+        .reason_code = "Server.InternalError",
+        .reason_text = arena_printf(arena, "Server.InternalError: %s", why),
+        .transition_reason = "Server.InternalError",
+    };
+    return GET(l, instance, &inst, err, .account = l->old->account,
+               .id = l->old->instance_id) &&
+           (!inst || !str_eq(inst->want_state, "running") || inst->claimed ||
+            instance_want(l->pass->txn, inst, &want, l->pass->now_ns, NULL, err));
+}
+
 static bool
 end(struct look *l, const char *state, const char *lost_node, struct err *err)
 {
@@ -249,13 +268,17 @@ end(struct look *l, const char *state, const char *lost_node, struct err *err)
     const struct row_vpc *vpc = NULL;
     bool done = str_eq(state, "done");
     const char *text =
-        done ? arena_printf(txn_arena(l->pass->txn),
-                            "moved from %s to %s in %" PRId64
-                            " ms; it stood still for %" PRId64 " ms",
-                            m->from_node, m->to_node, m->elapsed_ms, m->downtime_ms)
-             : arena_printf(txn_arena(l->pass->txn), "not moved from %s to %s: %s",
-                            m->from_node, m->to_node,
-                            str_empty(m->message) ? "given up" : m->message);
+        done && m->cold ? arena_printf(txn_arena(l->pass->txn),
+                                       "moved from %s to %s in %" PRId64
+                                       " ms, while it did not run",
+                                       m->from_node, m->to_node, m->elapsed_ms)
+        : done          ? arena_printf(txn_arena(l->pass->txn),
+                                       "moved from %s to %s in %" PRId64
+                                       " ms; it stood still for %" PRId64 " ms",
+                                       m->from_node, m->to_node, m->elapsed_ms, m->downtime_ms)
+               : arena_printf(txn_arena(l->pass->txn), "not moved from %s to %s: %s",
+                              m->from_node, m->to_node,
+                              str_empty(m->message) ? "given up" : m->message);
     if (!tell(l, done ? "info" : "warn", text, err) ||
         !migration_end(l->pass->txn, m, state, l->pass->now_ns, err) ||
         (l->instance &&
@@ -266,6 +289,7 @@ end(struct look *l, const char *state, const char *lost_node, struct err *err)
     return (!done || instance_event_end(l->pass->txn, m->account, m->instance_id,
                                         INSTANCE_EVENT_MAINTENANCE, false,
                                         l->pass->now_ns, err)) &&
+           (done || !m->starts || stop_again(l, text, err)) &&
            (!vpc || network_release(l->pass, lost_node, vpc, err)) &&
            instance_sides(l->pass, m->account, m->instance_id, err);
 }
@@ -328,20 +352,34 @@ changed(const struct look *l)
                     : NULL;
 }
 
+/* The same of one that is moved while it is stopped: what its owner does to it then does not
+ * matter to a copy of its disks, unless that is to start it here, or to end it. */
+static const char *
+changed_cold(const struct look *l)
+{
+    const struct row_instance *i = l->instance;
+    return is_ended(l) || str_eq(i->want_state, "terminated") ? "the instance ends"
+           : str_eq(i->want_state, "running") != l->old->starts
+               ? "the instance was started or stopped meanwhile"
+               : NULL;
+}
+
 /* Why it must be given up before the switch; NULL: it need not. */
 static const char *
 trouble(const struct look *l)
 {
     const struct row_migration *m = l->old;
-    return m->cancelled         ? "cancelled"
-           : !wants_running(l)  ? "the instance is not wanted running any more"
-           : changed(l)         ? changed(l)
-           : l->from_lost       ? "the giver was lost"
-           : l->to_lost         ? "the receiver was lost"
-           : takes(l, "failed") ? "the receiver failed"
-           : gives(l, "kept")   ? "the giver kept it"
-           : takes(l, "absent") ? "the receiver knows nothing of it"
-                                : NULL;
+    return m->cancelled                 ? "cancelled"
+           : m->cold && changed_cold(l) ? changed_cold(l)
+           : !m->cold && !wants_running(l)
+               ? "the instance is not wanted running any more"
+           : !m->cold && changed(l) ? changed(l)
+           : l->from_lost           ? "the giver was lost"
+           : l->to_lost             ? "the receiver was lost"
+           : takes(l, "failed")     ? "the receiver failed"
+           : gives(l, "kept")       ? "the giver kept it"
+           : takes(l, "absent")     ? "the receiver knows nothing of it"
+                                    : NULL;
 }
 
 static bool
@@ -357,8 +395,23 @@ preparing(struct look *l, struct err *err)
     if (l->instance->leased && !lease_expect(l->pass, l->old->to_node, err)) {
         return false;
     }
-    return takes(l, "listening") ? go_on(l, "copying", "copy", err)
-                                 : want_sides(l, err);
+    return takes(l, "listening") || takes(l, "here") ? go_on(l, "copying", "copy", err)
+                                                     : want_sides(l, err);
+}
+
+/* All of it is at the receiver, and its machine has stayed off all the while. */
+static bool
+switch_cold(struct look *l, struct err *err)
+{
+    bool switched;
+    if (!migration_cold_own(l->pass->txn, &l->next, &switched, err)) {
+        return false;
+    }
+    if (!switched) {
+        return undo(l, "the instance changed meanwhile", "stay", err);
+    }
+    l->next.switched_at = l->pass->now_ns;
+    return go_on(l, "settling", "copy", err) && tell_all(l, err);
 }
 
 static bool
@@ -368,6 +421,9 @@ copying(struct look *l, struct err *err)
     bool switched = false;
     if (why) {
         return undo(l, why, "stay", err);
+    }
+    if (l->old->cold) {
+        return takes(l, "here") ? switch_cold(l, err) : want_sides(l, err);
     }
     if (!gives(l, "paused")) {
         return want_sides(l, err);
@@ -442,7 +498,7 @@ static bool
 undoing(struct look *l, struct err *err)
 {
     bool gone, sides = true;
-    bool kept = gives(l, "kept") || l->from_lost || is_ended(l);
+    bool kept = l->old->cold || gives(l, "kept") || l->from_lost || is_ended(l);
     if (!save(l, err) || !clear_node(l, l->old->to_node, &gone, err)) {
         return false;
     }
@@ -519,6 +575,10 @@ migration_report(const struct pass *pass, const struct row_node_want *want,
         next.take_state = seen->state;
         next.address = seen->address ? seen->address : row->address;
         next.port = seen->port ? seen->port : row->port;
+        if (row->cold && str_eq(seen->state, "here")) {
+            next.disk_bytes = next.disk_done_bytes = seen->disk_bytes;
+            next.elapsed_ms = seen->elapsed_ms;
+        }
     }
     if (str_empty(next.message) && !str_empty(seen->message)) {
         next.message = seen->message;

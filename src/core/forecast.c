@@ -66,7 +66,9 @@ forecast_model(const struct forecast_basis *basis, struct forecast *out)
         r.seconds += r.left / way;
         r.left = 0;
     }
-    out->downtime_ms = milliseconds(r.left / way) + FORECAST_SWITCH_MS;
+    out->downtime_ms = basis->memory_bytes == 0
+                           ? 0 /* No guest runs. */
+                           : milliseconds(r.left / way) + FORECAST_SWITCH_MS;
     out->total_ms = milliseconds(r.seconds) + out->downtime_ms;
 }
 
@@ -98,6 +100,11 @@ forecast_text(struct arena *arena, const struct forecast *f)
         b->dirty_bps > 0
             ? arena_printf(arena, "written at %s", rate_text(arena, b->dirty_bps))
             : "of which nobody has measured yet how fast it is written";
+    if (b->memory_bytes == 0) {
+        return arena_printf(arena, "stopped: %.0f MiB of disks, over %s (%s)",
+                            (double)b->disk_bytes / (double)MIB,
+                            rate_text(arena, b->way_bps), b->way_from);
+    }
     return arena_printf(
         arena, "%.0f MiB of memory %s, %s, and %.0f MiB of disks, over %s (%s)",
         (double)b->memory_bytes / (double)MIB, b->memory_seen ? "in use" : "at most",
@@ -129,6 +136,9 @@ guest_basis(struct txn *txn, const struct row_instance *inst,
 {
     const struct row_node_use key = {.id = inst->node_id};
     const struct row_node_use *use;
+    if (str_eq(inst->want_state, "stopped")) {
+        return true;
+    }
     out->memory_bytes = inst->memory_bytes;
     if (!row_get(txn, &row_node_use_type, &key, (const void **)&use, err)) {
         return false;

@@ -12,7 +12,7 @@
 
 /* What it stands on. */
 struct forecast_basis {
-    int64_t memory_bytes; /* To be sent at least once. */
+    int64_t memory_bytes; /* To be sent at least once; 0: it is stopped. */
     bool memory_seen;     /* As the host sees it in use; false: all that it may have. */
     int64_t disk_bytes;   /* To be mirrored. */
     int64_t dirty_bps; /* How fast it writes memory, bits a second; 0: not measured. */

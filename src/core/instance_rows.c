@@ -373,6 +373,26 @@ instance_hide(struct txn *txn, const struct row_instance *inst, struct err *err)
            row_delete(txn, &row_instance_type, inst, err);
 }
 
+bool
+instance_is_copied(struct txn *txn, const struct row_instance *inst, bool *out,
+                   struct err *err)
+{
+    const struct row_image prefix = {.account = inst->account};
+    const struct row_query query = {
+        .index = "by_account", .prefix = &prefix, .prefix_fields = 1};
+    struct row_list list;
+    *out = false;
+    if (!row_list(txn, &row_image_type, &query, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        const struct row_image *image = list.rows[i];
+        *out |=
+            str_eq(image->source_instance, inst->id) && str_eq(image->state, "pending");
+    }
+    return true;
+}
+
 /* ---- names ---- */
 
 const char *

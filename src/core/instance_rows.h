@@ -103,6 +103,10 @@ MUST_CHECK bool instance_volumes(struct txn *txn, const char *account,
                                  const char *instance_id, struct row_list *out,
                                  struct err *err);
 
+/* Whether an image is being made of its disk, which ties it to its node meanwhile. */
+MUST_CHECK bool instance_is_copied(struct txn *txn, const struct row_instance *inst,
+                                   bool *out, struct err *err);
+
 /* What the instance calls itself: its id where its host name is of that type, else the name of
  * its address; and the same in its region's private domain. In 'arena'. */
 const char *instance_hostname(struct arena *arena, const struct row_instance *inst);

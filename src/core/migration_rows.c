@@ -6,6 +6,7 @@
 #include "core/id.h"
 #include "core/instance_rows.h"
 #include "core/lifecycle.h"
+#include "core/migration_cold.h"
 #include "core/uplink_rows.h"
 
 bool
@@ -62,7 +63,7 @@ hold(struct txn *txn, const struct row_migration *m, int64_t sign, struct err *e
     const struct claim claim = {.vcpus = sign * m->held_vcpus,
                                 .memory_bytes = sign * m->held_memory_bytes,
                                 .disk_bytes = sign * m->held_disk_bytes,
-                                .machines = sign};
+                                .machines = m->held_vcpus > 0 ? sign : 0};
     return str_empty(m->held_node) || node_claim_add(txn, m->held_node, &claim, err);
 }
 
@@ -85,11 +86,15 @@ migration_may_begin(struct txn *txn, const struct row_instance *inst, struct err
         return err_set(err, ERR_RESOURCE_IN_USE, "%s is on its way already: %s",
                        inst->id, inst->migration_id);
     }
+    if (str_eq(inst->want_state, "stopped")) {
+        return migration_cold_may_begin(txn, inst, seen, err);
+    }
     if (!str_eq(inst->want_state, "running") || !str_empty(inst->held_by) ||
         !str_empty(inst->root_task_id) || !seen || !str_eq(seen->state, "running") ||
         seen->host_fault) {
         return err_set(err, ERR_RESOURCE_IN_USE,
-                       "%s does not run: only what runs is moved", inst->id);
+                       "%s is neither running nor stopped: it is moved once it is",
+                       inst->id);
     }
     if (seen->reboot_count < inst->reboot_count) {
         return err_set(err, ERR_RESOURCE_IN_USE, "%s is being rebooted", inst->id);
@@ -150,12 +155,21 @@ same_processor(const struct row_node_seen *a, const struct row_node_seen *b)
            (!str_eq(a->accel, "kvm") || str_eq(a->cpu_model, b->cpu_model));
 }
 
+static bool
+is_stopped(const struct row_machine_seen *guest)
+{
+    return guest && (str_eq(guest->state, "stopped") || str_eq(guest->state, "absent"));
+}
+
 /* Whether 'to' can go on with the guest as it was started: with a named processor and
  * machine type that it offers, or else as its host made it. */
 static bool
 takes_build(const struct row_machine_seen *guest, const struct row_node_seen *from,
             const struct row_node_seen *to)
 {
+    if (is_stopped(guest)) {
+        return str_eq(from->accel, to->accel); /* It starts as any does there. */
+    }
     bool named = guest && !str_empty(guest->cpu_model);
     return named ? str_eq(from->accel, to->accel) &&
                        baseline_offers(to, guest->cpu_model, guest->machine_type)
@@ -229,7 +243,7 @@ choose_among(struct txn *txn, struct pool *pool, const struct cloud_config *conf
 {
     struct place_terms terms;
     struct places_found found;
-    const struct place_want want = {
+    struct place_want want = {
         .account = inst->account,
         .region = inst->region,
         .zone = inst->zone,
@@ -252,6 +266,12 @@ choose_among(struct txn *txn, struct pool *pool, const struct cloud_config *conf
         !places_find(pool, txn, config, &want, &found, err)) {
         return false;
     }
+    if (found.count == 0 && str_eq(inst->want_state, "stopped")) {
+        want.vcpus = want.memory_bytes = 0; /* It can lie there, at least. */
+        if (!places_find(pool, txn, config, &want, &found, err)) {
+            return false;
+        }
+    }
     *out = found.count > 0 ? found.picks[0].node_id : NULL;
     return true;
 }
@@ -267,7 +287,7 @@ err_nobody(struct txn *txn, const struct row_instance *inst, const char *to_node
     }
     struct arena *arena = txn_arena(txn);
     const char *build =
-        guest && !str_empty(guest->cpu_model)
+        guest && !is_stopped(guest) && !str_empty(guest->cpu_model)
             ? arena_printf(arena, ", offer the processor %s and the machine type %s",
                            guest->cpu_model, guest->machine_type)
             : "";
@@ -385,10 +405,16 @@ migration_begin(struct txn *txn, const struct row_instance *inst,
 {
     struct row_list volumes;
     struct forecast forecast;
+    bool cold = str_eq(inst->want_state, "stopped");
     const struct forecast_ask way = {.to_node = ask->to_node,
                                      .bandwidth_bps = ask->bandwidth_bps,
                                      .downtime_limit_ms = ask->downtime_limit_ms,
                                      .post_copy = ask->post_copy};
+    if (cold && ask->post_copy) {
+        return err_set(err, ERR_RESOURCE_IN_USE,
+                       "%s is stopped: it has no memory that could follow it",
+                       inst->id);
+    }
     if (!migration_may_begin(txn, inst, err) ||
         !forecast_of(txn, inst, &way, &forecast, err) ||
         !(ask->force || forecast_refuse(inst, &forecast, txn_arena(txn), err)) ||
@@ -412,6 +438,8 @@ migration_begin(struct txn *txn, const struct row_instance *inst,
         .bandwidth_bps = ask->bandwidth_bps,
         .downtime_limit_ms = ask->downtime_limit_ms,
         .post_copy = ask->post_copy,
+        .cold = cold,
+        .starts = cold && ask->starts,
         .reboot_count = inst->reboot_count,
         .forecast_ms = forecast.total_ms,
         .forecast_downtime_ms = forecast.downtime_ms,
@@ -420,7 +448,9 @@ migration_begin(struct txn *txn, const struct row_instance *inst,
         .held_memory_bytes =
             inst->claim_memory_bytes ? inst->claim_memory_bytes : inst->memory_bytes,
     };
-    if (!check_cards(txn, inst, err)) {
+    if (cold) {
+        migration_cold_hold(inst, &m);
+    } else if (!check_cards(txn, inst, err)) {
         return false;
     }
     name_disks(txn, &volumes, &m);
@@ -428,8 +458,9 @@ migration_begin(struct txn *txn, const struct row_instance *inst,
     m.eni_ids.count = inst->eni_ids.count;
     struct row_instance next = *inst;
     next.migration_id = m.id;
-    bool alone = str_eq(inst->tenancy, "dedicated");
+    bool alone = m.held_vcpus > 0 && str_eq(inst->tenancy, "dedicated");
     if (!row_insert(txn, &row_migration_type, &m, err) || !hold(txn, &m, 1, err) ||
+        !migration_cold_begun(txn, &m, err) ||
         (alone && !node_claim_own(txn, m.to_node, inst->account, NULL, err)) ||
         !row_put(txn, &row_instance_type, &next, err)) {
         return false;
@@ -498,7 +529,7 @@ migration_end(struct txn *txn, struct row_migration *m, const char *state,
 {
     const struct row_instance key = {.account = m->account, .id = m->instance_id};
     const struct row_instance *inst;
-    if (!hold(txn, m, -1, err) ||
+    if (!hold(txn, m, -1, err) || !migration_cold_end(txn, m, err) ||
         !row_get(txn, &row_instance_type, &key, (const void **)&inst, err)) {
         return false;
     }

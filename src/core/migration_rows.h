@@ -30,10 +30,12 @@ struct migration_ask {
     const char *to_node, *reason;
     int64_t bandwidth_bps, downtime_limit_ms;
     bool post_copy;
-    bool force; /* Also what is not expected to end (forecast.h). */
+    bool force;  /* Also what is not expected to end (forecast.h). */
+    bool starts; /* Of a stopped one: it starts there (migration_cold.h). */
 };
 
-/* Whether a running instance may be moved now; ERR_RESOURCE_IN_USE says why not. */
+/* Whether an instance, which runs or is stopped, may be moved now; ERR_RESOURCE_IN_USE says why
+ * not. */
 MUST_CHECK bool migration_may_begin(struct txn *txn, const struct row_instance *inst,
                                     struct err *err);
 /* A new migration of one that may. ERR_RESOURCE_IN_USE: by what is known of it, it would

@@ -262,6 +262,7 @@ open_machines(struct agent *a, const char *jail_dir, struct err *err)
         return false;
     }
     struct migrations_config moves = {.loop = a->config.loop,
+                                      .dir = a->dir,
                                       .clock = a->config.clock,
                                       .machines = a->machines,
                                       .host = agent_migration_host(a)};

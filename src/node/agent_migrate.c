@@ -2,6 +2,9 @@
 #include "node/agent_impl.h"
 #include "node/net/conntrack.h"
 
+#include <errno.h>
+#include <fcntl.h>
+
 static bool
 host_self(void *ctx, struct arena *arena, struct courier_self *out, struct err *err)
 {
@@ -46,6 +49,40 @@ host_connections_put(void *ctx, const char *port_id, struct blob in, size_t *out
     return true;
 }
 
+/* Nobody writes it meanwhile: its machine is wanted off, and is. */
+static bool
+host_disk_give(void *ctx, const char *disk_id, int *out_fd, struct err *err)
+{
+    const struct agent *a = ctx;
+    const char *path, *base;
+    if (machines_use_disk(a->machines, disk_id)) {
+        return err_set(err, ERR_BUSY, "disk %s is in use by its machine", disk_id);
+    }
+    if (!disk_find(a->disks, disk_id, &path, &base, err)) {
+        return false;
+    }
+    *out_fd = open(path, O_RDONLY | O_CLOEXEC);
+    return *out_fd >= 0 || err_sys(err, errno, "open %s", path);
+}
+
+static enum disk_arrival
+host_disk_arrival(void *ctx, const char *disk_id)
+{
+    return disk_arrival(((struct agent *)ctx)->disks, disk_id);
+}
+
+static bool
+host_disk_arrive(void *ctx, const char *disk_id, int *out_fd, struct err *err)
+{
+    return disk_arrive(((struct agent *)ctx)->disks, disk_id, out_fd, err);
+}
+
+static void
+host_disk_arrived(void *ctx, const char *disk_id, bool whole)
+{
+    disk_arrived(((struct agent *)ctx)->disks, disk_id, whole);
+}
+
 struct migration_host
 agent_migration_host(struct agent *a)
 {
@@ -54,6 +91,10 @@ agent_migration_host(struct agent *a)
         .address = host_address,
         .connections_get = host_connections_get,
         .connections_put = host_connections_put,
+        .disk_give = host_disk_give,
+        .disk_arrival = host_disk_arrival,
+        .disk_arrive = host_disk_arrive,
+        .disk_arrived = host_disk_arrived,
         .changed = agent_wake,
         .urgent = agent_report_migrations,
         .event = agent_event,

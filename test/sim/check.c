@@ -2,7 +2,8 @@
  *
  * While it ran:  no instance ran on two hosts, or twice on one; none ran again once its
  *                tenant was told that it is terminated; no host carried more than it has;
- *                nothing was said to run that never did; no two running instances had one address; nothing that was launched was
+ *                nothing was said to run that never did; what a guest wrote on its disk is
+ *                what it found at its next start; no two running instances had one address; nothing that was launched was
  *                missing from an answer; one token never gave two answers.
  * At rest:       what is wanted is so, and nothing else is there: every instance that
  *                should run does, on its host; no guest, disk, port or network without a
@@ -42,6 +43,7 @@ struct judge {
     struct map *wants, *here; /* "HOST KIND ID" */
     struct map *owned, *places, *holders;
     struct map *events; /* Instance to its MOMENT_END_EVENT. */
+    struct map *disks;  /* Disk to what was left on it last. */
     struct room rooms[HOSTS_MAX];
 };
 
@@ -154,6 +156,21 @@ on_tap(struct judge *j, const struct moment *m)
     VEC_PUSH(&r->places, m->place);
 }
 
+/* What a guest wrote is what it finds, wherever its disk has been moved to since. */
+static void
+on_disk(struct judge *j, const struct moment *m)
+{
+    const char *left = map_get(j->disks, m->id);
+    if (room_of(j, m)->revoked) {
+        return;
+    }
+    if (!str_eq(left ? left : "", m->other)) {
+        broken(j, m, "on %s at host-%u '%s' is found, and '%s' was left", m->id,
+               m->host, m->other, left ? left : "");
+    }
+    map_put(j->disks, m->id, (void *)(uintptr_t)m->state);
+}
+
 /* Two answers to one token name the same instances, in order. */
 static void
 on_launched(struct judge *j, const struct moment *m)
@@ -229,6 +246,9 @@ take_in(struct judge *j, const struct moment *m)
         break;
     case MOMENT_TAP:
         on_tap(j, m);
+        break;
+    case MOMENT_DISK:
+        on_disk(j, m);
         break;
     case MOMENT_REVOKED:
         room->revoked = true;
@@ -409,7 +429,7 @@ history_check(const struct history *history, struct verdict *out)
     j->out = out;
     struct map **const maps[] = {&j->running, &j->tokens, &j->rows,  &j->guests,
                                  &j->wants,   &j->here,   &j->owned, &j->places,
-                                 &j->holders, &j->events};
+                                 &j->holders, &j->events, &j->disks};
     for (size_t i = 0; i < ARRAY_LEN(maps); i++) {
         *maps[i] =
             map_create(maps[i] == &j->tokens || maps[i] == &j->running ? free : NULL);

@@ -6,6 +6,7 @@
  *           do), halts, panics, and its emulator ends, all in the world's time.
  * Place:    linked in place of cgroup.c, jail.c, qmp.c, sock.c and accel.c. */
 #include "base/jsonio.h"
+#include "guest_disk.h"
 #include "guest_move.h"
 #include "node/machine/accel.h"
 #include "node/machine/cgroup.h"
@@ -49,6 +50,7 @@ guest_end(struct guest *g, const char *why)
     trace("%s: guest %s ends: %s", g->host->name, g->id, why);
     HISTORY(MOMENT_GUEST_END, .host = g->host->number, .id = g->id);
     qmp_lost(g);
+    guest_disk_close(g);
     for (size_t i = 0; i < g->watched.count; i++) {
         if (uv_sim_fd_owner(g->watched.items[i]) == g) {
             uv_sim_fd_ready(g->watched.items[i]);
@@ -248,12 +250,14 @@ jail_start(const struct jail_spec *spec, struct jail_process *out,
         note_build(g, word);
     }
     g->standing = g->incoming;
+    guest_disk_open(g, spec);
     trace("guest %s %s, %" PRId64 " vCPUs%s", g->id,
           g->incoming ? "waits for its memory" : "starts", g->vcpus,
           g->leased ? ", leased" : "");
     if (!g->incoming) {
         HISTORY(MOMENT_GUEST_START, .host = h->number, .id = g->id, .vcpus = g->vcpus,
                 .memory_bytes = g->memory_bytes);
+        guest_disk_boot(g);
     }
     (void)world_after(NULL, world_between(CHANCE_ORDER, BOOT_MIN_NS, BOOT_MAX_NS),
                       on_booted, g);

@@ -9,6 +9,7 @@
  * Place:    beside guest.c, which asks here for what it does not know. */
 #include "guest_move.h"
 #include "courier_sim.h"
+#include "guest_disk.h"
 #include "node/migrate/courier.h"
 
 #define LOOK_NS (300 * NS_PER_MS)
@@ -196,8 +197,11 @@ on_mirrored(void *ctx)
     for (size_t i = 0; g->alive && i < ARRAY_LEN(g->jobs); i++) {
         struct guest_job *job = &g->jobs[i];
         if (str_eq(job->status, "running")) {
-            bool there =
-                courier_reaches(courier_of(g->host, g->id, COURIER_WORDS)) != NULL;
+            const struct host *there =
+                courier_reaches(courier_of(g->host, g->id, COURIER_WORDS));
+            if (there) {
+                guest_disk_mirror(g, host_guest(there, g->id));
+            }
             job->error = there ? NULL : "Broken pipe";
             set_job(g, job, there ? "ready" : "concluded");
         }

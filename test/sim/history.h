@@ -15,6 +15,7 @@ enum moment_kind {
     MOMENT_GUEST_END,
     MOMENT_UNLIKE,  /* It came to another processor or machine, 'other', than 'state'. */
     MOMENT_TAP,     /* 'id' (an instance) opened port 'other', with 'place'. */
+    MOMENT_DISK,    /* On disk 'id' a guest found 'other', and left 'state'. */
     MOMENT_REVOKED, /* The host belongs to the cloud no more: nothing is promised of it. */
     MOMENT_LAUNCHED, /* A tenant was told: 'id' came of token 'other', has 'place'. */
     MOMENT_UP,       /* A tenant was told that 'id' runs. */

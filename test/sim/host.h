@@ -39,6 +39,8 @@ struct guest {
     char build[64];   /* Its machine type and processor, as it was started with. */
     const char *move; /* Its last migration, as query-migrate says it; NULL: none. */
     unsigned silent;
+    int disk_fd; /* -1: none. */
+    char disk_id[48];
     struct guest_job jobs[4];
     struct qmp *qmp; /* Who speaks with it; NULL: nobody. */
 };

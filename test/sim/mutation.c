@@ -3,6 +3,7 @@
 #include "mutation.h"
 
 #include "control/drains.h"
+#include "core/migration_cold.h"
 #include "core/placement.h"
 #include "link/reports.h"
 #include "node/agent_impl.h"
@@ -20,6 +21,7 @@ enum mutation {
     LEASE,
     FRESH,
     TOLD,
+    HELD,
     MUTATIONS
 };
 
@@ -33,6 +35,8 @@ static const char *const names[MUTATIONS] = {
     [FRESH] = "fresh", /* A read does not ask what other processes have committed. */
     [TOLD] =
         "told", /* Owners hear of a drain when it begins and ends, and that is it. */
+    [HELD] =
+        "held", /* What waits for its disk elsewhere may run where it has no room. */
 };
 
 static enum mutation chosen;
@@ -67,6 +71,7 @@ WRAPPED(void, machine_adopt, struct machine *m);
 WRAPPED(bool, wants_is_kept, const struct wants *w, const struct want *want);
 WRAPPED(void, reports_rewind, struct reports *r);
 WRAPPED(bool, follow_fresh, struct store *store, struct err *err);
+WRAPPED(bool, migration_is_held, const struct row_migration *m);
 WRAPPED(bool, drain_tell, const struct pass *pass, const struct row_instance *inst,
         struct err *err);
 
@@ -122,4 +127,10 @@ __wrap_drain_tell(const struct pass *pass, const struct row_instance *inst,
                   struct err *err)
 {
     return chosen == TOLD || __real_drain_tell(pass, inst, err);
+}
+
+bool
+__wrap_migration_is_held(const struct row_migration *m)
+{
+    return chosen != HELD && __real_migration_is_held(m);
 }

@@ -48,7 +48,7 @@ find_node(struct txn *txn, void *ctx, struct err *err)
 }
 
 static bool
-find_running(struct txn *txn, void *ctx, struct err *err)
+find_settled(struct txn *txn, void *ctx, struct err *err)
 {
     struct look *look = ctx;
     struct row_query query = {0};
@@ -59,8 +59,7 @@ find_running(struct txn *txn, void *ctx, struct err *err)
     size_t first = list.count ? world_below(CHANCE_FAULTS, list.count) : 0;
     for (size_t i = 0; i < list.count && !look->id[0]; i++) {
         const struct row_instance *inst = list.rows[(first + i) % list.count];
-        if (str_eq(inst->want_state, "running") &&
-            str_eq(inst->observed_state, "running")) {
+        if (str_eq(inst->observed_state, inst->want_state) && !inst->terminated_at) {
             snprintf(look->id, sizeof look->id, "%s", inst->id);
         }
     }
@@ -208,7 +207,7 @@ migrate(void)
 {
     struct look look = {0};
     if (cloud_is_up(&operators.run->cloud)) {
-        cloud_read(&operators.run->cloud, find_running, &look);
+        cloud_read(&operators.run->cloud, find_settled, &look);
     }
     if (look.id[0]) {
         call("StartMigration", look.id, false, NULL);

@@ -1,7 +1,6 @@
-#include "node/disk/disk.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "base/map.h"
+#include "node/disk/disk_impl.h"
 #include "node/disk/qcow2.h"
 
 #include <dirent.h>
@@ -10,28 +9,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#define RETRY_NS (5 * NS_PER_S)
 #define MEASURE_NS (60 * NS_PER_S)
-
-struct disk {
-    struct disks *set;
-    char id[48], base[48]; /* Base of the file that is there; "" none. */
-    char *path;            /* NULL: there is no file. */
-    struct arena *want_arena;
-    struct link_disk *want; /* NULL: an orphan, or deleted without a record. */
-    bool deleted, making;
-    int64_t size_bytes, used_bytes, measure_at_ns, retry_at_ns;
-    char message[200];
-};
-
-struct disks {
-    struct disks_config config;
-    char *dir, *orphans;
-    char *shared_dir, shared_id[48]; /* NULL, "": none. */
-    struct map *map;
-    struct map *orphan_bases; /* Blob ids that quarantined disks stand on. */
-    bool complete, closing;
-};
 
 /* One file being made; the worker touches nothing else. */
 struct making {
@@ -71,8 +49,8 @@ parse_name(const char *name, char id[48], char base[48])
     return good_id(id) && (base_len == 0 || good_id(base));
 }
 
-static void
-measure(struct disk *d)
+void
+disk_measure(struct disk *d)
 {
     struct stat st;
     struct err err = {0};
@@ -116,7 +94,7 @@ find_file(struct disks *set, const char *name)
         free(d->path);
         d->path = xasprintf("%s/%s", set->dir, name);
         snprintf(d->base, sizeof d->base, "%s", base);
-        measure(d);
+        disk_measure(d);
     } else if (strstr(name, ".part")) { /* Left by an agent that was killed. */
         AUTO(free) char *path = xasprintf("%s/%s", set->dir, name);
         (void)unlink(path);
@@ -231,12 +209,19 @@ is_shared(const struct disk *d)
     return d->want && !str_empty(d->want->tier);
 }
 
-static char *
-path_for(const struct disk *d, const char *base)
+char *
+disk_path_for(const struct disk *d, const char *base)
 {
     const char *dir = is_shared(d) ? d->set->shared_dir : d->set->dir;
     return base ? xasprintf("%s/%s+%s.qcow2", dir, d->id, base)
                 : xasprintf("%s/%s.qcow2", dir, d->id);
+}
+
+char *
+disk_part_for(const struct disk *d)
+{
+    return xasprintf("%s/%s.part", is_shared(d) ? d->set->shared_dir : d->set->dir,
+                     d->id);
 }
 
 /* A disk in the shared pool may be there since it was another node's. */
@@ -252,12 +237,12 @@ find_shared(struct disk *d)
         return;
     }
     const char *base = str_empty(d->want->base_blob) ? NULL : d->want->base_blob;
-    AUTO(free) char *path = path_for(d, base);
+    AUTO(free) char *path = disk_path_for(d, base);
     if (file_exists(path)) {
         d->path = take_ptr(&path);
         snprintf(d->base, sizeof d->base, "%s", base ? base : "");
         d->message[0] = '\0';
-        measure(d);
+        disk_measure(d);
     } else if (d->want->made) {
         snprintf(d->message, sizeof d->message,
                  "its file is not in the shared pool: is that mounted?");
@@ -308,21 +293,25 @@ disks_complete(struct disks *set)
 
 /* ---- steps ----------------------------------------------------------------------------- */
 
+bool
+disk_name_file(const char *part, const char *path, struct err *err)
+{
+    if (rename(part, path) < 0) {
+        return err_sys(err, errno, "name %s", path);
+    }
+    /* The folder's entry must last before anybody is told. */
+    AUTO(free) char *dir = xstrdup(path);
+    *strrchr(dir, '/') = '\0';
+    AUTO(fd) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return (fd >= 0 && fsync(fd) == 0) || err_sys(err, errno, "sync %s", dir);
+}
+
 static bool
 make_file(struct making *k, struct err *err)
 {
     (void)unlink(k->part);
-    if (!qcow2_make(k->part, k->size_bytes, k->base_name, k->base_format, err)) {
-        return false;
-    }
-    if (rename(k->part, k->path) < 0) {
-        return err_sys(err, errno, "name %s", k->path);
-    }
-    /* The folder's entry must last before anybody is told. */
-    AUTO(free) char *dir = xstrdup(k->path);
-    *strrchr(dir, '/') = '\0';
-    AUTO(fd) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return (fd >= 0 && fsync(fd) == 0) || err_sys(err, errno, "sync %s", dir);
+    return qcow2_make(k->part, k->size_bytes, k->base_name, k->base_format, err) &&
+           disk_name_file(k->part, k->path, err);
 }
 
 static void
@@ -341,9 +330,9 @@ make_done(uv_work_t *w, int status UNUSED)
     if (k->ok) {
         d->path = take_ptr(&k->path);
         d->message[0] = '\0';
-        measure(d);
+        disk_measure(d);
     } else {
-        d->retry_at_ns = clock_mono(d->set->config.clock) + RETRY_NS;
+        d->retry_at_ns = clock_mono(d->set->config.clock) + DISK_RETRY_NS;
         snprintf(d->message, sizeof d->message, "%.199s", k->err.msg);
         log_warn("disk %s: %s", d->id, k->err.msg);
     }
@@ -373,8 +362,8 @@ start_making(struct disk *d)
     struct making *k = xcalloc(1, sizeof *k);
     k->disk = d;
     k->size_bytes = d->want->size_bytes;
-    k->path = path_for(d, base);
-    k->part = xasprintf("%s/%s.part", is_shared(d) ? set->shared_dir : set->dir, d->id);
+    k->path = disk_path_for(d, base);
+    k->part = disk_part_for(d);
     if (base) {
         k->base_name = base_name_of(set, base);
         k->base_format = host->blob_format(host->ctx, base);
@@ -422,7 +411,7 @@ quarantine(struct disk *d)
     AUTO(free) char *to = xasprintf("%s%s", d->set->orphans, strrchr(d->path, '/'));
     if (rename(d->path, to) < 0) {
         log_error("disk %s: cannot move it to %s: %s", d->id, to, strerror(errno));
-        d->retry_at_ns = clock_mono(d->set->config.clock) + RETRY_NS;
+        d->retry_at_ns = clock_mono(d->set->config.clock) + DISK_RETRY_NS;
         return;
     }
     if (d->base[0]) {
@@ -446,6 +435,9 @@ disk_step(struct disk *d, int64_t now, int64_t *wake)
         *wake = MIN(*wake, d->retry_at_ns);
         return;
     }
+    if (d->arriving && (d->deleted || !d->want)) {
+        disk_arrival_drop(d);
+    }
     if (d->deleted || (!d->want && d->set->complete)) {
         if (d->path && !host->in_use(host->ctx, d->id)) {
             bool ours = d->set->shared_dir == NULL ||
@@ -459,18 +451,25 @@ disk_step(struct disk *d, int64_t now, int64_t *wake)
         find_shared(d);
         if (d->want->made || !str_eq(d->want->tier, d->set->shared_id)) {
             if (!d->path) {
-                d->retry_at_ns = now + RETRY_NS;
+                d->retry_at_ns = now + DISK_RETRY_NS;
                 *wake = MIN(*wake, d->retry_at_ns);
             }
             return;
         }
+    }
+    if (d->want && !d->path && !str_empty(d->want->incoming)) {
+        return; /* It is brought. */
+    }
+    if (d->want && !d->path && d->want->made) {
+        snprintf(d->message, sizeof d->message, "its file is not in the pool any more");
+        return; /* An empty one in its place would pass for it. */
     }
     if (d->want && !d->path &&
         (str_empty(d->want->base_blob) ||
          host->blob_ready(host->ctx, d->want->base_blob))) {
         start_making(d);
     } else if (d->path && now >= d->measure_at_ns) {
-        measure(d);
+        disk_measure(d);
     }
 }
 
@@ -520,10 +519,16 @@ disks_drop_absent(struct disks *set, const char *id)
     }
 }
 
+struct disk *
+disk_get(const struct disks *set, const char *id)
+{
+    return id ? map_get(set->map, id) : NULL;
+}
+
 bool
 disk_ready(const struct disks *set, const char *id)
 {
-    const struct disk *d = id ? map_get(set->map, id) : NULL;
+    const struct disk *d = disk_get(set, id);
     return d && d->path && !d->deleted && d->want;
 }
 

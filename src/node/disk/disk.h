@@ -34,8 +34,9 @@ struct disk_host {
 
 struct disks_config {
     uv_loop_t *loop;
-    const char *dir;       /* The pool. */
-    const char *shared_dir; /* A folder that other nodes see too; NULL: there is none. */
+    const char *dir; /* The pool. */
+    const char
+        *shared_dir;       /* A folder that other nodes see too; NULL: there is none. */
     const char *blobs_dir; /* Beside it: bases are named relative to the pool. */
     const struct clock *clock;
     const struct rng *rng; /* For 'shared_dir'. */
@@ -63,6 +64,23 @@ MUST_CHECK bool disk_find(const struct disks *set, const char *id,
                           struct err *err);
 MUST_CHECK bool disk_open(const struct disks *set, const char *id, bool *out_read_only,
                           int *out_fd, struct err *err);
+
+/* ---- disks that come from another node, as files (link_disk.incoming) ---- */
+
+enum disk_arrival {
+    DISK_NOT_AWAITED, /* It is not wanted so, or what it stands on is not here yet. */
+    DISK_AWAITED,
+    DISK_COMES,
+    DISK_IS_HERE,
+    DISK_HAS_FAILED, /* All of it came, and could not be kept. */
+};
+enum disk_arrival disk_arrival(const struct disks *set, const char *id);
+/* An empty file for its content: of one that is awaited, or begins to come anew. */
+MUST_CHECK bool disk_arrive(struct disks *set, const char *id, int *out_fd,
+                            struct err *err);
+/* It is written: 'whole', and on the medium, so that it may be kept; or given up. */
+void disk_arrived(struct disks *set, const char *id, bool whole);
+
 bool disks_stand_on(const struct disks *set, const char *blob_id); /* Orphans too. */
 /* "pool-...", or "". */
 const char *disks_shared_pool(const struct disks *set);

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "node/migrate/migration_impl.h"
 
+#define COLD_LOOK_NS (500 * NS_PER_MS)
 #define SHOW_NS NS_PER_S /* Progress is reported no more often. */
 
 int64_t
@@ -202,7 +203,7 @@ on_event(void *ctx, const char *id, const char *name, json_t *data)
     }
     for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
         struct migration *m = value;
-        if (!m->want || !str_eq(m->want->machine_id, id) || m->over) {
+        if (!m->want || m->want->cold || !str_eq(m->want->machine_id, id) || m->over) {
             continue;
         }
         if (status && m->looked) {
@@ -269,7 +270,7 @@ static void
 migration_free(void *value)
 {
     struct migration *m = value;
-    migration_hang_up(m);
+    cold_hang_up(m);
     migration_forget_kept(m);
     arena_destroy(m->want_arena);
     free(m);
@@ -295,7 +296,7 @@ migrations_stop(struct migrations *set)
     }
     set->closing = true;
     for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
-        migration_hang_up(value);
+        cold_hang_up(value);
     }
 }
 
@@ -365,6 +366,9 @@ is_absent(const struct migration *m)
     if (!m->deleted || m->scripts + m->polls > 0) {
         return false;
     }
+    if (m->want && m->want->cold) {
+        return true;
+    }
     return m->over || !migration_body(m, &body) || body.moved || body.pid == 0 ||
            (m->want->incoming ? true : !m->begun && !body.tried);
 }
@@ -375,13 +379,15 @@ migration_step(struct migration *m)
     if (m->set->closing || !m->want) {
         return;
     }
-    if (m->want->incoming) {
+    if (m->want->cold) {
+        cold_step(m);
+    } else if (m->want->incoming) {
         take_step(m);
     } else {
         give_step(m);
     }
     if (is_absent(m)) {
-        migration_hang_up(m);
+        cold_hang_up(m);
     }
 }
 
@@ -396,6 +402,10 @@ migrations_pass(struct migrations *set, int64_t *out_wake_ns)
         struct migration *m = value;
         struct machine_body body;
         migration_step(m);
+        if (m->want && m->want->cold && !m->over && !m->deleted) {
+            *out_wake_ns = MIN(*out_wake_ns, now + COLD_LOOK_NS);
+            continue;
+        }
         if (m->over || !migration_body(m, &body) || is_absent(m)) {
             continue;
         }
@@ -420,6 +430,7 @@ migrations_seen(struct migrations *set, struct arena *arena, migration_seen_fn *
         int64_t now = migration_now(m);
         const char *state = is_absent(m)        ? "absent"
                             : !m->want          ? "absent"
+                            : m->want->cold     ? cold_state(m)
                             : m->want->incoming ? take_state(m)
                                                 : give_state(m);
         if (!str_eq(state, m->shown_state) || now >= m->show_at_ns) {

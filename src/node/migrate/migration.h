@@ -15,6 +15,7 @@
 #pragma once
 #include "base/arena.h"
 #include "link/link.h"
+#include "node/disk/disk.h"
 #include "node/machine/machine.h"
 #include "node/migrate/courier.h"
 
@@ -33,6 +34,11 @@ struct migration_host {
                             struct buf *out, struct err *err);
     bool (*connections_put)(void *ctx, const char *port_id, struct blob in,
                             size_t *out_left, struct err *err);
+    /* Files of disks, of machines that are stopped: node/disk/disk.h. */
+    bool (*disk_give)(void *ctx, const char *disk_id, int *out_fd, struct err *err);
+    enum disk_arrival (*disk_arrival)(void *ctx, const char *disk_id);
+    bool (*disk_arrive)(void *ctx, const char *disk_id, int *out_fd, struct err *err);
+    void (*disk_arrived)(void *ctx, const char *disk_id, bool whole);
     void (*changed)(void *ctx);
     void (*urgent)(void *ctx); /* What is seen of migrations is told before all else. */
     void (*event)(void *ctx, const char *kind, const char *object, const char *level,
@@ -42,6 +48,7 @@ struct migration_host {
 
 struct migrations_config {
     uv_loop_t *loop;
+    const char *dir; /* For sockets; borrowed. */
     const struct clock *clock;
     struct machines *machines;
     struct migration_host host;

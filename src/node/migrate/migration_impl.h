@@ -2,6 +2,7 @@
 #pragma once
 #include "base/map.h"
 #include "link/frame.h"
+#include "node/migrate/file_stream.h"
 #include "node/migrate/migration.h"
 #include "node/migrate/migration_plan.h"
 #include "node/migrate/script.h"
@@ -83,6 +84,10 @@ struct migration {
     struct frame_reader words;
     struct buf words_out; /* Said, and not taken by the socket yet. */
     uv_poll_t *words_poll;
+    /* Of a stopped machine. Receiver: one stream takes all in. */
+    struct file_stream *files[MIGRATION_DISKS_MAX];
+    size_t file_count;
+    bool files_done; /* Receiver: all came, whole. */
 };
 
 int64_t migration_now(const struct migration *m);
@@ -144,3 +149,8 @@ void take_step(struct migration *m);
 const char *take_state(const struct migration *m);
 void take_poll(struct migration *m, struct qmp *qmp);
 void take_hear(struct migration *m, const struct link_courier_word *word);
+/* migration_cold.c: both sides of a stopped machine's way. */
+void cold_step(struct migration *m);
+const char *cold_state(const struct migration *m);
+/* Ends streams and couriers; what came so far goes. */
+void cold_hang_up(struct migration *m);

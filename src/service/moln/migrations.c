@@ -1,4 +1,4 @@
-/* migrations.c - instances moved from node to node while they run. */
+/* migrations.c - instances moved from node to node, while they run or are stopped. */
 #include "base/map.h"
 #include "core/forecast.h"
 #include "core/migration_rows.h"
@@ -26,6 +26,7 @@ migration_out(const struct row_migration *m)
         .to_node = m->to_node,
         .state = state_out(m),
         HAS(post_copy, m->post_copy),
+        HAS(stopped, m->cold),
         .reason = m->reason,
         .message = str_empty(m->message) ? NULL : m->message,
         HAS_TIME(created_at, m->created_at),
@@ -208,9 +209,9 @@ forecast_one(struct call *call, const struct row_instance *inst, const char *to_
     return true;
 }
 
-/* What runs on a node, as a drain finds it. */
+/* What is on a node, as a drain finds it. */
 static bool
-running_on(struct call *call, const char *node_id, struct row_list *out,
+movable_on(struct call *call, const char *node_id, struct row_list *out,
            struct err *err)
 {
     const struct row_node *node;
@@ -224,7 +225,7 @@ running_on(struct call *call, const char *node_id, struct row_list *out,
     size_t count = 0;
     for (size_t i = 0; i < out->count; i++) {
         const struct row_instance *inst = out->rows[i];
-        if (!inst->terminated_at && str_eq(inst->want_state, "running")) {
+        if (!inst->terminated_at && !str_eq(inst->want_state, "terminated")) {
             out->rows[count++] = inst;
         }
     }
@@ -251,7 +252,7 @@ moln_forecast_migrations(struct call *call,
             return false;
         }
         one[0] = inst;
-    } else if (!running_on(call, in->node_id, &list, err)) {
+    } else if (!movable_on(call, in->node_id, &list, err)) {
         return false;
     }
     struct moln_forecast *items =

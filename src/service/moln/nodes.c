@@ -178,6 +178,27 @@ moln_list_nodes(struct call *call, const struct moln_list_nodes_request *in,
     return true;
 }
 
+/* Those whose disks must be moved before it can go. */
+static bool
+count_stopped(struct call *call, const char *node_id, struct moln_node *out,
+              struct err *err)
+{
+    const struct row_instance prefix = {.node_id = node_id};
+    const struct row_query query = {
+        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
+    struct row_list list;
+    if (!row_list(call->txn, &row_instance_type, &query, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        const struct row_instance *inst = list.rows[i];
+        out->stopped_instances +=
+            !inst->terminated_at && str_eq(inst->want_state, "stopped");
+    }
+    out->has_stopped_instances = true;
+    return true;
+}
+
 bool
 moln_describe_node(struct call *call, const struct moln_describe_node_request *in,
                    struct moln_describe_node_response *out, struct err *err)
@@ -195,7 +216,8 @@ moln_describe_node(struct call *call, const struct moln_describe_node_request *i
         out->node->machine_types.items = rows.seen->machine_types.items;
         out->node->machine_types.count = rows.seen->machine_types.count;
     }
-    return node_hardware(call, node->id, &out->node->hardware, err);
+    return count_stopped(call, node->id, out->node, err) &&
+           node_hardware(call, node->id, &out->node->hardware, err);
 }
 
 /* ---- changes ---- */

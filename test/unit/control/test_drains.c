@@ -238,7 +238,7 @@ do_stop_here(struct pass *pass, void *ctx UNUSED, struct err *err)
     return row_put(pass->txn, &row_instance_type, &next, err);
 }
 
-TEST(drain_leaves_what_is_stopped_and_nodes_that_are_revoked)
+TEST(drain_leaves_what_stops_just_now_and_nodes_that_are_revoked)
 {
     struct stage s;
     moving_ready(&s);
