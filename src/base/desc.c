@@ -151,6 +151,63 @@ desc_copy(const struct desc *desc, const void *object, struct arena *arena)
     return out;
 }
 
+/* ---- shorter texts --------------------------------------------------------------- */
+
+static const char *
+shorter(const char *text, size_t most, struct arena *arena)
+{
+    if (!text || strnlen(text, most + 1) <= most) {
+        return text;
+    }
+    while (most > 0 && ((unsigned char)text[most] & 0xc0) == 0x80) {
+        most--; /* The rest of a character that does not fit. */
+    }
+    return arena_strndup(arena, text, most);
+}
+
+static void
+shorten_value(enum desc_kind kind, const struct desc *type, void *at, size_t most,
+              struct arena *arena)
+{
+    if (kind == DESC_STR) {
+        const char **text = at;
+        *text = shorter(*text, most, arena);
+    } else if (kind == DESC_STRUCT) {
+        desc_shorten(type, at, most, arena);
+    } else if (kind == DESC_MAP) {
+        struct desc_pair *pair = at;
+        pair->key = shorter(pair->key, most, arena);
+        pair->value = shorter(pair->value, most, arena);
+    }
+}
+
+void
+desc_shorten(const struct desc *desc, void *object, size_t most_bytes,
+             struct arena *arena)
+{
+    for (uint32_t i = 0; i < desc->field_count; i++) {
+        const struct desc_field *f = &desc->fields[i];
+        void *at = desc_at(f, object);
+        if (f->kind == DESC_LIST || f->kind == DESC_MAP) {
+            enum desc_kind kind =
+                f->kind == DESC_MAP ? DESC_MAP : (enum desc_kind)f->item_kind;
+            const struct desc_list *list = at;
+            size_t size = desc_kind_size(kind, f->type);
+            for (size_t k = 0; k < list->count; k++) {
+                shorten_value(kind, f->type, (char *)list->items + k * size, most_bytes,
+                              arena);
+            }
+        } else if (f->kind == DESC_STRUCT) {
+            void **part = at;
+            if (*part) {
+                desc_shorten(f->type, *part, most_bytes, arena);
+            }
+        } else {
+            shorten_value((enum desc_kind)f->kind, f->type, at, most_bytes, arena);
+        }
+    }
+}
+
 /* ---- equality -------------------------------------------------------------------- */
 
 static bool

@@ -75,7 +75,7 @@ enum desc_flags {
 struct desc;
 
 struct desc_field {
-    const char *name;      /* In the model: "InstanceId"; JSON key, column, config word. */
+    const char *name; /* In the model: "InstanceId"; JSON key, column, config word. */
     const char *in_name;   /* Request parameter in query and ec2, where it differs... */
     const char *out_name;  /* ...and response element; NULL: the same as 'name'. */
     const char *item_name; /* Of a list's items in XML and query: "item", "member". */
@@ -88,7 +88,8 @@ struct desc_field {
     uint16_t since;  /* Schema version that brought it. */
     uint16_t flags;
     uint8_t kind, item_kind;
-    uint8_t out_len, item_len; /* AWS: of out_name (else name) and item_name, in bytes. */
+    uint8_t out_len,
+        item_len; /* AWS: of out_name (else name) and item_name, in bytes. */
 };
 
 struct desc {
@@ -118,5 +119,9 @@ size_t desc_kind_size(enum desc_kind kind, const struct desc *type);
 
 /* A deep copy into 'arena'. */
 void *desc_copy(const struct desc *desc, const void *object, struct arena *arena);
+/* Cuts every text of 'object', whose texts are its own to change, to at most 'most_bytes',
+ * between characters of UTF-8; the shorter ones lie in 'arena'. */
+void desc_shorten(const struct desc *desc, void *object, size_t most_bytes,
+                  struct arena *arena);
 /* Deep equality of what is present. */
 bool desc_equal(const struct desc *desc, const void *a, const void *b);

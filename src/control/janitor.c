@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/timefmt.h"
 #include "control/blob_sweep.h"
+#include "control/ended.h"
 #include "control/flow_files.h"
 #include "control/members.h"
 #include "core/instance_rows.h"
@@ -15,7 +16,8 @@
 #define TOKEN_KEPT_NS (48 * HOUR_NS) /* AWS promises a day of idempotency. */
 #define AUDIT_KEPT_NS \
     (90 * 24 * HOUR_NS) /* As CloudTrail's event history; events too. */
-#define BATCH 500       /* Rows changed in one transaction. */
+#define BATCH 2000      /* Rows of one kind changed in one transaction... */
+#define BATCHES_MAX 500 /* ...and such transactions in one round. */
 
 struct janitor {
     struct nodes_config config;
@@ -27,6 +29,7 @@ struct janitor {
 struct round {
     struct janitor *janitor;
     int64_t now_ns;
+    bool more;           /* A batch was full: others may be past their time too. */
     const char *blob_id; /* For blob_forget. */
     struct row_list blobs;
 };
@@ -50,6 +53,7 @@ each_row(struct txn *txn, const struct row_type *type, struct round *round,
         }
         changes += changed;
     }
+    round->more = round->more || changes == BATCH;
     return true;
 }
 
@@ -116,17 +120,18 @@ forget_audit(struct txn *txn, struct round *round, struct err *err)
     for (size_t i = 0; i < list.count; i++) {
         const struct row_audit *a = list.rows[i];
         if (strcmp(a->day, oldest) >= 0) {
-            break;
+            return true;
         }
         if (!row_delete(txn, &row_audit_type, a, err)) {
             return false;
         }
     }
+    round->more = round->more || list.count == BATCH;
     return true;
 }
 
-bool
-janitor_forget_events(struct txn *txn, int64_t now_ns, struct err *err)
+static bool
+forget_events(struct txn *txn, struct round *round, struct err *err)
 {
     struct row_list list;
     const struct row_query query = {.index = "by_time", .limit = BATCH};
@@ -135,13 +140,25 @@ janitor_forget_events(struct txn *txn, int64_t now_ns, struct err *err)
     }
     for (size_t i = 0; i < list.count; i++) {
         const struct row_node_event *event = list.rows[i];
-        if (event->at >= now_ns - AUDIT_KEPT_NS) {
-            break;
+        if (event->at >= round->now_ns - AUDIT_KEPT_NS) {
+            return true;
         }
         if (!row_delete(txn, &row_node_event_type, event, err)) {
             return false;
         }
     }
+    round->more = round->more || list.count == BATCH;
+    return true;
+}
+
+static bool
+forget_ended(struct txn *txn, struct round *round, struct err *err)
+{
+    bool more;
+    if (!ended_forget(txn, round->now_ns, BATCH, &more, err)) {
+        return false;
+    }
+    round->more = round->more || more;
     return true;
 }
 
@@ -149,14 +166,35 @@ static bool
 round_txn(struct txn *txn, void *ctx, struct err *err)
 {
     struct round *round = ctx;
+    round->more = false;
     return each_row(txn, &row_instance_type, round, hide_instance, err) &&
            each_row(txn, &row_client_token_type, round, forget_client_token, err) &&
            each_row(txn, &row_tunnel_ticket_type, round, forget_ticket, err) &&
            each_row(txn, &row_node_token_type, round, forget_join_token, err) &&
-           forget_audit(txn, round, err) &&
-           janitor_forget_events(txn, round->now_ns, err) &&
-           migrations_prune(txn, round->now_ns, BATCH, err) &&
-           blob_sweep(txn, round->now_ns, err);
+           forget_audit(txn, round, err) && forget_events(txn, round, err) &&
+           forget_ended(txn, round, err) &&
+           migrations_prune(txn, round->now_ns, BATCH, err);
+}
+
+/* As often as there is more: what comes in a minute must not be more than what goes. */
+bool
+janitor_forget(struct store *store, int64_t now_ns, struct err *err)
+{
+    struct round round = {.now_ns = now_ns, .more = true};
+    for (int i = 0; round.more && i < BATCHES_MAX; i++) {
+        AUTO(arena) struct arena *arena = arena_create();
+        if (!store_write(store, arena, round_txn, &round, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+sweep_txn(struct txn *txn, void *ctx, struct err *err)
+{
+    const struct round *round = ctx;
+    return blob_sweep(txn, round->now_ns, err);
 }
 
 static bool
@@ -213,7 +251,8 @@ on_work(uv_work_t *work)
     struct round round = {.janitor = j, .now_ns = clock_real(j->config.clock)};
     AUTO(arena) struct arena *arena = arena_create();
     struct err err = {0};
-    if (!store_write(j->config.store, arena, round_txn, &round, &err)) {
+    if (!janitor_forget(j->config.store, round.now_ns, &err) ||
+        !store_write(j->config.store, arena, sweep_txn, &round, &err)) {
         log_warn("janitor: %s", err.msg);
     }
     sweep_blobs(&round);

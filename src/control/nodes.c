@@ -1,5 +1,4 @@
 /* nodes.c - see nodes.h: the server's life, pushing wants, taking reports. */
-#include "control/flow_files.h"
 #include "control/nodes_impl.h"
 
 #include "base/log.h"
@@ -206,107 +205,6 @@ nodes_push(struct nodes *nodes, struct link_peer *peer, bool first)
     push_send(peer, &push);
     if (first) {
         link_peer_snapshot_end(peer, state->sent_revision, (int64_t)push.count);
-    }
-}
-
-/* ---- reports --------------------------------------------------------------------- */
-
-struct report_in {
-    enum link_kind kind;
-    const void *record;
-    int64_t revision, sequence;
-    const char *event_id;
-};
-
-bool
-stream_is_ours(struct errand *e, struct txn *txn, bool *out, struct err *err)
-{
-    const struct row_node_stream *stream;
-    struct row_node_stream key = {.id = e->node_id};
-    if (!row_get(txn, &row_node_stream_type, &key, (const void **)&stream, err)) {
-        return false;
-    }
-    *out = stream && str_eq(stream->run, members_run(e->nodes->config.members));
-    return true;
-}
-
-static bool
-report_txn(struct errand *e, struct txn *txn, struct err *err)
-{
-    const struct report_in *in = e->in;
-    bool ours;
-    if (!stream_is_ours(e, txn, &ours, err)) {
-        return false;
-    }
-    if (!ours) { /* What it says may be older than what was heard elsewhere. */
-        return err_set(err, ERR_GONE,
-                       "the node has a stream to another control process");
-    }
-    if (in->kind == LINK_FLOWS) {
-        const struct flow_lines *lines;
-        bool ok = flow_text(&e->pass, e->node_id, in->record, e->arena, &lines, err);
-        e->out = ok ? (void *)(uintptr_t)lines : NULL;
-        return ok;
-    }
-    return report_apply(&e->pass, e->node_id, in->kind, in->record, in->revision,
-                        in->event_id, err);
-}
-
-/* A full disk loses records, and stops nothing else. */
-static void
-keep_flows(const struct errand *e)
-{
-    struct err err = {0};
-    if (e->pass.config->flow_logs_dir &&
-        !flow_files_append(e->pass.config->flow_logs_dir, e->out, &err)) {
-        log_warn("control: flow logs: %s", err.msg);
-    }
-}
-
-static void
-report_done(struct errand *e, struct link_peer *peer, const struct err *err)
-{
-    const struct report_in *in = e->in;
-    if (err->code != ERR_NONE) {
-        log_warn("control: a report of node %s: %s", e->node_id, err->msg);
-    }
-    if (in->kind == LINK_FLOWS && err->code == ERR_NONE && e->out) {
-        keep_flows(e);
-    }
-    if (!peer) {
-        return;
-    }
-    /* A report that can never be taken would come back for ever. */
-    if (err->code == ERR_NONE || err->code == ERR_CORRUPT) {
-        link_peer_ack_report(peer, in->sequence);
-    } else {
-        link_peer_close(peer, err->msg);
-    }
-}
-
-static void
-on_report(void *ctx, struct link_peer *peer, enum link_kind kind, const void *record,
-          struct blob body UNUSED, int64_t revision, int64_t sequence)
-{
-    struct nodes *nodes = ctx;
-    struct errand *e = errand_create(nodes, peer, report_txn, report_done);
-    struct report_in *in = ARENA_NEW(e->arena, struct report_in);
-    *in = (struct report_in){
-        .kind = kind,
-        .record = desc_copy(link_seen_desc(kind), record, e->arena),
-        .revision = revision,
-        .sequence = sequence,
-        .event_id =
-            arena_printf(e->arena, "%016" PRIx64 "%04" PRIx64, (uint64_t)e->pass.now_ns,
-                         rng_below(nodes->config.rng, 65536)),
-    };
-    e->in = in;
-    /* A job is done when its blob is here: that may take a moment after its last byte.
-     */
-    if (kind == LINK_BLOB_JOB && nodes->commits > 0) {
-        VEC_PUSH(&nodes->after_commits, e);
-    } else {
-        errand_run(e);
     }
 }
 
@@ -530,8 +428,8 @@ nodes_listen(struct nodes *nodes, struct arena *arena, const char *ca_pem,
         .loop = config->loop,
         .clock = config->clock,
         .rng = config->rng,
-        .ops = {nodes_on_hello, nodes_on_enroll, nodes_on_renew, on_report, on_ack,
-                nodes_on_channel, on_lost, on_lease_ask},
+        .ops = {nodes_on_hello, nodes_on_enroll, nodes_on_renew, nodes_on_report,
+                on_ack, nodes_on_channel, on_lost, on_lease_ask},
         .ctx = nodes,
         .unix_path = config->unix_path,
         .tcp_host = config->tcp_host,
@@ -561,6 +459,7 @@ nodes_create(const struct nodes_config *config, struct err *err)
     nodes->config = *config;
     nodes->by_node = map_create(NULL);
     nodes->changed = map_create(NULL);
+    nodes->tellers = map_create(free);
     pthread_mutex_init(&nodes->lock, NULL);
     nodes->mailbox = mailbox_create(config->loop);
     snprintf(nodes->cloud_id, sizeof nodes->cloud_id, "%s", look.row->cloud_id);
@@ -598,6 +497,7 @@ nodes_end(struct nodes *nodes)
     VEC_FREE(&nodes->after_commits);
     pki_ca_destroy(nodes->ca);
     map_destroy(nodes->by_node);
+    map_destroy(nodes->tellers);
     map_destroy(nodes->changed);
     pthread_mutex_destroy(&nodes->lock);
     free(nodes);

@@ -19,8 +19,9 @@ struct nodes {
     pthread_mutex_t lock;     /* Guards the next. */
     struct map *changed;      /* Ids of nodes whose change is on its way to the loop. */
     _Atomic unsigned errands; /* Under way; created on any thread. */
-    struct relay *relay;      /* To other control processes. */
-    struct spread *spread;    /* NULL: there are none. */
+    struct map *tellers;   /* Node id -> how many events it told (nodes_reports.c). */
+    struct relay *relay;   /* To other control processes. */
+    struct spread *spread; /* NULL: there are none. */
     bool closing;
     unsigned commits;                   /* Blobs being finished... */
     VEC(struct errand *) after_commits; /* ...and reports that wait for them. */
@@ -82,7 +83,11 @@ void nodes_control_channel(struct nodes *nodes, struct link_channel *channel,
                            const struct link_channel_open *open);
 const char *nodes_elsewhere(struct nodes *nodes, const char *node_id,
                             struct arena *arena);
-/* nodes.c: whether this process has the node's stream, by the transaction's rows. */
+/* nodes_reports.c: a callback of the link server; and whether this process has the node's
+ * stream, by the transaction's rows. */
+void nodes_on_report(void *ctx, struct link_peer *peer, enum link_kind kind,
+                     const void *record, struct blob body, int64_t revision,
+                     int64_t sequence);
 MUST_CHECK bool stream_is_ours(struct errand *e, struct txn *txn, bool *out,
                                struct err *err);
 /* nodes.c: sends what the peer has not got yet; 'first', after a hello, says when that

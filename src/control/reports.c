@@ -105,6 +105,13 @@ note_made(const struct pass *pass, const struct row_volume *volume, const char *
     return row_put(pass->txn, &row_volume_type, &next, err);
 }
 
+/* Beyond it a node is a liar; sums of them fit any number of ours. */
+static int64_t
+disk_bytes(int64_t bytes)
+{
+    return MAX(0, MIN(bytes, INT64_C(1) << 50));
+}
+
 static bool
 report_disk(const struct pass *pass, const struct row_node_want *want,
             const struct link_disk_seen *r, struct err *err)
@@ -114,9 +121,9 @@ report_disk(const struct pass *pass, const struct row_node_want *want,
         .node_id = want->node_id,
         .generation = r->generation,
         .state = r->state,
-        .used_bytes = r->used_bytes,
+        .used_bytes = disk_bytes(r->used_bytes),
         .message = r->message,
-        .size_bytes = r->size_bytes,
+        .size_bytes = disk_bytes(r->size_bytes),
         .account = want->account,
     };
     const struct row_volume *volume;
@@ -143,12 +150,12 @@ report_job(const struct pass *pass, const struct row_node_want *want,
         .id = want->id,
         .node_id = want->node_id,
         .state = r->state,
-        .percent = r->percent,
+        .percent = MAX(0, MIN(r->percent, 100)),
         .message = r->message,
         .error_code = r->error_code,
         .format = r->format,
-        .size_bytes = r->size_bytes,
-        .virtual_bytes = r->virtual_bytes,
+        .size_bytes = disk_bytes(r->size_bytes),
+        .virtual_bytes = disk_bytes(r->virtual_bytes),
         .sha256 = r->sha256,
         .firmware = r->firmware,
         .account = want->account,

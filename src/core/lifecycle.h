@@ -2,13 +2,15 @@
  * seen.
  *
  * Purpose:  the one place that says which state an instance is in and what may be asked
- * of it there. The state itself is never stored. Place:    core/; pure, over rows.
- * Rule:     want running:    pending until seen running for this want, then running,
- * until the want changes (a reboot or a restarted crash stays running); want stopped:
- * stopping until seen stopped or absent for this want; want terminated: shutting-down
- * until terminated_at is set. "For this want": the node's report names at least
- * row_instance.want_generation, or the controllers noted it in observed_state. Threads:
- * any. */
+ *           of it there. The state itself is never stored.
+ * Place:    core/; pure, over rows.
+ * Rule:     want running: pending until seen running for this want, then running, until
+ *           the want changes (a reboot or a restarted crash stays running); want
+ *           stopped: stopping until seen stopped or absent for this want; want
+ *           terminated: shutting-down until terminated_at is set. "For this want": the
+ *           node's report names at least row_instance.want_generation, or the
+ *           controllers noted it in observed_state.
+ * Threads:  any. */
 #pragma once
 #include "base/base.h"
 #include "store/rows.h"
@@ -37,8 +39,12 @@ enum action_verdict {
     VERDICT_REFUSE,  /* IncorrectInstanceState. */
 };
 
-/* How long a terminated instance stays visible. */
+/* How long what has ended stays visible: an instance, a dedicated host, a peering that was
+ * deleted or rejected, and one that nobody accepted in time. */
 #define INSTANCE_VISIBLE_NS (3600 * NS_PER_S)
+#define HOST_VISIBLE_NS (3600 * NS_PER_S)
+#define PEERING_VISIBLE_NS (2 * 3600 * NS_PER_S)
+#define PEERING_EXPIRED_VISIBLE_NS (48 * 3600 * NS_PER_S)
 
 /* 'seen' may be NULL: no node has spoken of it. */
 enum instance_state instance_state_of(const struct row_instance *inst,

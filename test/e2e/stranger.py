@@ -7,6 +7,7 @@ import struct
 import time
 
 HELLO, WELCOME, REFUSE = 1, 2, 3
+REPORT, ACK = 6, 7
 ENROLL = 15
 PROTOCOL, NODE_ID, BOOT_ID, CLOCK_NS, AGENT_VERSION, HAVE_REVISION, CLOUD_ID = range(1, 8)
 
@@ -20,13 +21,13 @@ def varint(value):
 
 
 def encode(fields):
-    """{number: int or str} in TLV: integers in zigzag, text with its length."""
+    """{number: int, str or bytes} in TLV: integers in zigzag, the others with their length."""
     out = b""
     for number, value in fields.items():
         if isinstance(value, int):
             out += varint(number << 3) + varint(value << 1 if value >= 0 else ~(value << 1))
         else:
-            data = value.encode()
+            data = value if isinstance(value, bytes) else value.encode()
             out += varint(number << 3 | 2) + varint(len(data)) + data
     return out
 
@@ -91,6 +92,17 @@ class Stranger:
         fields.update({globals()[name.upper()]: value for name, value in more.items()})
         self.send(HELLO, fields)
         return self.receive()
+
+    def report(self, sequence, kind, record):
+        """A seen record of a kind, as the report with that sequence."""
+        self.send(REPORT, {1: kind, 2: encode(record), 3: sequence})
+
+    def acknowledged(self, sequence):
+        """Reads until all reports up to that one are stored."""
+        while True:
+            kind, said = self.receive()
+            if kind == ACK and said.get(2, 0) >= sequence:
+                return
 
     def ended_after(self):
         """Reads to the end; seconds that took."""

@@ -196,6 +196,34 @@ def test_clock_less_than_30_s_off_is_welcome(pool, idle):
         wait_for("its end", lambda: not pool.is_connected(idle.id()), 20)
 
 
+# ---- what a node may say
+
+EVENT, NODE = 33, 32  # Kinds of records.
+
+
+def test_what_a_node_says_fills_nothing(pool, idle):
+    """Texts are cut; of more events than a host can have had, some are kept, and that is told."""
+    with Stranger(pool.port, idle.folder) as stranger:
+        assert stranger.hello()[0] == WELCOME
+        huge = "é" * 700_000
+        stranger.report(1, EVENT, {1: huge, 2: huge[:9], 3: "m" * 2_000_000, 5: "warn"})
+        stranger.report(2, NODE, {1: "b", 2: huge, 3: 1, 7: huge})
+        stranger.acknowledged(2)
+        for first in range(3, 2103, 500):
+            for sequence in range(first, first + 500):
+                stranger.report(sequence, EVENT, {1: "crash", 2: "x", 3: "y", 5: "warn"})
+            stranger.acknowledged(first + 499)
+    node = f"WHERE node_id = '{idle.id()}'"
+    count, longest = pool.cloud.rows(
+        f"SELECT count(*) AS n, max(length(message)) AS l FROM node_event {node}")[0]
+    assert 2000 <= count <= 2010 and longest <= 1024
+    assert pool.cloud.rows(
+        f"SELECT count(*) AS n FROM node_event {node} AND kind = 'flood'")[0][0] == 1
+    seen, = pool.cloud.rows(
+        f"SELECT max(length(version)) AS l FROM node_seen WHERE id = '{idle.id()}'")[0]
+    assert seen <= 1024
+
+
 # ---- revoking
 
 def test_revoked_node_is_cut_off_within_a_second_and_stays_out(pool):

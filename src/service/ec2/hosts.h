@@ -6,8 +6,6 @@
 #pragma once
 #include "service/ec2/network.h"
 
-#define HOST_VISIBLE_NS (3600 * NS_PER_S) /* After its release. */
-
 /* The account's instances that run on a host, or will on no other. */
 MUST_CHECK bool host_instances(struct call *call, const struct row_dedicated_host *host,
                                struct row_list *out, struct err *err);

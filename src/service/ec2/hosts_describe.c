@@ -1,4 +1,5 @@
 /* hosts_describe.c - DescribeHosts. */
+#include "core/lifecycle.h"
 #include "core/pool.h"
 #include "service/ec2/hosts.h"
 

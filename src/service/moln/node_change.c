@@ -258,9 +258,9 @@ forget(struct call *call, const struct row_node *node, struct err *err)
 {
     const struct row_node_want prefix = {.node_id = node->id};
     const struct row_query query = {.prefix = &prefix, .prefix_fields = 1};
-    const struct row_type *const types[] = {&row_node_seen_type, &row_node_claim_type,
-                                            &row_node_hardware_type,
-                                            &row_node_lease_type, &row_node_type};
+    const struct row_type *const types[] = {
+        &row_node_seen_type,  &row_node_claim_type, &row_node_hardware_type,
+        &row_node_lease_type, &row_node_use_type,   &row_node_type};
     struct row_list wants;
     if (!row_list(call->txn, &row_node_want_type, &query, &wants, err)) {
         return false;

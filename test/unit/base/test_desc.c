@@ -32,6 +32,23 @@ TEST(desc_equal_sees_every_difference)
     CHECK(!desc_equal(&test_sample_desc, &s, &sample_full));
 }
 
+/* In structs, lists and maps; never in the middle of a character. */
+TEST(desc_shorten_cuts_every_text_between_characters)
+{
+    AUTO(arena) struct arena *arena = arena_create();
+    struct test_sample *s = desc_copy(&test_sample_desc, &sample_full, arena);
+    struct test_leaf leaves[] = {{"123456789", 1}, {"1234567\xc3\xa9", 2}};
+    struct test_branch branch = {"12345678", {leaves, 2}};
+    s->branch = &branch;
+    s->late = "1234567\xe2\x82\xac";
+    desc_shorten(&test_sample_desc, s, 8, arena);
+    CHECK_STR(branch.name, "12345678");
+    CHECK_STR(leaves[0].path, "12345678");
+    CHECK_STR(leaves[1].path, "1234567");
+    CHECK_STR(s->late, "1234567");
+    CHECK_EQ(leaves[1].size, 2);
+}
+
 TEST(desc_finds_fields_by_name_and_number)
 {
     CHECK_STR(desc_find(&test_sample_desc, "ratio")->name, "ratio");
