@@ -80,7 +80,8 @@ static void
 open_sink(struct transfer *t)
 {
     struct blob_store *blobs = t->nodes->config.blobs;
-    if (!blob_delete(blobs, t->blob_id, &t->err)) {
+    if (!blob_delete(blobs, t->blob_id, &t->err) ||
+        !blob_store_has_room(blobs, (uint64_t)t->size, &t->err)) {
         return;
     }
     t->writer = blob_write_begin(blobs, t->blob_id, (uint64_t)t->size, &t->err);

@@ -4,7 +4,8 @@
  * Place:    core/; pure: the caller reads the files.
  * Memory:   the types lie in the caller's arena and do not point into the texts.
  * Failure:  an error names the file and the entry: "FILE: families[3].sizes[1].vcpus:
- * must be from 1 to 1024". Threads:  any. */
+ *           must be from 1 to 1024".
+ * Threads:  any. */
 #pragma once
 #include "base/arena.h"
 #include "core/config.h"

@@ -87,6 +87,23 @@ account_usage_add(struct txn *txn, const char *account, const char *region,
 }
 
 bool
+account_blob_bytes(struct txn *txn, const char *account, uint64_t *out, struct err *err)
+{
+    const struct row_blob prefix = {.account = account};
+    const struct row_query query = {
+        .index = "by_account", .prefix = &prefix, .prefix_fields = 1};
+    struct row_list list;
+    if (!row_list(txn, &row_blob_type, &query, &list, err)) {
+        return false;
+    }
+    *out = 0;
+    for (size_t i = 0; i < list.count; i++) {
+        *out += (uint64_t)((const struct row_blob *)list.rows[i])->size_bytes;
+    }
+    return true;
+}
+
+bool
 account_usage_get(struct txn *txn, const char *account, const char *region,
                   struct usage *out, struct err *err)
 {

@@ -1,12 +1,14 @@
 /* instance_rows.h - the row changes that handlers and controllers have in common.
  *
  * Purpose:  each function makes one step of an instance's life in all the rows it
- * touches (instance, node_claim, volume, eni, address_use), so that no caller can
- * forget one. All are idempotent: run again on the result, they change nothing. Place:
- * core/, over the store's transactions; decides nothing by itself. Rows:     'inst' is
- * borrowed and never changed: the new row is put, and handed back in
- *           '*out' where there is one (NULL is allowed for callers that do not need
- * it). Threads:  the transaction's. */
+ *           touches (instance, node_claim, volume, eni, address_use), so that no caller
+ *           can forget one. All are idempotent: run again on the result, they change
+ *           nothing.
+ * Place:    core/, over the store's transactions; decides nothing by itself. Rows:
+ *           'inst' is borrowed and never changed: the new row is put, and handed back
+ *           in '*out' where there is one (NULL is allowed for callers that do not need
+ *           it).
+ * Threads:  the transaction's. */
 #pragma once
 #include "store/rows.h"
 #include "store/store.h"
@@ -32,6 +34,9 @@ struct usage {
 MUST_CHECK bool account_usage_add(struct txn *txn, const char *account,
                                   const char *region, const struct usage *add,
                                   struct err *err);
+/* Bytes of all files of the account's in the control plane's store. */
+MUST_CHECK bool account_blob_bytes(struct txn *txn, const char *account, uint64_t *out,
+                                   struct err *err);
 MUST_CHECK bool account_usage_get(struct txn *txn, const char *account,
                                   const char *region, struct usage *out,
                                   struct err *err);

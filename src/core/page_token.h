@@ -1,9 +1,11 @@
 /* page_token.h - NextToken: where a listing goes on.
  *
  * Purpose:  a token names the last key handed out, so it stays good while rows come and
- * go. It carries a keyed checksum over itself and the query ('bind': account, region,
- *           operation, filters), so a token that was made up, cut or moved to another
- * query is refused. Place:    core/; pure. Threads:  any. */
+ *           go. It carries a keyed checksum over itself and the query ('bind': account,
+ *           region, operation, filters), so a token that was made up, cut or moved to
+ *           another query is refused.
+ * Place:    core/; pure.
+ * Threads:  any. */
 #pragma once
 #include "base/arena.h"
 

@@ -16,6 +16,8 @@
 #include <errno.h>
 #include <signal.h>
 
+#define KEEP_FREE_BYTES GIB /* Of the disk that images and uploads lie on. */
+
 struct molnd {
     struct arena *arena;
     struct settings settings;
@@ -177,6 +179,9 @@ open_store(struct molnd *m, struct err *err)
                             ? m->settings.blobs
                             : arena_printf(m->arena, "%s/blobs", m->state.control);
     m->blobs = blob_store_open(blobs, err);
+    if (m->blobs) {
+        blob_store_keep_free(m->blobs, KEEP_FREE_BYTES);
+    }
     return m->blobs && check_blobs(m, blobs, err) &&
            bootstrap_run(m->store, &clock_system, &rng_system, &m->boot, err);
 }

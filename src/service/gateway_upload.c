@@ -5,7 +5,9 @@
  *
  * The body goes straight to the blob store; its row is written when all of it is there.
  */
+#include "base/log.h"
 #include "core/id.h"
+#include "core/instance_rows.h"
 #include "service/gateway_parts.h"
 #include "store/blobs.h"
 
@@ -31,6 +33,21 @@ special_of(const char *path)
     return str_starts(path, "/moln-data/console/") ? SPECIAL_CONSOLE : SPECIAL_NONE;
 }
 
+/* A full disk is the operator's affair, and told to him: nothing is wrong with the
+ * request, and it may be tried again. */
+static bool
+reword(struct visit *visit)
+{
+    struct err *err = &visit->err;
+    if (err->code != ERR_NO_SPACE) {
+        return false;
+    }
+    log_error("request %s: %s", visit->request_id, err->msg);
+    return err_set(err, ERR_UNAVAILABLE,
+                   "There is no room for uploads now. Try again later, or ask the "
+                   "operator of this cloud.");
+}
+
 /* ---- quota ----------------------------------------------------------------------- */
 
 /* Whether 'more' bytes fit beside the blobs that the account has. */
@@ -50,16 +67,9 @@ check_quota(struct txn *txn, const struct visit *visit, uint64_t more, struct er
     int64_t quota_gib = row && row->quota_disk_gib
                             ? row->quota_disk_gib
                             : visit->gateway->config.cloud->default_quota_disk_gib;
-    const struct row_blob prefix = {.account = account};
-    const struct row_query query = {
-        .index = "by_account", .prefix = &prefix, .prefix_fields = 1};
-    struct row_list list;
-    if (!row_list(txn, &row_blob_type, &query, &list, err)) {
+    uint64_t used;
+    if (!account_blob_bytes(txn, account, &used, err)) {
         return false;
-    }
-    uint64_t used = 0;
-    for (size_t i = 0; i < list.count; i++) {
-        used += (uint64_t)((const struct row_blob *)list.rows[i])->size_bytes;
     }
     if (used + more > (uint64_t)quota_gib * GIB) {
         return err_set(
@@ -123,6 +133,9 @@ upload_begin(struct visit *visit)
     if (!store_read(config->store, r->arena, quota_in_txn, visit, err)) {
         return false;
     }
+    if (!blob_store_has_room(config->blobs, upload->size_bytes, err)) {
+        return reword(visit);
+    }
     id_make(config->rng, "blob", upload->id);
     upload->writer = blob_write_begin(
         config->blobs, upload->id,
@@ -133,7 +146,8 @@ upload_begin(struct visit *visit)
 bool
 upload_chunk(struct visit *visit, const void *data, size_t len)
 {
-    return !len || blob_write(visit->upload->writer, data, len, &visit->err);
+    return !len || blob_write(visit->upload->writer, data, len, &visit->err) ||
+           reword(visit);
 }
 
 /* ---- the end --------------------------------------------------------------------- */

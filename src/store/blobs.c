@@ -16,9 +16,11 @@
 
 #define ID_MAX 64
 #define TEMP_TRIES 1000
+#define LOOK_EVERY (16 * MIB) /* At what is free, while a blob is written. */
 
 struct blob_store {
     int dir_fd;
+    uint64_t keep_free;  /* Bytes. */
     atomic_uint writers; /* Begun so far: tells their files apart. */
 };
 
@@ -100,6 +102,33 @@ blob_store_close(struct blob_store *store)
     }
 }
 
+/* ---- room ------------------------------------------------------------------------ */
+
+void
+blob_store_keep_free(struct blob_store *store, uint64_t bytes)
+{
+    store->keep_free = bytes;
+}
+
+bool
+blob_store_has_room(struct blob_store *store, uint64_t more_bytes, struct err *err)
+{
+    struct statvfs fs;
+    if (store->keep_free == 0) {
+        return true;
+    }
+    if (fstatvfs(store->dir_fd, &fs) != 0) {
+        return err_sys(err, errno, "asking for free space of blobs");
+    }
+    uint64_t bytes_free = (uint64_t)fs.f_bavail * fs.f_frsize;
+    uint64_t keep = MIN(store->keep_free, (uint64_t)fs.f_blocks * fs.f_frsize / 20);
+    return (bytes_free >= keep && bytes_free - keep >= more_bytes) ||
+           err_set(err, ERR_NO_SPACE,
+                   "no room for %" PRIu64 " bytes more of images: %" PRIu64
+                   " of the disk must stay free, and %" PRIu64 " are",
+                   more_bytes, keep, bytes_free);
+}
+
 /* ---- writing --------------------------------------------------------------------- */
 
 /* A new file that is locked before anybody can sweep it: one that was swept between is
@@ -158,6 +187,10 @@ blob_write(struct blob_writer *w, const void *data, size_t len, struct err *err)
     if (len > w->limit - w->size) {
         return err_set(err, ERR_TOO_LARGE, "blob %s is larger than %" PRIu64 " bytes",
                        w->id, w->limit);
+    }
+    bool due = w->size == 0 || w->size / LOOK_EVERY != (w->size + len) / LOOK_EVERY;
+    if (due && !blob_store_has_room(w->store, len, err)) {
+        return false;
     }
     int rc = fd_write_all(w->fd, data, len);
     if (rc != 0) {
@@ -284,15 +317,4 @@ blob_list(struct blob_store *store, blob_list_fn *fn, void *ctx, struct err *err
     struct listing listing = {fn, ctx};
     int rc = each_name(store, list_one, &listing);
     return rc == 0 || err_sys(err, rc, "listing blobs");
-}
-
-bool
-blob_space(struct blob_store *store, uint64_t *out_bytes, struct err *err)
-{
-    struct statvfs fs;
-    if (fstatvfs(store->dir_fd, &fs) != 0) {
-        return err_sys(err, errno, "asking for free space of blobs");
-    }
-    *out_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-    return true;
 }

@@ -5,8 +5,8 @@
  * Owner:    main/ opens one folder, which several control processes may share; writers
  *           belong to whoever began them.
  * Threads:  blob_store: any. A writer: one at a time. They block on the disk: not for
- * an event loop. Failure:  an id that is not [a-z0-9-]{1,64} is ERR_INVALID; a full
- * disk ERR_NO_SPACE. */
+ *           an event loop.
+ * Failure:  an id that is not [a-z0-9-]{1,64} is ERR_INVALID; a full disk ERR_NO_SPACE. */
 #pragma once
 #include "base/crypto.h"
 
@@ -17,6 +17,14 @@ struct blob_writer;
 MUST_CHECK struct blob_store *blob_store_open(const char *dir, struct err *err);
 void blob_store_close(struct blob_store *store); /* NULL is a no-op. */
 AUTO_DEFINE(blob_store, struct blob_store *, blob_store_close)
+
+/* From now on writers fail, with ERR_NO_SPACE, rather than leave less than 'bytes' free
+ * (or a twentieth of a small file system): what else lies there needs it, the rows above
+ * all. Not for a store that is in use by other threads already. */
+void blob_store_keep_free(struct blob_store *store, uint64_t bytes);
+/* ERR_NO_SPACE when 'more_bytes' would leave less than that. */
+MUST_CHECK bool blob_store_has_room(struct blob_store *store, uint64_t more_bytes,
+                                    struct err *err);
 
 /* ERR_EXISTS when there is such a blob; more than 'limit' bytes are ERR_TOO_LARGE. */
 MUST_CHECK struct blob_writer *blob_write_begin(struct blob_store *store,
@@ -47,6 +55,3 @@ MUST_CHECK bool blob_delete(struct blob_store *store, const char *id, struct err
 typedef void blob_list_fn(void *ctx, const char *id, uint64_t size);
 MUST_CHECK bool blob_list(struct blob_store *store, blob_list_fn *fn, void *ctx,
                           struct err *err);
-/* Free bytes on the file system, for those without privileges. */
-MUST_CHECK bool blob_space(struct blob_store *store, uint64_t *out_bytes,
-                           struct err *err);

@@ -1,12 +1,13 @@
 /* image.h - the rows in memory: a chain of versions, each one committed state.
  *
  * Purpose:  reads that decode nothing and wait for nobody. A reader pins the version
- * that is current and reads it for as long as it likes; the writer forks a version,
- *           changes the fork, and publishes it once it is durable.
+ *           that is current and reads it for as long as it likes; the writer forks a
+ *           version, changes the fork, and publishes it once it is durable.
  * Place:    inside store/ only; knows tables and trees, no SQL.
  * Owner:    the store. Versions still pinned when it closes the image live on until
- * they are let go. Threads:  pin and unpin: any. Reading a pinned version: any. The
- * rest: the writer's. Failure:  none. */
+ *           they are let go.
+ * Threads:  pin and unpin: any. Reading a pinned version: any. The rest: the writer's.
+ * Failure:  none. */
 #pragma once
 #include "store/table.h"
 

@@ -2,10 +2,12 @@
  *
  * Purpose:  a state is its root. Holding a share of a root keeps that state as it is; a
  *           change copies the nodes on its path that others hold, and changes the rest
- * in place. So a snapshot costs nothing, and neither does going back to one. Place:
- * inside store/ only. Owner:    the root's holder; a tree holds a share of each of its
- * rows. Threads:  any may read a root that is held for it; shares belong to the writer
- * thread. Failure:  none.
+ *           in place. So a snapshot costs nothing, and neither does going back to one.
+ * Place:    inside store/ only.
+ * Owner:    the root's holder; a tree holds a share of each of its rows.
+ * Threads:  any may read a root that is held for it; shares belong to the writer
+ *           thread.
+ * Failure:  none.
  *
  * An empty tree's root is NULL. */
 #pragma once

@@ -1,7 +1,8 @@
 /* canonical.h - the canonical request of Signature Version 4, and its digest.
  *
  * Purpose:  the one text that a client and we must both arrive at. It is never built:
- * its pieces go straight into the digest. Place:    wire/; used by sigv4.c only.
+ *           its pieces go straight into the digest.
+ * Place:    wire/; used by sigv4.c only.
  * Threads:  any. */
 #pragma once
 #include "base/arena.h"

@@ -1,12 +1,14 @@
 /* http.h - an HTTP server behind one header (libmicrohttpd underneath).
  *
  * Purpose:  whole requests in, whole answers out; besides them, uploads taken chunk by
- * chunk and connections handed over after an upgrade. Place:    wire/; knows neither
- * AWS nor accounts. Owner:    whoever created it; http_stop waits for what is under
- * way. Threads:  'begin', 'chunk' and 'handle' run on a connection thread and must be
- * quick; 'work' runs on a worker, while its connection sleeps. One request is in one of
- * them at a time. Limits:   body, head, connections in all and per address, idle time;
- * a connection that brings no whole head for HTTP_HEAD_LIMIT_S is cut. */
+ *           chunk and connections handed over after an upgrade.
+ * Place:    wire/; knows neither AWS nor accounts.
+ * Owner:    whoever created it; http_stop waits for what is under way.
+ * Threads:  'begin', 'chunk' and 'handle' run on a connection thread and must be quick;
+ *           'work' runs on a worker, while its connection sleeps. One request is in one
+ *           of them at a time. Limits: body, head, connections in all and per address,
+ *           idle time; a connection that brings no whole head for HTTP_HEAD_LIMIT_S is
+ *           cut. */
 #pragma once
 #include "base/buf.h"
 #include "base/world.h"

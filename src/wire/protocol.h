@@ -1,13 +1,15 @@
 /* protocol.h - the AWS protocols, over descriptors.
  *
  * Purpose:  parameters of a request into a struct, a struct into an answer, an error
- * into the body its protocol wants. Everything is driven by the descriptors that
- *           tools/gen_aws.py makes of the service models; nothing is written by hand
- * for any one operation. Place:    wire/, above base/: knows neither sockets nor
- * services. Threads:  any; no state but compiled patterns, which are made once and
- * shared. Input:    a stranger's: depth, indexes and counts are bounded, every error
- * names the parameter. Memory:   decoded values live in the arena handed in and borrow
- * nothing of the request.
+ *           into the body its protocol wants. Everything is driven by the descriptors
+ *           that tools/gen_aws.py makes of the service models; nothing is written by
+ *           hand for any one operation.
+ * Place:    wire/, above base/: knows neither sockets nor services.
+ * Threads:  any; no state but compiled patterns, which are made once and shared.
+ * Input:    a stranger's: depth, indexes and counts are bounded, every error names the
+ *           parameter.
+ * Memory:   decoded values live in the arena handed in and borrow nothing of the
+ *           request.
  *
  *              request                           answer
  *   EC2        form or query string, lists       XML, or JSON for 'Accept:

@@ -6,6 +6,7 @@
 #include <regex.h>
 
 #define PATH_MAX_LEN 200
+#define TEXT_MAX_BYTES 65536 /* Of a text for which the model has no length. */
 
 struct check {
     enum protocol protocol;
@@ -190,7 +191,12 @@ check_text(struct check *check, const struct desc_field *f, const char *value)
     if (f->values && !check_enum(check, f, value)) {
         return false;
     }
-    if (f->kind == DESC_STR && (f->flags & DESC_HAS_RANGE) &&
+    bool ranged = f->kind == DESC_STR && (f->flags & DESC_HAS_RANGE);
+    if (!ranged && strlen(value) > TEXT_MAX_BYTES) {
+        return refused(check, value, "It is longer than 65536 bytes.",
+                       "have length less than or equal to 65536");
+    }
+    if (ranged &&
         !check_range(check, f, (int64_t)text_length(value), value, "length")) {
         return false;
     }
@@ -243,7 +249,7 @@ check_list(struct check *check, const struct desc_field *f,
         bool ok = true;
         if (f->item_kind == DESC_STRUCT) {
             ok = check_struct(check, f->type, at);
-        } else if (f->item_kind == DESC_STR && (f->values || f->pattern)) {
+        } else if (f->item_kind == DESC_STR) {
             ok = check_text(check, f, *(const char *const *)at);
         }
         if (!ok) {

@@ -113,7 +113,6 @@ ec2_allocate_address(struct call *call, const struct ec2_allocate_address_reques
                               .created_at = call->now_ns};
     const struct row_public_use owner = {
         .region = call->region, .account = call->account, .allocation_id = row.id};
-    struct row_list list;
     if (in->customer_owned_ipv4_pool) {
         return err_set(err, ERR_UNSUPPORTED_OPERATION,
                        "Pools of customers' own addresses are not supported.");
@@ -124,15 +123,10 @@ ec2_allocate_address(struct call *call, const struct ec2_allocate_address_reques
     }
     if (!new_tags_check(&kind_address, in->tag_specifications.items,
                         in->tag_specifications.count, err) ||
-        !rows_of_region(call, &row_address_type, &row, &list, err) ||
-        !dry_run_check(in->dry_run, err)) {
-        return false;
-    }
-    if (list.count >= ADDRESSES_MAX) {
-        return err_set(err, ERR_ADDRESS_LIMIT,
-                       "The maximum number of addresses has been reached.");
-    }
-    if (!public_take(call->txn, &owner, in->address, call->now_ns, &row.public_ip,
+        !room_for_one(call, &row_address_type, "by_region", ADDRESSES_MAX,
+                      ERR_ADDRESS_LIMIT, "addresses", err) ||
+        !dry_run_check(in->dry_run, err) ||
+        !public_take(call->txn, &owner, in->address, call->now_ns, &row.public_ip,
                      err) ||
         !row_insert(call->txn, &row_address_type, &row, err)) {
         return false;

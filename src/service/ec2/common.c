@@ -47,6 +47,28 @@ err_no_such_ids(struct err *err, enum err_code code, const char *what,
     return err_set(err, code, "The %ss '%s' do not exist", what, buf_str(&list));
 }
 
+const char *
+ids_join(struct call *call, const char *const *ids, size_t count)
+{
+    AUTO(buf) struct buf text = {0};
+    for (size_t i = 0; i < count; i++) {
+        buf_printf(&text, "%s%s", i ? " " : "", ids[i]);
+    }
+    return arena_strdup(call->arena, buf_str(&text));
+}
+
+const char **
+ids_split(struct call *call, const char *text, size_t *out_count)
+{
+    char *rest = arena_strdup(call->arena, text), *save;
+    const char **ids = ARENA_ARRAY(call->arena, strlen(text) / 2 + 1, const char *);
+    *out_count = 0;
+    for (char *id = strtok_r(rest, " ", &save); id; id = strtok_r(NULL, " ", &save)) {
+        ids[(*out_count)++] = id;
+    }
+    return ids;
+}
+
 bool
 dry_run_check(bool dry_run, struct err *err)
 {

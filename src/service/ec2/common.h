@@ -41,6 +41,9 @@ bool err_no_such(struct err *err, enum err_code code, const char *what, const ch
 /* The same for several: "The instance IDs 'i-1, i-2' do not exist". */
 bool err_no_such_ids(struct err *err, enum err_code code, const char *what,
                      const char *const *ids, size_t count);
+/* Several ids as one text, for token_put, and back from it. */
+const char *ids_join(struct call *call, const char *const *ids, size_t count);
+const char **ids_split(struct call *call, const char *text, size_t *out_count);
 /* DryRunOperation when asked for; call it when everything has been checked and before
  * the first write: if (!dry_run_check(in->has_dry_run && in->dry_run, err)) return
  * false; */

@@ -65,3 +65,24 @@ rows_of_region(struct call *call, const struct row_type *type, const void *prefi
         .index = "by_region", .prefix = prefix, .prefix_fields = 2};
     return row_list(call->txn, type, &query, out, err);
 }
+
+static void
+set_text(const struct desc *desc, void *row, const char *name, const char *text)
+{
+    *(const char **)desc_at(desc_find(desc, name), row) = text;
+}
+
+bool
+room_for_one(struct call *call, const struct row_type *type, const char *index,
+             size_t max, enum err_code code, const char *what, struct err *err)
+{
+    void *prefix = arena_alloc(call->arena, type->desc->size);
+    const struct row_query query = {
+        .index = index, .prefix = prefix, .prefix_fields = 2, .limit = max};
+    struct row_list list;
+    set_text(type->desc, prefix, "account", call->account);
+    set_text(type->desc, prefix, "region", call->region);
+    return row_list(call->txn, type, &query, &list, err) &&
+           (list.count < max ||
+            err_set(err, code, "The maximum number of %s has been reached.", what));
+}

@@ -45,3 +45,9 @@ MUST_CHECK bool rows_of_account(struct call *call, const struct row_type *type,
 MUST_CHECK bool rows_of_region(struct call *call, const struct row_type *type,
                                const void *prefix, struct row_list *out,
                                struct err *err);
+/* Whether the account has fewer than 'max' rows of 'type' in the region, by an index
+ * (NULL: the primary key) that begins with account and region; else 'code', with "The
+ * maximum number of WHAT has been reached." */
+MUST_CHECK bool room_for_one(struct call *call, const struct row_type *type,
+                             const char *index, size_t max, enum err_code code,
+                             const char *what, struct err *err);

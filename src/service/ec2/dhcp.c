@@ -159,6 +159,8 @@ ec2_create_dhcp_options(struct call *call,
     }
     if (!new_tags_check(&kind_dhcp_options, in->tag_specifications.items,
                         in->tag_specifications.count, err) ||
+        !room_for_one(call, &row_dhcp_options_type, "by_region", DHCP_OPTIONS_MAX,
+                      ERR_RESOURCE_LIMIT, "sets of DHCP options", err) ||
         !dry_run_check(in->dry_run, err) ||
         !row_insert(call->txn, &row_dhcp_options_type, &row, err) ||
         !new_tags_put(call, &kind_dhcp_options, in->tag_specifications.items,

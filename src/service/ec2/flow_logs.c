@@ -131,6 +131,11 @@ check_single(struct call *call, const struct row_flow_log *log, struct err *err)
     if (!rows_by(call, &row_flow_log_type, "by_resource", 2, log, &list, err)) {
         return false;
     }
+    if (list.count >= FLOW_LOGS_MAX) {
+        return err_set(err, ERR_FLOW_LOG_LIMIT,
+                       "The resource '%s' has %d flow logs, as many as it may have.",
+                       log->resource_id, FLOW_LOGS_MAX);
+    }
     for (size_t i = 0; i < list.count; i++) {
         const struct row_flow_log *old = list.rows[i];
         if (str_eq(old->traffic, log->traffic) &&
@@ -148,9 +153,19 @@ bool
 ec2_create_flow_logs(struct call *call, const struct ec2_create_flow_logs_request *in,
                      struct ec2_create_flow_logs_result *out, struct err *err)
 {
+    const char *digest = request_digest(call, &ec2_create_flow_logs_request_desc, in);
     const struct kind *kind = NULL;
+    const char *before;
     const void *resource;
     struct row_flow_log log;
+    out->client_token = in->client_token;
+    if (!token_get(call, in->client_token, digest, &before, err)) {
+        return false;
+    }
+    if (before) {
+        out->flow_log_ids.items = ids_split(call, before, &out->flow_log_ids.count);
+        return true;
+    }
     for (size_t i = 0; i < ARRAY_LEN(resources); i++) {
         kind = str_eq(resources[i].type, in->resource_type) ? resources[i].kind : kind;
     }
@@ -165,7 +180,6 @@ ec2_create_flow_logs(struct call *call, const struct ec2_create_flow_logs_reques
         !dry_run_check(in->dry_run, err)) {
         return false;
     }
-    out->client_token = in->client_token;
     out->flow_log_ids.items =
         ARENA_ARRAY(call->arena, in->resource_ids.count, const char *);
     for (size_t i = 0; i < in->resource_ids.count; i++) {
@@ -184,7 +198,9 @@ ec2_create_flow_logs(struct call *call, const struct ec2_create_flow_logs_reques
         }
         out->flow_log_ids.items[out->flow_log_ids.count++] = log.id;
     }
-    return true;
+    return token_put(call, in->client_token, digest,
+                     ids_join(call, out->flow_log_ids.items, out->flow_log_ids.count),
+                     err);
 }
 
 /* ---- deleted ---- */

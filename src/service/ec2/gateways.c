@@ -79,19 +79,13 @@ ec2_create_internet_gateway(struct call *call,
                                                  id_new(call->arena, call->rng, "igw"),
                                              .region = call->region,
                                              .created_at = call->now_ns};
-    struct row_list list;
     struct tag_set tags;
     if (!new_tags_check(&kind_internet_gateway, in->tag_specifications.items,
                         in->tag_specifications.count, err) ||
-        !rows_of_region(call, &row_internet_gateway_type, &row, &list, err) ||
-        !dry_run_check(in->dry_run, err)) {
-        return false;
-    }
-    if (list.count >= GATEWAYS_MAX) {
-        return err_set(err, ERR_GATEWAY_LIMIT,
-                       "The maximum number of internet gateways has been reached.");
-    }
-    if (!row_insert(call->txn, &row_internet_gateway_type, &row, err) ||
+        !room_for_one(call, &row_internet_gateway_type, "by_region", GATEWAYS_MAX,
+                      ERR_GATEWAY_LIMIT, "internet gateways", err) ||
+        !dry_run_check(in->dry_run, err) ||
+        !row_insert(call->txn, &row_internet_gateway_type, &row, err) ||
         !new_tags_put(call, &kind_internet_gateway, in->tag_specifications.items,
                       in->tag_specifications.count, row.id, err) ||
         !tags_shown(call, row.id, &tags, err)) {
@@ -264,6 +258,9 @@ ec2_create_egress_only_internet_gateway(
         !new_tags_check(&kind_egress_gateway, in->tag_specifications.items,
                         in->tag_specifications.count, err) ||
         !token_get(call, in->client_token, digest, &before, err) ||
+        (!before &&
+         !room_for_one(call, &row_egress_gateway_type, "by_region", GATEWAYS_MAX,
+                       ERR_RESOURCE_LIMIT, "egress-only internet gateways", err)) ||
         !dry_run_check(in->dry_run, err)) {
         return false;
     }

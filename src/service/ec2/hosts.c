@@ -134,19 +134,6 @@ check_allocate(struct call *call, const struct ec2_allocate_hosts_request *in,
                           in->tag_specifications.count, err);
 }
 
-/* The same token again: the hosts that it made. */
-static bool
-made_before(struct call *call, const char *ids, struct ec2_allocate_hosts_result *out)
-{
-    char *text = arena_strdup(call->arena, ids), *save;
-    const char **list = ARENA_ARRAY(call->arena, QUANTITY_MAX, const char *);
-    for (char *id = strtok_r(text, " ", &save); id; id = strtok_r(NULL, " ", &save)) {
-        list[out->host_ids.count++] = id;
-    }
-    out->host_ids.items = list;
-    return true;
-}
-
 bool
 ec2_allocate_hosts(struct call *call, const struct ec2_allocate_hosts_request *in,
                    struct ec2_allocate_hosts_result *out, struct err *err)
@@ -165,7 +152,8 @@ ec2_allocate_hosts(struct call *call, const struct ec2_allocate_hosts_request *i
         return false;
     }
     if (before) {
-        return made_before(call, before, out);
+        out->host_ids.items = ids_split(call, before, &out->host_ids.count);
+        return true;
     }
     if (!check_allocate(call, in, &row, err) ||
         !check_quota(call, &row, in->quantity, err)) {
@@ -174,18 +162,14 @@ ec2_allocate_hosts(struct call *call, const struct ec2_allocate_hosts_request *i
     size_t quantity = (size_t)in->quantity;
     struct pool_pick *picks = ARENA_ARRAY(call->arena, quantity, struct pool_pick);
     const char **ids = ARENA_ARRAY(call->arena, quantity, const char *);
-    AUTO(buf) struct buf all = {0};
     if (!find_hosts(call, &row, quantity, picks, err) ||
         !make_hosts(call, in, &row, picks, ids, err)) {
         return false;
     }
-    for (size_t i = 0; i < quantity; i++) {
-        buf_printf(&all, "%s%s", i ? " " : "", ids[i]);
-    }
     out->host_ids.items = ids;
     out->host_ids.count = quantity;
-    return token_put(call, in->client_token, digest,
-                     arena_strdup(call->arena, buf_str(&all)), err);
+    return token_put(call, in->client_token, digest, ids_join(call, ids, quantity),
+                     err);
 }
 
 /* ---- ModifyHosts, ReleaseHosts: each host for itself ----------------------------- */

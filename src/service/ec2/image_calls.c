@@ -134,7 +134,7 @@ ec2_create_image(struct call *call, const struct ec2_create_image_request *in,
         !capture_allowed(call, inst, &running, err) ||
         !image_name_free(call, call->account, in->name, err) ||
         !root_of_instance(call, inst, in, &root, err) ||
-        !dry_run_check(in->dry_run, err)) {
+        !image_room(call, root->size_gib, err) || !dry_run_check(in->dry_run, err)) {
         return false;
     }
     struct row_image image = {
@@ -258,7 +258,8 @@ ec2_register_image(struct call *call, const struct ec2_register_image_request *i
     struct row_block_mapping *root = ARENA_NEW(call->arena, struct row_block_mapping);
     if (!register_check(in, err) || !register_root(in, &ask, err) ||
         !snapshot_image(call, ask->ebs->snapshot_id, &source, err) ||
-        !image_name_free(call, call->account, in->name, err)) {
+        !image_name_free(call, call->account, in->name, err) ||
+        !image_room(call, 0, err)) { /* It stands on the same disk. */
         return false;
     }
     *root = source->mappings.items[0];

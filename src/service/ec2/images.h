@@ -16,6 +16,10 @@ MUST_CHECK bool image_name_check(const char *name, struct err *err);
 /* No other image of 'account' in the region has it: InvalidAMIName.Duplicate. */
 MUST_CHECK bool image_name_free(struct call *call, const char *account,
                                 const char *name, struct err *err);
+/* The account may have one image more, whose disk has up to 'more_gib': it has fewer than
+ * IMAGES_MAX, and those that it has or that are made for it leave room in its disk quota
+ * (ResourceLimitExceeded, SnapshotLimitExceeded). */
+MUST_CHECK bool image_room(struct call *call, int64_t more_gib, struct err *err);
 /* An image that the account owns, for changing it. One that it merely sees is
  * AuthFailure, one that it does not see InvalidAMIID.NotFound. */
 MUST_CHECK bool image_owned(struct call *call, const char *image_id,

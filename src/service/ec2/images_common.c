@@ -1,9 +1,12 @@
 /* images_common.c - see images.h. */
 #include "base/timefmt.h"
+#include "core/instance_rows.h"
 #include "service/ec2/images.h"
+#include "service/ec2/instances.h"
 
 #define NAME_MIN 3
 #define NAME_MAX_LEN 128
+#define IMAGES_MAX 10000 /* An account, in a region. */
 
 bool
 image_name_check(const char *name, struct err *err)
@@ -42,6 +45,47 @@ image_name_free(struct call *call, const char *account, const char *name,
         }
     }
     return true;
+}
+
+/* GiB of the disks that are being copied for images of the account. */
+static bool
+pending_gib(struct call *call, int64_t *out, struct err *err)
+{
+    const struct row_image prefix = {.account = call->account, .region = call->region};
+    const struct row_query query = {
+        .index = "by_account", .prefix = &prefix, .prefix_fields = 2};
+    struct row_list list;
+    if (!row_list(call->txn, &row_image_type, &query, &list, err)) {
+        return false;
+    }
+    *out = 0;
+    for (size_t i = 0; i < list.count; i++) {
+        const struct row_image *image = list.rows[i];
+        bool counts = str_eq(image->state, "pending") && image->mappings.count;
+        *out += counts ? image->mappings.items[0].size_gib : 0;
+    }
+    return true;
+}
+
+bool
+image_room(struct call *call, int64_t more_gib, struct err *err)
+{
+    struct quotas quotas;
+    uint64_t bytes;
+    int64_t pending;
+    if (!room_for_one(call, &row_image_type, "by_account", IMAGES_MAX,
+                      ERR_RESOURCE_LIMIT, "images", err) ||
+        !quotas_load(call, &quotas, err) || !pending_gib(call, &pending, err) ||
+        !account_blob_bytes(call->txn, call->account, &bytes, err)) {
+        return false;
+    }
+    int64_t used_gib = (int64_t)(bytes / GIB) + pending;
+    return used_gib + more_gib <= quotas.disk_gib ||
+           err_set(err, ERR_SNAPSHOT_LIMIT,
+                   "A disk of %" PRId64 " GiB more does not fit into the %" PRId64
+                   " GiB that your images and uploads may take, of which %" PRId64
+                   " are in use. Ask the operator of this cloud to adjust the limit.",
+                   more_gib, quotas.disk_gib, used_gib);
 }
 
 bool

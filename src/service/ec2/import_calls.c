@@ -5,6 +5,7 @@
 #include "service/ec2/images.h"
 
 #define UPLOAD_SCHEME "moln-upload://"
+#define IMPORTS_MAX 20 /* At once: AWS's quota. */
 
 static const char *const taggable[] = {"import-image-task", NULL};
 
@@ -97,6 +98,26 @@ import_out(const struct row_import_task *task, struct ec2_import_image_result *o
     out->status_message = "pending";
 }
 
+/* Each is a conversion on some node, and another copy of the disk. */
+static bool
+check_under_way(struct call *call, struct err *err)
+{
+    const struct row_import_task prefix = {.account = call->account};
+    struct row_list list;
+    size_t count = 0;
+    if (!rows_of_account(call, &row_import_task_type, &prefix, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        count +=
+            str_eq(((const struct row_import_task *)list.rows[i])->state, "active");
+    }
+    return count < IMPORTS_MAX ||
+           err_set(err, ERR_RESOURCE_LIMIT,
+                   "%d import tasks are active, as many as there may be at once.",
+                   IMPORTS_MAX);
+}
+
 /* The task that the same ClientToken made before. */
 static bool
 import_again(struct call *call, const char *id, struct ec2_import_image_result *out,
@@ -129,6 +150,9 @@ ec2_import_image(struct call *call, const struct ec2_import_image_request *in,
         return import_again(call, before, out, err);
     }
     if (!container_check(call, in, &upload, &format, err) ||
+        !check_under_way(call, err) ||
+        !image_room(call, (upload->size_bytes + (int64_t)GIB - 1) / (int64_t)GIB,
+                    err) ||
         !dry_run_check(in->dry_run, err)) {
         return false;
     }

@@ -298,10 +298,8 @@ ec2_create_network_interface(struct call *call,
 {
     const char *digest =
         request_digest(call, &ec2_create_network_interface_request_desc, in);
-    const struct row_eni prefix = {.account = call->account, .region = call->region};
     const struct row_eni *made;
     struct new_eni ask;
-    struct row_list all;
     const char *before;
     out->client_token = in->client_token;
     if (!token_get(call, in->client_token, digest, &before, err)) {
@@ -313,13 +311,10 @@ ec2_create_network_interface(struct call *call,
     if (!ask_from_request(call, in, &ask, err) ||
         !new_tags_check(&kind_eni, in->tag_specifications.items,
                         in->tag_specifications.count, err) ||
-        !rows_of_region(call, &row_eni_type, &prefix, &all, err) ||
+        !room_for_one(call, &row_eni_type, "by_region", ENIS_MAX, ERR_ENI_LIMIT,
+                      "network interfaces", err) ||
         !dry_run_check(in->dry_run, err)) {
         return false;
-    }
-    if (all.count >= ENIS_MAX) {
-        return err_set(err, ERR_ENI_LIMIT,
-                       "The maximum number of network interfaces has been reached.");
     }
     return eni_make(call, &ask, &made, err) &&
            new_tags_put(call, &kind_eni, in->tag_specifications.items,

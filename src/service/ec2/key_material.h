@@ -1,14 +1,15 @@
 /* key_material.h - SSH keys as EC2 makes, takes and fingerprints them.
  *
  * Purpose:  RSA 2048 and ED25519 key pairs made from the random numbers handed in;
- * public keys of tenants read from the forms that EC2 takes; AWS's fingerprints. Place:
- * service/ec2; above base/, over nettle and GnuTLS. Knows no rows. Memory:   everything
- * handed out lies in the caller's arena. Threads:  any.
+ *           public keys of tenants read from the forms that EC2 takes; AWS's
+ *           fingerprints.
+ * Place:    service/ec2; above base/, over nettle and GnuTLS. Knows no rows.
+ * Memory:   everything handed out lies in the caller's arena.
+ * Threads:  any.
  *
  * Fingerprints, as AWS has them: of an RSA key made here, SHA-1 of the private key's
  * PKCS#8 DER, in hex with colons; of an RSA key brought, MD5 of the public key's DER;
- * of an ED25519 key, SHA-256 of the public key's SSH form in base64, without padding.
- */
+ * of an ED25519 key, SHA-256 of the public key's SSH form in base64, without padding. */
 #pragma once
 #include "base/arena.h"
 #include "base/world.h"

@@ -6,6 +6,7 @@
 #include "service/ec2/key_material.h"
 
 #define KEY_NAME_MAX 255
+#define KEYS_MAX 5000 /* A region: AWS's quota. */
 
 static const char *const taggable[] = {"key-pair", NULL};
 
@@ -70,7 +71,9 @@ new_check(struct call *call, const char *name,
     if (old) {
         return err_set(err, ERR_KEY_DUPLICATE, "The keypair already exists");
     }
-    return dry_run_check(dry_run, err);
+    return room_for_one(call, &row_key_pair_type, NULL, KEYS_MAX, ERR_RESOURCE_LIMIT,
+                        "key pairs", err) &&
+           dry_run_check(dry_run, err);
 }
 
 static bool

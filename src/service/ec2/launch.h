@@ -1,9 +1,11 @@
 /* launch.h - a RunInstances request, checked and resolved, before anything is written.
  *
  * Purpose:  RunInstances first turns its request (merged with its launch template) into
- * a 'struct launch' in which every name is a row and every default is filled in; then
- * it places and writes. Each launch_* function checks one part. Place:    service/ec2;
- * used by instances_run.c only. Memory:   the call's arena. Threads:  the request's. */
+ *           a 'struct launch' in which every name is a row and every default is filled
+ *           in; then it places and writes. Each launch_* function checks one part.
+ * Place:    service/ec2; used by instances_run.c only.
+ * Memory:   the call's arena.
+ * Threads:  the request's. */
 #pragma once
 #include "core/address.h"
 #include "service/ec2/instances.h"

@@ -125,6 +125,26 @@ check_public(struct call *call, const char *allocation_id, const char *vpc_id,
                    "Network %s has no Internet gateway attached", vpc_id);
 }
 
+/* Those that have been deleted are shown for an hour, and do not count. */
+static bool
+check_limit(struct call *call, const char *vpc_id, struct err *err)
+{
+    const struct row_nat_gateway prefix = {.account = call->account, .vpc_id = vpc_id};
+    struct row_list list;
+    size_t count = 0;
+    if (!rows_by(call, &row_nat_gateway_type, "by_vpc", 2, &prefix, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        const struct row_nat_gateway *nat = list.rows[i];
+        count += !str_eq(nat->state, "deleted");
+    }
+    return count < NATS_MAX ||
+           err_set(err, ERR_NAT_LIMIT,
+                   "The maximum number of NAT gateways of %s has been reached.",
+                   vpc_id);
+}
+
 /* The gateway's interface: the cloud's own, which its tenant may look at. */
 static bool
 make_eni(struct call *call, const struct row_subnet *subnet, const char *wanted,
@@ -199,6 +219,7 @@ ec2_create_nat_gateway(struct call *call,
         !FIND(call, kind_subnet, in->subnet_id, &subnet, err) ||
         (public &&
          !check_public(call, in->allocation_id, subnet->vpc_id, &address, err)) ||
+        !check_limit(call, subnet->vpc_id, err) ||
         !new_tags_check(&kind_nat_gateway, in->tag_specifications.items,
                         in->tag_specifications.count, err) ||
         !dry_run_check(in->dry_run, err)) {

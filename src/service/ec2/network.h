@@ -214,18 +214,24 @@ MUST_CHECK bool flow_logs_end(struct call *call, const char *resource_id,
 
 enum network_limit {
     VPCS_MAX = 100,
-    SUBNETS_MAX = 200,   /* A VPC. */
-    TABLES_MAX = 200,    /* A VPC. */
-    ROUTES_MAX = 1000,   /* A table. */
-    GROUPS_MAX = 2500,   /* A region. */
-    RULES_MAX = 1000,    /* A group, each way. */
-    ACLS_MAX = 200,      /* A VPC. */
-    ENTRIES_MAX = 40,    /* An ACL, each way. */
-    GATEWAYS_MAX = 100,  /* A region. */
-    NATS_MAX = 100,      /* A zone. */
-    ADDRESSES_MAX = 100, /* A region. */
-    ENIS_MAX = 5000,     /* A region. */
-    ENI_GROUPS_MAX = 5,  /* An interface. */
+    SUBNETS_MAX = 200,          /* A VPC. */
+    TABLES_MAX = 200,           /* A VPC. */
+    ROUTES_MAX = 1000,          /* A table. */
+    GROUPS_MAX = 2500,          /* A region. */
+    RULES_MAX = 1000,           /* A group, each way. */
+    ACLS_MAX = 200,             /* A VPC. */
+    ENTRIES_MAX = 40,           /* An ACL, each way. */
+    GATEWAYS_MAX = 100,         /* A region. */
+    NATS_MAX = 100,             /* A VPC. */
+    ADDRESSES_MAX = 100,        /* A region. */
+    ENIS_MAX = 5000,            /* A region. */
+    ENI_GROUPS_MAX = 5,         /* An interface. */
+    DHCP_OPTIONS_MAX = 1000,    /* A region. */
+    PREFIX_LISTS_MAX = 100,     /* A region. */
+    PREFIX_VERSIONS_KEPT = 100, /* A prefix list; the oldest goes. */
+    FLOW_LOGS_MAX = 10,         /* A VPC, subnet or interface. */
+    PEERINGS_ASKED_MAX = 25,    /* A VPC: nobody has accepted them. */
+    PEERINGS_MAX = 125,         /* A VPC. */
 };
 
 /* ---- IPv4 and IPv6 text ---- */

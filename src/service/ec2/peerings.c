@@ -1,8 +1,8 @@
 /* peerings.c - VPC peering: two accounts see one row, which is the requester's. */
+#include "core/lifecycle.h"
 #include "service/ec2/network.h"
 
 #define EXPIRES_NS (7 * 24 * 3600 * NS_PER_S)
-#define VISIBLE_NS (2 * 3600 * NS_PER_S) /* One that has ended. */
 
 /* ---- which there are ---- */
 
@@ -36,7 +36,7 @@ peerings_load(struct call *call, struct row_list *out, struct err *err)
 static bool
 visible(const struct call *call, const struct row_vpc_peering *row)
 {
-    return !row->ended_at || call->now_ns < row->ended_at + VISIBLE_NS;
+    return !row->ended_at || call->now_ns < row->ended_at + PEERING_VISIBLE_NS;
 }
 
 /* What time alone has made of it. */
@@ -332,6 +332,29 @@ check_peer(struct call *call, const struct row_vpc_peering *peering,
                    "A VPC peering connection '%s' already joins these VPCs.", old->id);
 }
 
+/* Of a VPC's peerings, on whichever side it is. */
+static bool
+check_peering_limit(struct call *call, const char *vpc_id, const char *state,
+                    size_t max, enum err_code code, struct err *err)
+{
+    struct row_list list;
+    size_t count = 0;
+    if (!peerings_load(call, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        const struct row_vpc_peering *row = list.rows[i];
+        count += str_eq(state_of(call, row), state) &&
+                 (str_eq(row->vpc_id, vpc_id) || str_eq(row->peer_vpc_id, vpc_id));
+    }
+    return count < max ||
+           err_set(
+               err, code,
+               "The VPC '%s' has %zu peering connections that are %s, as many as it "
+               "may have.",
+               vpc_id, count, state);
+}
+
 bool
 ec2_create_vpc_peering_connection(
     struct call *call, const struct ec2_create_vpc_peering_connection_request *in,
@@ -358,6 +381,8 @@ ec2_create_vpc_peering_connection(
     return FIND(call, kind_vpc, in->vpc_id, &vpc, err) &&
            need(in->peer_vpc_id, "peerVpcId", err) &&
            check_peer(call, &row, vpc, err) &&
+           check_peering_limit(call, vpc->id, row.state, PEERINGS_ASKED_MAX,
+                               ERR_PEERINGS_ASKED, err) &&
            tag_specs_check(in->tag_specifications.items, in->tag_specifications.count,
                            types, err) &&
            dry_run_check(in->dry_run, err) &&
@@ -416,7 +441,10 @@ ec2_accept_vpc_peering_connection(
     if (!str_eq(state, "pending-acceptance") && !str_eq(state, "active")) {
         return err_state(err, row, state);
     }
-    return dry_run_check(in->dry_run, err) && peering_put(call, &next, err) &&
+    return (str_eq(state, "active") ||
+            check_peering_limit(call, row->peer_vpc_id, next.state, PEERINGS_MAX,
+                                ERR_PEERINGS_ACTIVE, err)) &&
+           dry_run_check(in->dry_run, err) && peering_put(call, &next, err) &&
            answer(call, &next, &out->vpc_peering_connection, err);
 }
 

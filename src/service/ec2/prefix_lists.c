@@ -98,7 +98,7 @@ version_get(struct call *call, const struct row_prefix_list *list, int64_t versi
                           version);
 }
 
-/* The list with one version more, which has 'entries'. */
+/* The list with one version more, which has 'entries'; the oldest one goes. */
 static bool
 version_add(struct call *call, const struct row_prefix_list *list,
             struct row_prefix_entry *entries, size_t count,
@@ -115,7 +115,13 @@ version_add(struct call *call, const struct row_prefix_list *list,
                                                 .list_id = list->id,
                                                 .version = next->version,
                                                 .entries = {entries, count}};
+    const struct row_prefix_list_version oldest = {.account = list->account,
+                                                   .list_id = list->id,
+                                                   .version = next->version -
+                                                              PREFIX_VERSIONS_KEPT};
     return row_put(call->txn, &row_prefix_list_type, next, err) &&
+           (oldest.version < 1 ||
+            row_delete(call->txn, &row_prefix_list_version_type, &oldest, err)) &&
            row_insert(call->txn, &row_prefix_list_version_type, &row, err);
 }
 
@@ -210,6 +216,8 @@ ec2_create_managed_prefix_list(struct call *call,
                        list.max_entries);
     }
     return need(list.name, "prefixListName", err) &&
+           room_for_one(call, &row_prefix_list_type, "by_region", PREFIX_LISTS_MAX,
+                        ERR_RESOURCE_LIMIT, "prefix lists", err) &&
            new_tags_check(&kind_prefix_list, in->tag_specifications.items,
                           in->tag_specifications.count, err) &&
            entries_add(call, &list, in->entries.items, in->entries.count, entries,

@@ -135,6 +135,11 @@ template_version_put(struct call *call, const struct row_launch_template *t,
     AUTO(buf) struct buf text = {0};
     json_write(&ec2_request_launch_template_data_desc, &merged, JSONIO_TIME_TEXT,
                &text);
+    if (text.len > TEMPLATE_BYTES_MAX) {
+        return err_set(err, ERR_INVALID_PARAMETER_VALUE,
+                       "The data of a launch template is limited to %d bytes, as JSON.",
+                       TEMPLATE_BYTES_MAX);
+    }
     const struct row_launch_template_version row = {
         .account = t->account,
         .template_id = t->id,
@@ -211,6 +216,22 @@ template_version_out(struct call *call, const struct row_launch_template *t,
                      out->launch_template_data, err);
 }
 
+static bool
+check_version_limit(struct call *call, const struct row_launch_template *t,
+                    struct err *err)
+{
+    const struct row_launch_template_version prefix = {.account = t->account,
+                                                       .template_id = t->id};
+    const struct row_query query = {
+        .prefix = &prefix, .prefix_fields = 2, .limit = TEMPLATE_VERSIONS_MAX};
+    struct row_list list;
+    return row_list(call->txn, &row_launch_template_version_type, &query, &list, err) &&
+           (list.count < TEMPLATE_VERSIONS_MAX ||
+            err_set(err, ERR_TEMPLATE_VERSIONS_MANY,
+                    "The launch template %s has %d versions: delete some first.", t->id,
+                    TEMPLATE_VERSIONS_MAX));
+}
+
 bool
 ec2_create_launch_template_version(
     struct call *call, const struct ec2_create_launch_template_version_request *in,
@@ -231,7 +252,8 @@ ec2_create_launch_template_version(
     if (before) {
         number = strtoll(before, NULL, 10);
     } else {
-        if (!template_data_check(call, in->launch_template_data, err)) {
+        if (!template_data_check(call, in->launch_template_data, err) ||
+            !check_version_limit(call, t, err)) {
             return false;
         }
         if (!str_empty(in->source_version)) {

@@ -1,5 +1,6 @@
 /* templates.c - launch templates: made, described, changed, deleted. */
 #include "service/ec2/templates.h"
+#include "service/ec2/describe.h"
 
 static const char *const taggable[] = {"launch-template", NULL};
 
@@ -228,7 +229,9 @@ ec2_create_launch_template(struct call *call,
         return err_set(err, ERR_TEMPLATE_NAME_EXISTS,
                        "Launch template name already in use.");
     }
-    if (!dry_run_check(in->has_dry_run && in->dry_run, err)) {
+    if (!room_for_one(call, &row_launch_template_type, "by_name", TEMPLATES_MAX,
+                      ERR_RESOURCE_LIMIT, "launch templates", err) ||
+        !dry_run_check(in->has_dry_run && in->dry_run, err)) {
         return false;
     }
     const struct row_launch_template t = {

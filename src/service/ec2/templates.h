@@ -2,10 +2,16 @@
  *
  * Data is kept as the JSON of the request's LaunchTemplateData: its members are those
  * of RunInstances, so that a launch reads a version as if it were the rest of its
- * request. Place:    service/ec2; used by the launch template handlers and
- * RunInstances. Memory:   the call's arena. */
+ * request.
+ * Place:    service/ec2; used by the launch template handlers and RunInstances.
+ * Memory:   the call's arena. */
 #pragma once
 #include "service/ec2/common.h"
+
+/* AWS's quotas; the last is ours. */
+#define TEMPLATES_MAX 5000          /* A region. */
+#define TEMPLATE_VERSIONS_MAX 10000 /* A template. */
+#define TEMPLATE_BYTES_MAX 65536    /* A version, as JSON. */
 
 /* How a request names a template: exactly one of both. */
 struct template_name {

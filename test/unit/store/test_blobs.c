@@ -157,3 +157,20 @@ TEST(blob_store_leaves_the_files_of_living_writers_alone)
     blob_store_close(other);
     teardown(&f);
 }
+
+/* Rows lie on the same disk: images may not take the last of it. */
+TEST(blob_writers_leave_what_is_to_stay_free)
+{
+    struct fixture f;
+    struct err err;
+    setup(&f);
+    blob_store_keep_free(f.store, 1);
+    CHECK_OK(blob_store_has_room(f.store, 1, &err), &err);
+    CHECK(!blob_store_has_room(f.store, UINT64_MAX, &err));
+    CHECK_EQ(err.code, ERR_NO_SPACE);
+    struct blob_writer *w = blob_write_begin(f.store, "blob-1", UINT64_MAX, &err);
+    CHECK(w != NULL);
+    CHECK_OK(blob_write(w, "a", 1, &err), &err);
+    blob_write_abort(w);
+    teardown(&f);
+}
