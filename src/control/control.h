@@ -2,9 +2,10 @@
  *
  * Purpose:  starts the node server and the loops over instances, volumes and blob jobs;
  *           a change of a row wakes the pass of its object, a start looks at everything
- * once. Place:    control/; main/ creates one, beside the gateway. Threads:  the
- * loop's, but for the store's watch and where nodes.h says so. Time:     passes are
- * woken by changes; what only time changes is janitor.h's. */
+ *           once.
+ * Place:    control/; main/ creates one, beside the gateway.
+ * Threads:  the loop's, but for the store's watch and where nodes.h says so. Time:
+ *           passes are woken by changes; what only time changes is janitor.h's. */
 #pragma once
 #include "control/nodes.h"
 

@@ -2,10 +2,11 @@
  * from what the node saw back to its rows.
  *
  * Purpose:  one pass looks at one instance whole and does the next thing, or nothing;
- * it may be run at any time, any number of times. Place:    control/, inside the
- * caller's transaction. Only here does an instance end: its addresses, claims and disks
- * are given back after the node has reported them absent. Threads:  the thread that
- * runs the transaction. */
+ *           it may be run at any time, any number of times.
+ * Place:    control/, inside the caller's transaction. Only here does an instance end:
+ *           its addresses, claims and disks are given back after the node has reported
+ *           them absent.
+ * Threads:  the thread that runs the transaction. */
 #pragma once
 #include "base/world.h"
 #include "core/config.h"

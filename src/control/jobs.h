@@ -3,8 +3,9 @@
  * Purpose:  an import turns an upload into an image; a capture turns an instance's disk
  *           into one. Both are a blob_job record on a node, followed to its end.
  * Place:    control/, inside the caller's transaction; a pass may be run at any time.
- * Ids:      an import's job has its task's id; a capture's the id of the image it
- * makes. Threads:  the thread that runs the transaction. */
+ *           Ids: an import's job has its task's id; a capture's the id of the image it
+ *           makes.
+ * Threads:  the thread that runs the transaction. */
 #pragma once
 #include "control/instance_loop.h"
 

@@ -1,8 +1,9 @@
 /* mailbox.h - letters from any thread to the loop's.
  *
  * Purpose:  "call this, with that, on the loop": how completions of transactions and
- * the gateway's requests reach objects that belong to the loop's thread. Order: first
- * posted, first called. Threads:  mailbox_post from any; the rest on the loop's. */
+ *           the gateway's requests reach objects that belong to the loop's thread.
+ *           Order: first posted, first called.
+ * Threads:  mailbox_post from any; the rest on the loop's. */
 #pragma once
 #include "base/base.h"
 #include <uv.h>

@@ -1,8 +1,9 @@
 /* metadata_tree.h - what the metadata service tells an instance about itself.
  *
  * Purpose:  turns rows into the documents that a node serves at 169.254.169.254, in
- * AWS's layout, so that the node need know nothing of AWS. Place:    control/; pure:
- * rows in, records out. Memory:   everything in 'arena', or borrowed from the rows.
+ *           AWS's layout, so that the node need know nothing of AWS.
+ * Place:    control/; pure: rows in, records out.
+ * Memory:   everything in 'arena', or borrowed from the rows.
  * Source:   "Instance metadata categories" and "Instance identity documents" in the EC2
  *           user guide. */
 #pragma once

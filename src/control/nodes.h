@@ -1,12 +1,13 @@
 /* nodes.h - the control plane's dealings with its nodes.
  *
  * Purpose:  answers the link: who may join or come back, what is wanted of them, what
- * their reports change; pushes new wants as they are committed; serves blobs; opens
- *           streams to guests.
+ *           their reports change; pushes new wants as they are committed; serves blobs;
+ *           opens streams to guests.
  * Place:    control/; owns the link server. A node may report only what is wanted of
- * it. Threads:  the loop's, but for nodes_changed (any) and nodes_call (any). Failure:
- * a peer that cannot be served is refused or closed with the reason; what was wanted of
- * it stays in rows and is sent when it is back. */
+ *           it.
+ * Threads:  the loop's, but for nodes_changed (any) and nodes_call (any).
+ * Failure:  a peer that cannot be served is refused or closed with the reason; what was
+ *           wanted of it stays in rows and is sent when it is back. */
 #pragma once
 #include "control/instance_loop.h"
 #include "link/server.h"

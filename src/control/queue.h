@@ -1,10 +1,11 @@
 /* queue.h - objects that deserve a look: each at most once, one look at a time.
  *
  * Purpose:  turns changes (from any thread) into passes run as store transactions; a
- * pass that fails comes back with growing patience. Place:    control/; knows keys and
- * functions, nothing of what a pass does. Owner:    control.c. Threads: queue_add from
- * any thread; the rest on the loop's. Failure:  a pass's error is logged here, with its
- * key, and tried again. */
+ *           pass that fails comes back with growing patience.
+ * Place:    control/; knows keys and functions, nothing of what a pass does.
+ * Owner:    control.c.
+ * Threads:  queue_add from any thread; the rest on the loop's.
+ * Failure:  a pass's error is logged here, with its key, and tried again. */
 #pragma once
 #include "base/world.h"
 #include "store/store.h"

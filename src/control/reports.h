@@ -4,8 +4,8 @@
  *           the object it is about.
  * Place:    control/, inside a caller's transaction.
  * Input:    decoded by descriptor but otherwise a stranger's word: a report about what
- * is not wanted of that node changes nothing. Threads:  the thread that runs the
- * transaction. */
+ *           is not wanted of that node changes nothing.
+ * Threads:  the thread that runs the transaction. */
 #pragma once
 #include "control/instance_loop.h"
 #include "link/link.h"

@@ -1,10 +1,11 @@
 /* wants.h - what is wanted of nodes: the rows behind the link's wanted records.
  *
  * Purpose:  put, take down and forget records of one node, each change under the node's
- * next revision, and nothing written when nothing changed. Place:    control/, inside a
- * caller's transaction. Threads:  the thread that runs the transaction. Life of a
- * record: want_put ... want_take_down (deleted, still there) ... the node reports it
- *           absent ... want_forget. */
+ *           next revision, and nothing written when nothing changed.
+ * Place:    control/, inside a caller's transaction.
+ * Threads:  the thread that runs the transaction. Life of a record: want_put ...
+ *           want_take_down (deleted, still there) ... the node reports it absent ...
+ *           want_forget. */
 #pragma once
 #include "link/link.h"
 #include "store/rows.h"

@@ -1,10 +1,11 @@
 /* state.h - molnd's state folder: made as root, used without privileges.
  *
  * Purpose:  makes STATE and what is in it with the right owners, opens the credential
- * files for who started the cloud, then gives up root for good. Place:    main/.
- * Layout: see docs/operating.md. Owners:   STATE belongs to root and is sticky, so that
- * molnd can make files in it but not replace the agent's folder; STATE/control belongs
- * to molnd's user. Threads:  before there are any. */
+ *           files for who started the cloud, then gives up root for good.
+ * Place:    main/. Layout: see docs/operating.md. Owners: STATE belongs to root and is
+ *           sticky, so that molnd can make files in it but not replace the agent's
+ *           folder; STATE/control belongs to molnd's user.
+ * Threads:  before there are any. */
 #pragma once
 #include "base/base.h"
 

@@ -1,10 +1,12 @@
 /* gateway.h - the one door: every request of every service comes in here.
  *
  * Purpose:  verifies the signature, finds account, region, service and operation,
- * throttles, decodes, runs the handler in a transaction, encodes, and records the call.
- *           Besides the services: uploads, tunnels and consoles (scope moln-data).
+ *           throttles, decodes, runs the handler in a transaction, encodes, and records
+ *           the call. Besides the services: uploads, tunnels and consoles (scope
+ *           moln-data).
  * Place:    service/, above store/ and wire/. Handlers are below it and know nothing of
- * it. Owner:    main/; everything in the config is borrowed and outlives the gateway.
+ *           it.
+ * Owner:    main/; everything in the config is borrowed and outlives the gateway.
  * Threads:  gateway_handle may be called on any number of threads.
  *
  * A call is recorded in row_audit: a writing one in its own transaction, so that it can

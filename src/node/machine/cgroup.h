@@ -2,10 +2,12 @@
  *
  * Purpose:  limits (memory, processor share, processes), and the truth about which
  *           processes are a machine's: adoption reads it.
- * Place:    above base/. Version 2 where its memory controller is there, else
- * version 1. Owner:    kernel objects; they outlive the agent. Nothing is held in
- * memory but paths. Threads:  any, one call at a time for one machine. Failure:  every
- * call may be repeated; removing what is not there succeeds. */
+ * Place:    above base/. Version 2 where its memory controller is there, else version
+ *           1.
+ * Owner:    kernel objects; they outlive the agent. Nothing is held in memory but
+ *           paths.
+ * Threads:  any, one call at a time for one machine.
+ * Failure:  every call may be repeated; removing what is not there succeeds. */
 #pragma once
 #include "base/base.h"
 #include <sys/types.h>

@@ -2,10 +2,12 @@
  *
  * Purpose:  QEMU appends every byte to console.log and offers the line on a socket with
  *           room for one; the console keeps the log's newest 64 KiB and shares the
- * socket among any number of watchers. Place:    above base/ and sock.h. Knows nothing
- * of QEMU but these two files. Owner:    the machine. Threads:  the loop's. Failure:  a
- * watcher that does not read loses its place (it is disconnected), never stops the
- * guest. */
+ *           socket among any number of watchers.
+ * Place:    above base/ and sock.h. Knows nothing of QEMU but these two files.
+ * Owner:    the machine.
+ * Threads:  the loop's.
+ * Failure:  a watcher that does not read loses its place (it is disconnected), never
+ *           stops the guest. */
 #pragma once
 #include "base/buf.h"
 #include "base/desc.h"

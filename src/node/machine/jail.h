@@ -1,14 +1,15 @@
 /* jail.h - starts a process that may do almost nothing.
  *
  * Purpose:  QEMU, and qemu-img on strangers' files: own uid and gid, own mount, pid,
- * ipc, uts and net namespaces, a root folder with the programs read-only and little
- *           else, no capabilities, no_new_privs, limits, own cgroup; open descriptors
- * are those handed in, and no others. Place:    above base/ and cgroup.h. Knows nothing
- * of QEMU. Owner:    the process lives on when the agent dies. An agent that dies in
- * the middle of jail_start leaves no process outside the machine's cgroup. Threads:
- * any; blocks until the program runs (a few milliseconds), so call it from a worker.
- * Between clone and exec the child makes only system calls. Failure:  what failed
- * inside the child is reported with its step. */
+ *           ipc, uts and net namespaces, a root folder with the programs read-only and
+ *           little else, no capabilities, no_new_privs, limits, own cgroup; open
+ *           descriptors are those handed in, and no others.
+ * Place:    above base/ and cgroup.h. Knows nothing of QEMU.
+ * Owner:    the process lives on when the agent dies. An agent that dies in the middle
+ *           of jail_start leaves no process outside the machine's cgroup.
+ * Threads:  any; blocks until the program runs (a few milliseconds), so call it from a
+ *           worker. Between clone and exec the child makes only system calls.
+ * Failure:  what failed inside the child is reported with its step. */
 #pragma once
 #include "base/base.h"
 #include <sys/types.h>

@@ -1,12 +1,16 @@
 /* machine.h - the virtual machines of this node: one QEMU process each.
  *
  * Purpose:  makes each wanted machine so: starts, stops, reboots, restarts and removes
- * it, one step a pass; plugs network cards into running guests and pulls them; sees what guests do by themselves; finds guests again after the
- * agent was away. Place:    part of the node. Knows QEMU, jails and cgroups; of disks,
- * ports and blobs only what 'host' hands in. Owner:    the agent holds one set. Guests
- * outlive it: machines_close leaves them running. Threads:  every call on the loop's
- * thread; starting runs in a worker. Failure:  a step that failed is planned again,
- * with a pause that doubles; seen records tell why. */
+ *           it, one step a pass; plugs network cards into running guests and pulls
+ *           them; sees what guests do by themselves; finds guests again after the agent
+ *           was away.
+ * Place:    part of the node. Knows QEMU, jails and cgroups; of disks, ports and blobs
+ *           only what 'host' hands in.
+ * Owner:    the agent holds one set. Guests outlive it: machines_close leaves them
+ *           running.
+ * Threads:  every call on the loop's thread; starting runs in a worker.
+ * Failure:  a step that failed is planned again, with a pause that doubles; seen
+ *           records tell why. */
 #pragma once
 #include "base/arena.h"
 #include "base/world.h"

@@ -2,9 +2,10 @@
  *
  * Purpose:  a pure function from what a guest is to the words QEMU is started with; the
  *           golden tests hold it. QEMU opens nothing by itself: disks, taps, sockets
- * and logs come as descriptors under the numbers given here. Place:    above base/ and
- * accel.h. Starts nothing. Input:    texts come from a stranger: what is not plain is
- * ERR_INVALID. Threads:  any. */
+ *           and logs come as descriptors under the numbers given here.
+ * Place:    above base/ and accel.h. Starts nothing.
+ * Input:    texts come from a stranger: what is not plain is ERR_INVALID.
+ * Threads:  any. */
 #pragma once
 #include "base/arena.h"
 #include "node/machine/accel.h"

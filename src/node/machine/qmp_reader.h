@@ -2,8 +2,8 @@
  *
  * Place:    below qmp.h; what the fuzzer feeds.
  * Input:    hostile: a guest that broke out of QEMU may write anything. A line is at
- * most QMP_LINE_MAX; what is not a JSON object ends the stream. Threads:  one at a
- * time. */
+ *           most QMP_LINE_MAX; what is not a JSON object ends the stream.
+ * Threads:  one at a time. */
 #pragma once
 #include "base/buf.h"
 #include <jansson.h>

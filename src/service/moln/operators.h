@@ -1,8 +1,9 @@
 /* operators.h - what the operators' handlers share.
  *
  * Place:    service/moln. Its calls are signed with operators' keys; the gateway lets
- * no other key near them and records each. Memory:   the call's arena. Threads:  the
- * request's. */
+ *           no other key near them and records each.
+ * Memory:   the call's arena.
+ * Threads:  the request's. */
 #pragma once
 #include "core/config.h"
 #include "core/id.h"
