@@ -6,23 +6,22 @@ cd "$(dirname "$0")/.."
 . tools/common.sh
 need_root purge
 
-case $STATE in
-/ | /var | /var/lib | /home | /root | /usr | /etc) fail "$STATE is no state folder" ;;
-esac
 if [ ! -d "$STATE" ]; then
     echo "There is no cloud in $STATE."
     exit 0
 fi
-# A folder of somebody else's is not deleted.
-for mark in control node endpoint cache link.sock; do
-    [ -e "$STATE/$mark" ] && ours=1
-done
-[ -n "${ours:-}" ] || fail "$STATE does not look like a cloud's state folder"
+# Where 'make up' got as far as a cloud, one of these is there.
+[ -d "$STATE/control" ] || [ -d "$STATE/node" ] ||
+    fail "$STATE does not look like a cloud's state folder"
 
 stop "$STATE/node/moln-node.pid" moln-node 10
 if [ -x "$BUILD/moln-node" ] && [ -d "$STATE/node" ]; then
     step "removing guests and networks" "$BUILD/moln-node" --state "$STATE" --purge
 fi
 stop "$STATE/control/molnd.pid" molnd 20
-rm -rf "$STATE"
+# Ours, by name: whoever chose a folder that holds other things keeps them.
+for name in endpoint credentials operator keys cache link.sock control node; do
+    rm -rf "${STATE:?}/$name"
+done
+rmdir "$STATE" 2>/dev/null || echo "What is not the cloud's stays in $STATE: $(ls -A "$STATE" | tr '\n' ' ')"
 echo "Purged $STATE."

@@ -21,8 +21,13 @@ grid_put(struct grid *grid, const char *text)
 {
     char *cell = xstrdup(str_empty(text) ? "-" : text);
     for (char *c = cell; *c; c++) {
+        bool c1 = c[0] == '\xc2' && (unsigned char)c[1] >= 0x80 &&
+                  (unsigned char)c[1] < 0xa0; /* U+0080 to U+009F: ESC [ in one. */
         if (iscntrl((unsigned char)*c)) {
             *c = '?'; /* A tenant's text must not steer the terminal. */
+        } else if (c1) {
+            *c++ = '?';
+            *c = '?';
         }
     }
     VEC_PUSH(&grid->cells, cell);
