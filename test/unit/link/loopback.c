@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 
 #define START_NS (INT64_C(1790000000) * NS_PER_S)
-#define LIMIT_MS 20000
+#define LIMIT_MS 100000
 
 /* ---- the control plane ----------------------------------------------------------- */
 
@@ -159,10 +159,22 @@ on_node_channel(void *ctx, struct link_channel *channel,
 }
 
 static void
+look_at_timer(uv_handle_t *handle, void *ctx)
+{
+    uint64_t *soonest_ms = ctx;
+    if (handle->type == UV_TIMER && uv_is_active(handle)) {
+        uint64_t due_ms = uv_timer_get_due_in((uv_timer_t *)handle);
+        *soonest_ms = MIN(*soonest_ms, due_ms);
+    }
+}
+
+static void
 on_down(void *ctx, const char *code, const char *why)
 {
     struct loopback *lo = ctx;
     lo->downs++;
+    lo->next_try_ms = UINT64_MAX;
+    uv_walk(&lo->loop, look_at_timer, &lo->next_try_ms);
     snprintf(lo->down_code, sizeof lo->down_code, "%s", code ? code : "");
     snprintf(lo->down_why, sizeof lo->down_why, "%s", why);
 }

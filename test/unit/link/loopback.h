@@ -42,6 +42,7 @@ struct loopback {
     int64_t revision;
     bool snapshot;
     char down_code[32], down_why[200], last_want[64];
+    uint64_t next_try_ms; /* How soon after the last 'down'. */
     char *key_pem, *cert_pem, *ca_pem;
     void (*on_node_channel)(struct loopback *lo, struct link_channel *channel,
                             const struct link_channel_open *open);
@@ -55,3 +56,14 @@ void loopback_connect(struct loopback *lo); /* Makes the client from lo->config.
 /* Runs the loop until '*count' reaches 'at_least', at most some seconds; fails then. */
 void loopback_until(struct loopback *lo, const int *count, int at_least);
 void loopback_run_ms(struct loopback *lo, unsigned ms);
+/* The same with a fact in place of a count. The limit is in turns of the loop, so that a
+ * busy machine has as many as an idle one. */
+#define LOOPBACK_UNTIL(lo, fact) \
+    do { \
+        for (int turn = 0; !(fact); turn++) { \
+            if (turn == 10000) { \
+                fail_msg("after %d turns not: %s", turn, #fact); \
+            } \
+            loopback_run_ms((lo), 1); \
+        } \
+    } while (0)

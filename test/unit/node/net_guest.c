@@ -177,6 +177,12 @@ frame_is_udp(const struct frame *f)
 }
 
 bool
+frame_is_dns_answer(const struct frame *f)
+{
+    return frame_is_udp(f) && f->data[ETH + IP] == 0 && f->data[ETH + IP + 1] == 53;
+}
+
+bool
 frame_is_dhcp_reply(const struct frame *f)
 {
     return frame_is_udp(f) && f->data[ETH + IP + 1] == 67 &&

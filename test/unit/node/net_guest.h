@@ -35,6 +35,7 @@ bool frame_is_arp_reply(const struct frame *f);
 bool frame_is_dhcp_reply(const struct frame *f);
 bool frame_is_dhcp_request(const struct frame *f);
 bool frame_is_udp(const struct frame *f);
+bool frame_is_dns_answer(const struct frame *f);
 uint32_t frame_u32(const struct frame *f, size_t at); /* Big-endian. */
 /* The value of a DHCP option; NULL: not there. */
 const uint8_t *frame_dhcp_option(const struct frame *f, int code, size_t *out_len);

@@ -27,12 +27,19 @@ lab_reopen(struct lab *lab)
     CHECK_OK(lab->net != NULL, &lab->err);
 }
 
+/* Of one length: no process's name begins with another's. */
+static void
+name_cloud(struct lab *lab)
+{
+    (void)snprintf(lab->cloud, sizeof lab->cloud, "test%07d", (int)getpid());
+}
+
 /* Whatever a failed test left behind goes with the process. */
 static void
 sweep_at_exit(void)
 {
     static struct lab lab;
-    (void)snprintf(lab.cloud, sizeof lab.cloud, "test%d", (int)getpid());
+    name_cloud(&lab);
     if (uv_loop_init(&lab.loop) == 0) {
         lab_reopen(&lab);
         (void)!net_sweep(lab.net, &lab.err);
@@ -52,7 +59,7 @@ lab_init(struct lab *lab)
     }
     memset(lab, 0, sizeof *lab);
     CHECK_EQ(uv_loop_init(&lab->loop), 0);
-    (void)snprintf(lab->cloud, sizeof lab->cloud, "test%d", (int)getpid());
+    name_cloud(lab);
     lab_reopen(lab);
     CHECK_OK(net_sweep(lab->net, &lab->err), &lab->err);
     lab_reopen(lab);

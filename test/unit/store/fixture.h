@@ -69,6 +69,23 @@ fixture_database(struct fixture *f)
                    strrchr(sql, ' ') + 1, rest);
 }
 
+/* What a process that was killed had sent, a server still does: waits until it has. */
+static inline void
+fixture_await_alone(const struct fixture *f)
+{
+    char sql[320];
+    if (!postgres_url()) {
+        return;
+    }
+    const char *name = strstr(f->url, "@/") + 2;
+    (void)snprintf(sql, sizeof sql,
+                   "DO $$ BEGIN WHILE EXISTS (SELECT FROM pg_stat_activity"
+                   " WHERE datname = '%.*s') LOOP PERFORM pg_sleep(0.01);"
+                   " PERFORM pg_stat_clear_snapshot(); END LOOP; END $$",
+                   (int)strcspn(name, "?"), name);
+    postgres_run(postgres_url(), sql);
+}
+
 static inline bool
 fixture_open(struct fixture *f, struct err *err)
 {

@@ -112,6 +112,7 @@ TEST(store_keeps_what_it_acknowledged_through_kill_9)
         usleep((useconds_t)rng_below(&rng, 200000));
         CHECK_EQ(kill(pid, SIGKILL), 0);
         CHECK_EQ(waitpid(pid, NULL, 0), pid);
+        fixture_await_alone(&f);
         CHECK_OK(fixture_open(&f, &err), &err);
         check_acknowledged(&f, fds[0]);
         close(fds[0]);
@@ -124,7 +125,7 @@ limit_files(rlim_t bytes)
 {
     struct rlimit limit;
     CHECK_EQ(getrlimit(RLIMIT_FSIZE, &limit), 0);
-    limit.rlim_cur = bytes;
+    limit.rlim_cur = MIN(bytes, limit.rlim_max);
     CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 

@@ -54,6 +54,18 @@ allow_connections(const struct fixture *f, bool allow)
     postgres_run(postgres_url(), sql);
 }
 
+/* Puts 'thing' when the database may be away for a moment: again, until it is back. */
+static void
+put_at_last(struct fixture *f, const struct test_thing *thing)
+{
+    struct step put = {.what = STEP_PUT, .type = &test_thing_type, .row = thing};
+    struct err err;
+    while (!store_write(f->store, f->arena, step_run, &put, &err)) {
+        CHECK_EQ(err.code, ERR_GONE);
+        usleep(10000);
+    }
+}
+
 TEST(shared_store_sees_what_another_committed)
 {
     struct pair p;
@@ -125,7 +137,7 @@ TEST(shared_store_watch_tells_of_other_processes)
     fixture_put(&p.a, &test_thing_type, &(struct test_thing){.id = "two"});
     await_told(&told, "two");
     cut_connections(&p.a);
-    fixture_put(&p.a, &test_thing_type, &(struct test_thing){.id = "three"});
+    put_at_last(&p.a, &(struct test_thing){.id = "three"});
     await_told(&told, "three");
     store_unwatch(p.b.store, tell, &told);
     pair_fini(&p);
@@ -196,7 +208,7 @@ static void *
 claimer_main(void *ctx)
 {
     struct claimer *c = ctx;
-    for (int i = 0; i < CLAIMS; i++) {
+    for (int i = 0; c->got + c->refused < CLAIMS; i++) {
         AUTO(arena) struct arena *arena = arena_create();
         char id[40];
         struct err err;
@@ -208,6 +220,7 @@ claimer_main(void *ctx)
         } else {
             print_message("%s: %s\n", id, err.msg);
             c->failed++;
+            usleep(10000);
         }
     }
     return NULL;
@@ -248,7 +261,6 @@ run_claimers(struct pair *p, bool cut)
         CHECK_EQ(pthread_join(threads[i], NULL), 0);
         got += claimers[i].got;
         failed += claimers[i].failed;
-        CHECK_EQ(claimers[i].got + claimers[i].refused + claimers[i].failed, CLAIMS);
     }
     int64_t there = check_claims(&p->a);
     CHECK_EQ(check_claims(&p->b), there);
@@ -291,10 +303,7 @@ TEST(shared_store_says_gone_while_the_database_is_away)
     CHECK(!store_write(p.b.store, p.b.arena, step_run, &put, &err));
     CHECK_EQ(err.code, ERR_GONE);
     allow_connections(&p.a, true);
-    while (!store_write(p.b.store, p.b.arena, step_run, &put, &err)) {
-        CHECK_EQ(err.code, ERR_GONE); /* Until the follower has found it again. */
-        usleep(10000);
-    }
+    put_at_last(&p.b, &t); /* When the follower has found it again. */
     CHECK(fixture_get(&p.b, &test_thing_type, &t) != NULL);
     pair_fini(&p);
 }
