@@ -3,11 +3,14 @@
 Each Cloud has its own state folder, port, kernel objects and processes, so that it runs
 beside a cloud that is up; close() ends and removes all of it, also after a failure.
 """
+import contextlib
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -24,7 +27,9 @@ USER = os.environ.get("MOLN_TEST_USER", "moln")
 
 
 def wait_for(what, check, limit_s=120, pause_s=0.2):
-    """Calls check() until it returns something true; says what was waited for."""
+    """Calls check() until it returns something true; says what was waited for. The limit tells
+    what hangs from what is slow, and promises nothing: a busy host has a minute at least."""
+    limit_s = max(limit_s, 60)
     deadline = time.monotonic() + limit_s
     while True:
         value = check()
@@ -33,6 +38,16 @@ def wait_for(what, check, limit_s=120, pause_s=0.2):
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {limit_s} s for {what}")
         time.sleep(pause_s)
+
+
+def free_port():
+    """A TCP port of this host's that none of its own connections can take meanwhile, as it could
+    one that the kernel gave: a client that tries a program that is away would keep it out."""
+    first = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", random.randrange(8000, first) if first > 10000 else 0))
+            return sock.getsockname()[1]
 
 
 class Keys:
@@ -113,7 +128,7 @@ class Cloud:
 
     def start_molnd(self, *args):
         endpoint = self.state / "endpoint"
-        listen = "127.0.0.1:0"
+        listen = f"127.0.0.1:{free_port()}"
         if endpoint.exists():  # A restart keeps its port, as an operator's would.
             listen = endpoint.read_text().strip().split("//")[1]
             endpoint.unlink()
@@ -138,7 +153,7 @@ class Cloud:
         return "\n".join(path.read_text(errors="replace").splitlines()[-count:])
 
     @staticmethod
-    def stop(process, how=signal.SIGTERM, limit_s=30):
+    def stop(process, how=signal.SIGTERM, limit_s=120):
         if process and process.poll() is None:
             process.send_signal(how)
             process.wait(limit_s)
@@ -183,7 +198,7 @@ class Cloud:
             service, endpoint_url=self.endpoint, region_name=region,
             aws_access_key_id=keys.id, aws_secret_access_key=keys.secret,
             config=botocore.config.Config(
-                retries={"max_attempts": 0}, connect_timeout=5, read_timeout=60, **config),
+                retries={"max_attempts": 0}, connect_timeout=20, read_timeout=60, **config),
         )
 
     def moln(self, *args, check=True, input=None, timeout=300):

@@ -17,7 +17,7 @@ class Guest:
         self.ip6 = [address["Ipv6Address"] for address in card["Ipv6Addresses"]]
         self.env, self.shell, self.count = env or cloud.env, None, 0
 
-    def open(self, limit_s=120):
+    def open(self, limit_s=240):
         """Tries until SSH answers."""
         deadline = time.monotonic() + limit_s
         while True:
@@ -27,7 +27,7 @@ class Guest:
             try:
                 self.run("true", limit_s=60)
                 return self
-            except EOFError:
+            except (EOFError, TimeoutError):  # Nobody answers yet, or does not go on.
                 self.close()
                 if time.monotonic() > deadline:
                     raise
@@ -40,7 +40,7 @@ class Guest:
                                f"echo; echo END-{self.count} $s\n".encode())
         self.shell.stdin.flush()
 
-    def said(self, limit_s=30):
+    def said(self, limit_s=120):
         """(status, output) of what was started."""
         heard, deadline = b"", time.monotonic() + limit_s
         while True:
@@ -56,14 +56,14 @@ class Guest:
                     raise EOFError(heard.decode(errors="replace"))
                 heard += data
 
-    def run(self, command, limit_s=30):
+    def run(self, command, limit_s=120):
         try:
             self.start(command)
         except BrokenPipeError:
             raise EOFError from None
         return self.said(limit_s)
 
-    def text(self, command, limit_s=30):
+    def text(self, command, limit_s=120):
         """What a command says that must succeed."""
         status, output = self.run(command, limit_s)
         assert status == 0, f"{self.id}: {command}: {status}\n{output}"

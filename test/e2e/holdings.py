@@ -1,6 +1,7 @@
 """What one cloud's node holds on this host: found from the kernel and the disk, not from
-what the programs say, so that what nobody owns is found too.
+what the programs say, so that what nobody owns is found too. What goes while one looks is gone.
 """
+import contextlib
 import hashlib
 import json
 import pathlib
@@ -61,8 +62,10 @@ class Holdings:
 
     def dnsmasqs(self):
         """Namespace name -> pids."""
-        names = {path.stat().st_ino: path.name for path in self.namespaces()}
-        found = {}
+        names, found = {}, {}
+        for path in self.namespaces():
+            with contextlib.suppress(OSError):
+                names[path.stat().st_ino] = path.name
         for entry in pathlib.Path("/proc").iterdir():
             try:
                 if entry.name.isdigit() and (entry / "comm").read_text() == "dnsmasq\n":
@@ -87,17 +90,22 @@ class Holdings:
         found = []
         for path in self.namespaces():
             shown = subprocess.run(["ip", "-netns", path.name, "-json", "link"],
-                                   capture_output=True, text=True, check=True).stdout
-            found += [link["ifname"] for link in json.loads(shown or "[]")
+                                   capture_output=True, text=True, check=False)
+            if shown.returncode:
+                assert not path.exists(), shown.stderr
+                continue
+            found += [link["ifname"] for link in json.loads(shown.stdout or "[]")
                       if link["ifname"].startswith("mt")]
         return found
 
     def cgroups(self):
         """Names of the groups in any hierarchy."""
-        return {group.name
-                for pattern in (f"*/moln-{self.cloud_id}", f"*/moln-host-*/moln-{self.cloud_id}")
-                for cloud in pathlib.Path("/sys/fs/cgroup").glob(pattern)
-                for group in cloud.iterdir() if group.is_dir()}
+        found = set()
+        for pattern in (f"*/moln-{self.cloud_id}", f"*/moln-host-*/moln-{self.cloud_id}"):
+            for cloud in pathlib.Path("/sys/fs/cgroup").glob(pattern):
+                with contextlib.suppress(OSError):
+                    found.update(group.name for group in cloud.iterdir() if group.is_dir())
+        return found
 
     # ---- files
 

@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -105,6 +106,12 @@ def layer4_v4(proto, sport, dport, pseudo, body):
 
 def ip(*args):
     subprocess.run(["ip", *args], check=True)
+
+
+def links(namespace):
+    out = subprocess.run(["ip", "-n", namespace, "-j", "link"], capture_output=True, text=True,
+                         check=True).stdout
+    return json.loads(out)
 
 
 class Underlay:
@@ -211,6 +218,7 @@ class Lab:
         self.cloud = f"{name}{os.getpid()}"
         self.guests = {}
         self.kernel_guests = []
+        self.host = host
         self.enter = ["nsenter", f"--net=/run/netns/{host}"] if host else []
         self.drive = None
         self.restart()
@@ -264,6 +272,21 @@ class Lab:
         return {f"{a['local']}/{a['prefixlen']}": link["address"]
                 for link in json.loads(out) if link["ifname"].startswith("mb")
                 for a in link["addr_info"]}
+
+    def ready(self):
+        """Waits until no link has a carrier that the kernel has not yet acted upon: it looks
+        once a second, and until then nothing is sent on it."""
+        places = [*self.namespaces(), *(g.ns for g in (*self.guests.values(),
+                                                      *self.kernel_guests))]
+        if self.host:
+            places.append(self.host)
+        deadline = time.monotonic() + 60
+        while late := [link for place in places for link in links(place)
+                       if "LOWER_UP" in link["flags"]
+                       and link["operstate"] not in ("UP", "UNKNOWN")]:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"links that do not come up: {late}")
+            time.sleep(0.02)
 
     def settle(self):
         """Until no guest has anything more to read."""

@@ -1,24 +1,17 @@
 """A cloud whose nodes are on hosts of their own, and joined it over mutual TLS."""
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 
-from cloud import BUILD, ROOT, Cloud, wait_for
+from cloud import BUILD, ROOT, Cloud, free_port, wait_for
 from holdings import Holdings
 from netns import ApartWays, Host, Underlay, Ways
 
 sys.path.insert(0, str(ROOT / "test"))
 
 from postgres import Postgres  # noqa: E402
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 class RemoteNode:

@@ -10,7 +10,7 @@ import time
 import botocore.exceptions
 import pytest
 
-from cloud import Cloud, Keys
+from cloud import Cloud, Keys, wait_for
 from seeded import Seeded
 from signed import Signed
 
@@ -238,9 +238,11 @@ def test_every_call_is_recorded_with_how_it_ended(api, account):
     Signed(api.cloud.endpoint, Keys(account.keys.id, "x" * 40)).ec2("DescribeVpcs")
     api.cloud.moln("account", "quota", account.id, "--instances", "7")
     api.operator.moln("DisableAccount", {"AccountId": "000000000001"})
-    time.sleep(0.6)  # Reads are written a moment later.
 
-    mine = records(api, AccountId=account.id)
+    def all_mine():  # Reads are written a moment later.
+        found = records(api, AccountId=account.id)
+        return found if len(found) >= 4 else None
+    mine = wait_for("the records", all_mine)
     ended = [(r["Operation"], r.get("ErrorCode")) for r in mine]
     assert ended == [
         ("CreateKeyPair", None), ("CreateKeyPair", "InvalidKeyPair.Duplicate"),
@@ -251,11 +253,12 @@ def test_every_call_is_recorded_with_how_it_ended(api, account):
     assert first["UserAgent"] == "test/1 (<x>)" and first["RequestId"]
     assert abs(first["At"] - time.time()) < 60
 
-    stranger = [r for r in records(api) if r.get("ErrorCode") == "AuthFailure"]
-    assert stranger and all("AccountId" not in r for r in stranger)
+    stranger = wait_for("the stranger's", lambda: [
+        r for r in records(api) if r.get("ErrorCode") == "AuthFailure"])
+    assert all("AccountId" not in r for r in stranger)
 
-    operators = records(api, AccountId="operator")
-    quota = [r for r in operators if r["Operation"] == "SetAccountQuota"][-1]
+    quota = wait_for("the operator's", lambda: [
+        r for r in records(api, AccountId="operator") if r["Operation"] == "SetAccountQuota"])[-1]
     assert quota["AccessKeyId"] == api.cloud.operator_keys.id
     assert json.loads(quota["Detail"]) == {"AccountId": account.id, "QuotaInstances": 7}
     failed = [r for r in operators if r["Operation"] == "DisableAccount"][-1]

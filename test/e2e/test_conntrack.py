@@ -110,7 +110,7 @@ class World:
         def make():
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             sock.bind((OUTSIDE, port))
-            sock.settimeout(2)
+            sock.settimeout(20)
             return sock
         return inside(f"moln-{self.labs[host - 1].cloud}-external", make)
 
@@ -223,7 +223,8 @@ def test_a_nat_gateways_ports_go_along(world):
         guest.plug(world.labs[0])
     talks = [g.socket(socket.SOCK_DGRAM, 4000) for g in (q, p)]
     far = world.outside(1, 5000)
-    time.sleep(1.2)
+    for lab in world.labs:
+        lab.ready()
     seen = []
     for talk in talks:  # Both from port 4000: the second one gets another.
         talk.sendto(b"hello", (OUTSIDE, 5000))

@@ -92,7 +92,7 @@ def test_a_tap_gets_what_is_for_its_mac_alone(lab):
     for tap in taps:
         subprocess.run(["bridge", "-n", lab.namespaces()[0], "link", "set", "dev", tap,
                         "flood", "on", "learning", "on"], check=True)
-    assert reaches("02:00:00:00:00:99")  # So that the test would notice.
+    assert wait_for("the flood", lambda: reaches("02:00:00:00:00:99"))  # It would be noticed.
     assert lab.do(op="check")["drift"] == 2
     assert not reaches("02:00:00:00:00:99")
 

@@ -70,7 +70,7 @@ def test_counts_are_those_of_the_packets(lab):
     lab.want("group", id="sg-closed", network_id="vpc-1", rules=[ANY[1]])
     lab.want("port", id=c.id, subnet_id="subnet-vpc-1-1", mac=c.mac, ipv4=c.ip,
              check_source=True, group_ids=["sg-closed"])
-    time.sleep(1.2)
+    lab.ready()
     send(a, b.ip, 17, 1, 2, b"before the log")
     log(lab, "vpc-1")
     minutes = Minutes(lab)
@@ -126,7 +126,7 @@ def test_acls_refuse_where_they_stand(lab):
     for n in (1, 2):
         lab.want("subnet", id=f"subnet-vpc-1-{n}", network_id="vpc-1", cidr=f"10.0.{n}.0/24",
                  acl_id=f"acl-{n}", route_table_id=f"rtb-vpc-1-{n}")
-    time.sleep(1.2)
+    lab.ready()
     log(lab, "subnet-vpc-1-1")
     log(lab, b.id, "fl-2", "REJECT")
     minutes = Minutes(lab)
@@ -153,7 +153,7 @@ def test_ten_minutes_are_added_up_and_a_gone_interface_is_told_of(lab):
     a, b = net.guest(1, 10), net.guest(1, 11)
     lab.want("port", id=b.id, subnet_id="subnet-vpc-1-1", mac=b.mac, ipv4=b.ip,
              ipv6=[], check_source=True, group_ids=["sg-vpc-1"])
-    time.sleep(1.2)
+    lab.ready()
     log(lab, "vpc-1", "fl-10", interval=600)
     log(lab, a.id, "fl-1", "ACCEPT")
     minutes = Minutes(lab)
@@ -187,7 +187,7 @@ def test_a_flood_is_bounded_and_said_so(lab):
     lab.want("group", id="sg-closed", network_id="vpc-1", rules=[ANY[1]])
     lab.want("port", id=b.id, subnet_id="subnet-vpc-1-1", mac=b.mac, ipv4=b.ip,
              check_source=True, group_ids=["sg-closed"])
-    time.sleep(1.2)
+    lab.ready()
     log(lab, b.id)
     minutes = Minutes(lab)
     for n in range(6000):

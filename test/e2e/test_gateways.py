@@ -55,7 +55,7 @@ def udp(guest, daddr, dport, body, sport=4000, saddr=None):
                      body))
 
 
-def heard(guest, body, seconds=1.0):
+def heard(guest, body, seconds=20):
     """(source, source port) of the datagram with this body."""
     end = time.time() + seconds
     while time.time() < end:
@@ -70,9 +70,21 @@ def outside_socket(lab, port):
     def make():
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.bind(("100.64.0.1", port))
-        sock.settimeout(1.0)
+        sock.settimeout(20)
         return sock
     return inside(f"moln-{lab.cloud}-external", make)
+
+
+def nothing_comes(sock, seconds=0.5):
+    """No datagram, for as long as one could be under way."""
+    limit = sock.gettimeout()
+    sock.settimeout(seconds)
+    try:
+        return not sock.recvfrom(200)
+    except TimeoutError:
+        return True
+    finally:
+        sock.settimeout(limit)
 
 
 def leads(lab):
@@ -98,7 +110,7 @@ def test_elastic_ip_goes_both_ways_and_hairpins(lab):
     net.route(1, ("0.0.0.0/0", "igw", "igw-1"))
     a, b = net.guest(1, 10, "203.0.113.10"), net.guest(1, 11, "203.0.113.11")
     bare = net.guest(1, 12)
-    time.sleep(1.2)
+    lab.ready()
     out = outside_socket(lab, 5000)
     udp(a, "100.64.0.1", 5000, b"hello out")
     assert out.recvfrom(100) == (b"hello out", ("203.0.113.10", 4000))
@@ -107,8 +119,7 @@ def test_elastic_ip_goes_both_ways_and_hairpins(lab):
     out.sendto(b"unasked", ("203.0.113.11", 7))  # The group lets it in.
     assert heard(b, b"unasked") == ("100.64.0.1", 5000)
     udp(bare, "100.64.0.1", 5000, b"no address")  # Without a public address: nothing.
-    with pytest.raises(TimeoutError):
-        out.recvfrom(100)
+    assert nothing_comes(out)
     udp(a, "203.0.113.11", 9, b"hairpin")
     assert heard(b, b"hairpin") == ("203.0.113.10", 4000)
     udp(b, "203.0.113.10", 4000, b"and back", sport=9)
@@ -117,8 +128,7 @@ def test_elastic_ip_goes_both_ways_and_hairpins(lab):
     lab.want("port", id=a.id, subnet_id="subnet-vpc-1-1", mac=a.mac, ipv4=a.ip,
              check_source=True, group_ids=["sg-vpc-1"])
     udp(a, "100.64.0.1", 5000, b"gone", sport=4001)
-    with pytest.raises(TimeoutError):
-        out.recvfrom(100)
+    assert nothing_comes(out)
     assert leads(lab) == ["203.0.113.11"]
     assert lab.do(op="check")["drift"] == 0
     lab.do(op="drop", kind="port", id=b.id)
@@ -133,7 +143,7 @@ def test_nat_gateway_hides_a_private_subnet(lab):
     net.route(1, ("0.0.0.0/0", "igw", "igw-1"))
     net.route(2, ("0.0.0.0/0", "nat", "nat-1"), ("100.64.0.7/32", "blackhole"))
     a = net.guest(2, 10)
-    time.sleep(1.2)
+    lab.ready()
     out = outside_socket(lab, 5000)
     udp(a, "100.64.0.1", 5000, b"hello out")
     body, where = out.recvfrom(100)
@@ -144,8 +154,7 @@ def test_nat_gateway_hides_a_private_subnet(lab):
     assert heard(a, b"unasked", 0.4) is None
     lab.do(op="drop", kind="nat_gateway", id="nat-1")
     udp(a, "100.64.0.1", 5000, b"gone", sport=4001)
-    with pytest.raises(TimeoutError):
-        out.recvfrom(100)
+    assert nothing_comes(out)
     out.close()
 
 
@@ -153,7 +162,7 @@ def test_peers_meet_where_routes_say_so_and_strangers_never(lab):
     one, two = Net(lab, "vpc-1", "10.0"), Net(lab, "vpc-2", "10.1")
     same = Net(lab, "vpc-3", "10.0")  # The same addresses, another tenant.
     a, b, c = one.guest(1, 10), two.guest(1, 10), same.guest(1, 10)
-    time.sleep(1.2)
+    lab.ready()
     udp(a, "10.1.1.10", 9, b"too early")
     assert heard(b, b"too early", 0.3) is None
     lab.want("peering", id="pcx-1", network_a="vpc-1", network_b="vpc-2")
@@ -176,7 +185,7 @@ def test_route_through_an_instance_that_forwards(lab):
     net.route(1, ("198.51.100.0/24", "eni", "eni-vpc-1-2-20", "10.0.2.20", "subnet-vpc-1-2"))
     a, box = net.guest(1, 10), net.guest(2, 20, check=False)
     strict = net.guest(2, 21)
-    time.sleep(1.2)
+    lab.ready()
     udp(a, "198.51.100.7", 9, b"through")
     assert heard(box, b"through") == ("10.0.1.10", 4000)
     net.route(1, ("198.51.100.0/24", "eni", "eni-vpc-1-2-21", "10.0.2.21", "subnet-vpc-1-2"))
@@ -214,7 +223,7 @@ def test_a_nat_gateway_keeps_awss_times_and_limits(lab):
              private_ipv4="10.0.1.4", subnet_id="subnet-vpc-1-1")
     net.route(2, ("0.0.0.0/0", "nat", "nat-1"))
     a = net.guest(2, 10)
-    time.sleep(1.2)
+    lab.ready()
     out = outside_socket(lab, 5000)
     udp(a, "100.64.0.1", 5000, b"hello")
     _, where = out.recvfrom(100)
@@ -251,7 +260,7 @@ def test_a_nat_gateway_that_has_no_port_left_says_so(lab):
              private_ipv4="10.0.1.4", subnet_id="subnet-vpc-1-1")
     net.route(2, ("0.0.0.0/0", "nat", "nat-1"))
     a, b = net.guest(2, 10), net.guest(2, 11)
-    time.sleep(1.2)
+    lab.ready()
     lab.do(op="check")
     for n in range(1024, 65536):
         udp(a, "100.64.0.1", 5000, b"", sport=n)

@@ -74,6 +74,7 @@ def rules(lab):
             lab.nft("list", "set", "inet", "moln", "l4_pl_1"))
 
 
+@pytest.mark.timeout(300 + 20 * KILLS)
 def test_rules_are_wholly_old_or_wholly_new_when_the_agent_is_killed():
     seed = int(os.environ.get("MOLN_SEED", time.time_ns() % 10**9))
     print(f"MOLN_SEED={seed}")

@@ -140,6 +140,7 @@ def elastic(vpc):
     ec2.delete_internet_gateway(InternetGatewayId=gateway)
 
 
+@pytest.mark.timeout(600 + 120 * MOVES)
 def test_guest_moves_there_and_back(pool, vpc, elastic):
     mover, friend = vpc.mover, vpc.friend
 
@@ -420,6 +421,7 @@ SEED = int(os.environ.get("MOLN_CHAOS_SEED", random.randrange(10**9)))
 KILLS = int(os.environ.get("MOLN_CHAOS_KILLS", 40 if os.environ.get("MOLN_LONG") else 4))
 
 
+@pytest.mark.timeout(600 + 60 * KILLS)
 def test_one_guest_whatever_is_killed_on_the_way(pool, vpc):
     print(f"MOLN_CHAOS_SEED={SEED} MOLN_CHAOS_KILLS={KILLS}")
     chance, victims, mover = random.Random(SEED), Victims(pool), vpc.mover

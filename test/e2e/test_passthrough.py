@@ -44,7 +44,7 @@ class Card:
             except BlockingIOError:
                 return got
 
-    def hears(self, body, seconds=1.0):
+    def hears(self, body, seconds=20):
         end = time.time() + seconds
         while time.time() < end:
             if any(body in data for data in self.received()):
@@ -129,7 +129,7 @@ class Wire:
             return sock
         self.sock = inside(site.provider, make)
 
-    def carries(self, body, seconds=1.0):
+    def carries(self, body, seconds=20):
         end = time.time() + seconds
         while time.time() < end:
             self.sock.settimeout(max(end - time.time(), 0.01))
@@ -161,7 +161,7 @@ def test_groups_are_stateful_on_a_lent_interface(lent):
                                           "cidr": "192.0.2.0/24"})
     near = inside(lent.site.provider, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     near.bind((ROUTER, 5000))
-    near.settimeout(1.0)
+    near.settimeout(20)
     card.send(arp(MAC, OWN, ROUTER))
     lent.udp(card, ROUTER, 5000, b"asks")
     body, where = near.recvfrom(100)

@@ -3,8 +3,10 @@ never in two places at once; all others are left alone.
 
 A watcher looks at the kernel all the while, from outside of all hosts, and keeps the history.
 """
+import contextlib
 import json
 import os
+import pathlib
 import signal
 import threading
 import time
@@ -98,12 +100,14 @@ def launch(pool, ec2, recover=True):
 
 def node_of(pool, nodes, held, instance_id):
     """The node whose host's cgroups the emulator is in."""
-    pids = held.emulators().get(instance_id, set())
-    for node in nodes:
-        for pid in pids:
-            with open(f"/proc/{pid}/cgroup") as groups:
-                if f"/moln-host-{node.host.holder.pid}/" in groups.read():
-                    return node
+    for pid in held.emulators().get(instance_id, set()):
+        try:
+            groups = pathlib.Path(f"/proc/{pid}/cgroup").read_text()
+        except OSError:  # It has just ended.
+            continue
+        for node in nodes:
+            if f"/moln-host-{node.host.holder.pid}/" in groups:
+                return node
     return None
 
 
@@ -215,7 +219,8 @@ def test_host_that_dies_as_a_whole_loses_what_asked_for_recovery_and_keeps_the_r
     for instance_id in (*lost, plain):
         dead |= held.emulators()[instance_id]
     for pid in dead:  # A host without power: nobody is left to tell of it.
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # Some go with others.
+            os.kill(pid, signal.SIGKILL)
     home.process.wait()
     for instance_id in lost:
         wait_for("it to be elsewhere",

@@ -142,7 +142,7 @@ def booted(one, peer, stranger):
     return guests
 
 
-def echoes(guest, address, word="word", wait_s=2):
+def echoes(guest, address, word="word", wait_s=20):
     """Whether the address echoes over TCP."""
     return word in guest.run(f"(echo {word}; sleep 1) | "
                              f"timeout {wait_s} nc -w {wait_s} {address} {ECHO}")[1]
