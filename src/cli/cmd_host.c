@@ -317,7 +317,9 @@ print_places(json_t *answer)
                str_eq(id, json_string_value(json_array_get(nodes, i + same)))) {
             same++;
         }
-        printf("%zu on %s\n", same, id);
+        const char *why =
+            json_string_value(json_array_get(json_object_get(answer, "Choices"), i));
+        printf("%zu on %s: %s\n", same, id, why ? why : "");
     }
 }
 
@@ -361,7 +363,8 @@ static const struct option set_options[] = {
     {"rack", 0, "NAME", "what fails with it; \"\": itself only"},
     {"segment", 0, "NAME", "its part of the network; \"\": none"},
     {"labels", 0, "A,B", "words that instance types may require; \"\": none"},
-    {"cost", 0, "N", "cheap hosts are filled first"},
+    {"cost", 0, "N",
+     "what an hour of it costs, in any unit: cheap hosts are filled first"},
     {"vcpus", 0, "N", "promise no more virtual processors there; 0: what it measured"},
     {"memory", 0, "GIB", "promise no more memory there; 0: what it measured"},
     {NULL, 0, NULL, NULL},

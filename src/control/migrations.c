@@ -243,6 +243,26 @@ tell(const struct look *l, const char *level, const char *text, struct err *err)
     return row_put(l->pass->txn, &row_node_event_type, &row, err);
 }
 
+/* Why it was begun, for people: ", since its host drains". */
+static const char *
+because(const struct row_migration *m)
+{
+    static const struct {
+        const char *reason, *text;
+    } texts[] = {
+        {"drain", ", since its host drains"},
+        {"pressure", ", since its host is short of memory, or of processors"},
+        {"rebalance", ", to balance the zone"},
+        {"start", ", to start there"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        if (str_eq(texts[i].reason, m->reason)) {
+            return texts[i].text;
+        }
+    }
+    return "";
+}
+
 /* What was to start elsewhere, and could not be brought there, is stopped again. */
 static bool
 stop_again(const struct look *l, const char *why, struct err *err)
@@ -268,16 +288,18 @@ end(struct look *l, const char *state, const char *lost_node, struct err *err)
     const struct row_vpc *vpc = NULL;
     bool done = str_eq(state, "done");
     const char *text =
-        done && m->cold ? arena_printf(txn_arena(l->pass->txn),
-                                       "moved from %s to %s in %" PRId64
-                                       " ms, while it did not run",
-                                       m->from_node, m->to_node, m->elapsed_ms)
-        : done          ? arena_printf(txn_arena(l->pass->txn),
-                                       "moved from %s to %s in %" PRId64
-                                       " ms; it stood still for %" PRId64 " ms",
-                                       m->from_node, m->to_node, m->elapsed_ms, m->downtime_ms)
-               : arena_printf(txn_arena(l->pass->txn), "not moved from %s to %s: %s",
-                              m->from_node, m->to_node,
+        done && m->cold
+            ? arena_printf(txn_arena(l->pass->txn),
+                           "moved from %s to %s in %" PRId64
+                           " ms, while it did not run%s",
+                           m->from_node, m->to_node, m->elapsed_ms, because(m))
+        : done ? arena_printf(txn_arena(l->pass->txn),
+                              "moved from %s to %s in %" PRId64
+                              " ms; it stood still for %" PRId64 " ms%s",
+                              m->from_node, m->to_node, m->elapsed_ms, m->downtime_ms,
+                              because(m))
+               : arena_printf(txn_arena(l->pass->txn), "not moved from %s to %s%s: %s",
+                              m->from_node, m->to_node, because(m),
                               str_empty(m->message) ? "given up" : m->message);
     if (!tell(l, done ? "info" : "warn", text, err) ||
         !migration_end(l->pass->txn, m, state, l->pass->now_ns, err) ||

@@ -299,6 +299,45 @@ take_offer(struct arena *arena, const struct link_node_seen *r,
                &out->cpu_models.items, &out->cpu_models.count);
 }
 
+/* "0-15,32-47": 32. What is no such list counts as far as it is one. */
+static int64_t
+count_cpus(const char *list)
+{
+    int64_t count = 0;
+    for (const char *at = list ? list : ""; *at;) {
+        char *end;
+        int64_t first = strtoll(at, &end, 10), last = first;
+        if (end == at) {
+            break;
+        }
+        if (*end == '-') {
+            at = end + 1;
+            last = strtoll(at, &end, 10);
+        }
+        count += bounded(last - first + 1, VCPUS_MAX);
+        at = *end == ',' ? end + 1 : end;
+        if (*end != ',') {
+            break;
+        }
+    }
+    return bounded(count, VCPUS_MAX);
+}
+
+/* The largest of several: what fits there can have its memory beside its processors. */
+static void
+take_numa(const struct link_hardware *hardware, struct row_node_seen *out)
+{
+    size_t nodes = MIN(hardware->numa.count, PARTS_MAX);
+    for (size_t i = 0; nodes > 1 && i < nodes; i++) {
+        const struct link_hw_numa *n = &hardware->numa.items[i];
+        int64_t vcpus = count_cpus(n->cpus);
+        if (vcpus > 0 && bounded(n->memory_bytes, BYTES_MAX) > out->numa_memory_bytes) {
+            out->numa_vcpus = vcpus;
+            out->numa_memory_bytes = bounded(n->memory_bytes, BYTES_MAX);
+        }
+    }
+}
+
 static void
 take_seen(const struct pass *pass, const struct link_node_seen *r,
           const struct row_node_seen *old, struct row_node_seen *out)
@@ -319,6 +358,8 @@ take_seen(const struct pass *pass, const struct link_node_seen *r,
         .swap_bytes = bounded(r->swap_bytes, BYTES_MAX),
         .speed = bounded(r->speed, SPEED_MAX),
         .unfit = old ? old->unfit : NULL,
+        .strained = old && old->strained,
+        .peak_watts = MAX(bounded(r->watts, VCPUS_MAX), old ? old->peak_watts : 0),
         .shared_pool = !str_empty(r->shared_pool) && strlen(r->shared_pool) < 48 &&
                                plain_name(r->shared_pool)
                            ? r->shared_pool
@@ -329,6 +370,7 @@ take_seen(const struct pass *pass, const struct link_node_seen *r,
     if (r->hardware) {
         out->cores = bounded(r->hardware->cores, VCPUS_MAX);
         out->sockets = bounded(r->hardware->sockets, VCPUS_MAX);
+        take_numa(r->hardware, out);
     }
     take_features(arena, r, out);
     take_offer(arena, r, old, out);

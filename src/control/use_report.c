@@ -58,7 +58,7 @@ take_machines(const struct pass *pass, const char *node_id, const struct link_me
 /* Its own word; it stands until the node says otherwise. */
 static bool
 note_fitness(const struct pass *pass, const char *node_id, const char *unfit,
-             struct err *err)
+             bool strained, struct err *err)
 {
     const struct row_node_seen key = {.id = node_id};
     const struct row_node_seen *old;
@@ -66,10 +66,12 @@ note_fitness(const struct pass *pass, const char *node_id, const char *unfit,
         return false;
     }
     const char *said = str_empty(unfit) ? NULL : unfit;
-    if (!old || (str_empty(old->unfit) && !said) || str_eq(old->unfit, said)) {
+    bool same = old && ((str_empty(old->unfit) && !said) || str_eq(old->unfit, said));
+    if (!old || (same && old->strained == strained)) {
         return true;
     }
     struct row_node_seen row = *old;
+    row.strained = strained;
     row.unfit =
         said ? arena_strndup(txn_arena(pass->txn), said, MIN(strlen(said), UNFIT_MAX))
              : NULL;
@@ -187,6 +189,7 @@ use_report(const struct pass *pass, const char *node_id, const struct link_meter
     }
     return take_machines(pass, node_id, r, &row, err) &&
            row_put(pass->txn, &row_node_use_type, &row, err) &&
-           note_fitness(pass, node_id, r->unfit, err) &&
+           note_fitness(pass, node_id, r->unfit,
+                        row.crowded || !str_eq(row.relief, "none"), err) &&
            (!row.crowded || move_away(pass, &row, err));
 }

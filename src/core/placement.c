@@ -162,6 +162,11 @@ placement_host_of(const struct placement_rows *rows,
         .class = class_of(seen),
         .speed = seen ? seen->speed : 0,
         .cost = node->cost,
+        .milliwatts =
+            seen && seen->vcpus > 0 ? seen->peak_watts * 1000 / seen->vcpus : 0,
+        .numa_vcpus = seen ? seen->numa_vcpus : 0,
+        .numa_bytes = seen ? seen->numa_memory_bytes : 0,
+        .strained = seen && seen->strained,
         .single = node->single_account,
         .processors = seen ? seen->vcpus : 0,
         .ceiling = placement_ceiling(rows, rules),
@@ -186,6 +191,14 @@ placement_claim(enum placement_class class, const struct placement_ask *ask)
     struct claim claim = ask->claim;
     claim.memory_bytes += ask->overhead_bytes[class];
     return claim;
+}
+
+bool
+placement_spans(const struct placement_host *host, const struct placement_ask *ask)
+{
+    struct claim want = placement_claim(host->class, ask);
+    return host->numa_vcpus > 0 &&
+           (want.vcpus > host->numa_vcpus || want.memory_bytes > host->numa_bytes);
 }
 
 static enum placement_no

@@ -25,8 +25,8 @@ enum placement_no {
     PLACEMENT_REVOKED,
     PLACEMENT_QUARANTINED, /* It changed, and nobody has accepted that. */
     PLACEMENT_CORDONED,
-    PLACEMENT_BELOW,     /* It cannot give what its zone's guests count on (baseline.h). */
-    PLACEMENT_UNFIT,     /* It says itself that it takes nothing: pressure. */
+    PLACEMENT_BELOW, /* It cannot give what its zone's guests count on (baseline.h). */
+    PLACEMENT_UNFIT, /* It says itself that it takes nothing: pressure. */
     PLACEMENT_POOL_FULL, /* Not a byte left where disks lie. */
     PLACEMENT_OTHER,     /* Not one of those that were asked for. */
     PLACEMENT_OWNED,     /* Another account has it alone, or it is a dedicated host. */
@@ -82,8 +82,12 @@ struct placement_host {
     struct placement_words features; /* Hardware... */
     struct placement_words labels;   /* ...and the operator's words. */
     enum placement_class class;
-    int64_t speed;      /* Of one processor; 1000: the reference. 0: not measured. */
-    int64_t cost;       /* What the operator says it costs; cheap ones fill first. */
+    int64_t speed; /* Of one processor; 1000: the reference. 0: not measured. */
+    int64_t cost;  /* What the operator says it costs; cheap ones fill first. */
+    int64_t
+        milliwatts; /* The most that one processor was seen to draw; 0: not known. */
+    int64_t numa_vcpus, numa_bytes; /* Of its largest NUMA node; 0: it has but one. */
+    bool strained; /* It has trouble with what it has already: others come first. */
     int64_t processors; /* Promises up to here share no processor. */
     struct claim ceiling, claimed;
     enum placement_no
@@ -125,6 +129,9 @@ struct placement_ask {
 /* What the machine takes of a host of 'class', its emulator included. */
 struct claim placement_claim(enum placement_class class,
                              const struct placement_ask *ask);
+/* Whether it would have to lie on several NUMA nodes of the host. */
+bool placement_spans(const struct placement_host *host,
+                     const struct placement_ask *ask);
 /* Whether 'host' takes it: the only place that says so. */
 enum placement_no placement_why(const struct placement_host *host,
                                 const struct placement_ask *ask);

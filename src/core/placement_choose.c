@@ -6,6 +6,20 @@
 /* Of those that fit, compared by what exactly they have free. */
 #define COMPARED_MAX 6
 
+/* Within a class, whatever else speaks for a host. */
+enum resort {
+    RESORT_FIRST,
+    RESORT_SPANS,    /* The machine would lie on several of its NUMA nodes. */
+    RESORT_STRAINED, /* It has trouble with what it has already. */
+    RESORTS,
+};
+
+static enum resort
+resort_of(bool strained, bool spans)
+{
+    return strained ? RESORT_STRAINED : spans ? RESORT_SPANS : RESORT_FIRST;
+}
+
 struct choice {
     const struct placement_index *index;
     const struct placement_ask *ask;
@@ -29,11 +43,20 @@ want_of(const struct choice *c, enum placement_class class, double vcpus, double
     };
 }
 
+/* Of two that are left alike, the one that draws less; what is not known counts as more. */
+static bool
+is_before(const struct placement_host *a, const struct placement_host *b)
+{
+    int64_t x = a->milliwatts ? a->milliwatts : INT64_MAX;
+    int64_t y = b->milliwatts ? b->milliwatts : INT64_MAX;
+    return x != y ? x < y : strcmp(a->id, b->id) < 0;
+}
+
 static void
 choice_offer(struct choice *c, struct entry *e, double score)
 {
     bool better = !c->best || score < c->score ||
-                  (score == c->score && strcmp(e->host.id, c->best->host.id) < 0);
+                  (score == c->score && is_before(&e->host, &c->best->host));
     if (better) {
         c->best = e;
         c->score = score;
@@ -56,10 +79,11 @@ choice_try(struct choice *c, struct entry *e)
         round = ROUNDS;
         vcpus = h->ceiling.vcpus - h->claimed.vcpus;
     }
-    /* Scores lie far below 100: class and round come first, as among many. */
+    /* Scores lie far below 100: class, resort and round come first, as among many. */
+    enum resort resort = resort_of(h->strained, placement_spans(h, c->ask));
     choice_offer(c, e,
                  grid_score(&want, vcpus, free_bytes(h)) + 100 * round +
-                     (h->class == PLACEMENT_KVM ? 0 : 1000));
+                     1000 * (int)resort + (h->class == PLACEMENT_KVM ? 0 : 10000));
 }
 
 static void
@@ -106,6 +130,15 @@ cell_serves(const struct cell *cell, const struct placement_ask *ask)
            (!ask->zone || str_eq(cell->zone, ask->zone));
 }
 
+static enum resort
+cell_resort(const struct cell *cell, const struct placement_ask *ask)
+{
+    const struct placement_host alike = {.class = cell->class,
+                                         .numa_vcpus = cell->numa_vcpus,
+                                         .numa_bytes = cell->numa_bytes};
+    return resort_of(cell->strained, placement_spans(&alike, ask));
+}
+
 static void
 choose_in_cell(struct choice *c, const struct cell *cell, int round)
 {
@@ -124,12 +157,14 @@ choose_in_cell(struct choice *c, const struct cell *cell, int round)
 
 /* Cells in their order, those of one rank together. */
 static void
-choose_among_cells(struct choice *c, enum placement_class class, int round)
+choose_among_cells(struct choice *c, enum placement_class class, enum resort resort,
+                   int round)
 {
     const struct cell *found_in = NULL;
     for (size_t i = 0; i < c->index->ranked.count; i++) {
         struct cell *cell = c->index->ranked.items[i];
-        if (cell->class != class || !cell_serves(cell, c->ask)) {
+        if (cell->class != class || cell_resort(cell, c->ask) != resort ||
+            !cell_serves(cell, c->ask)) {
             continue;
         }
         if (found_in && cell_rank(found_in, cell) != 0) {
@@ -144,10 +179,10 @@ static void
 choose_shared(struct choice *c)
 {
     for (int class = PLACEMENT_CLASSES - 1; class >= 0; class --) {
-        for (int round = 0; round <= ROUNDS; round++) {
-            choose_among_cells(c, (enum placement_class) class, round);
-            if (c->best) {
-                return;
+        for (int resort = 0; resort < RESORTS; resort++) {
+            for (int round = 0; round <= ROUNDS && !c->best; round++) {
+                choose_among_cells(c, (enum placement_class) class, (enum resort)resort,
+                                   round);
             }
         }
     }

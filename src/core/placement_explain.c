@@ -7,6 +7,7 @@ struct tally {
     const char *zone;
     enum placement_class class;
     size_t hosts, count[PLACEMENT_NOS];
+    size_t strained;              /* Of those that would take it. */
     int64_t gap_vcpus, gap_bytes; /* Of the host that lacks least. */
 };
 
@@ -37,6 +38,7 @@ tally_add(struct tally *t, const struct placement_host *host,
     struct claim want = placement_claim(host->class, ask);
     t->hosts++;
     t->count[no]++;
+    t->strained += no == PLACEMENT_FITS && host->strained;
     if (no == PLACEMENT_VCPUS) {
         int64_t gap = host->claimed.vcpus + want.vcpus - host->ceiling.vcpus;
         t->gap_vcpus = MIN(t->gap_vcpus, gap);
@@ -65,6 +67,10 @@ tally_text(const struct tally *t, struct buf *out)
         } else if (no == PLACEMENT_MEMORY) {
             buf_printf(out, " (the nearest by %.1f GiB)",
                        (double)t->gap_bytes / (double)GIB);
+        }
+        if (no == PLACEMENT_FITS && t->strained > 0) {
+            buf_printf(out, " (%zu of them strained: the last to be asked)",
+                       t->strained);
         }
         comma = ",";
     }
@@ -101,4 +107,31 @@ placement_index_explain(const struct placement_index *index,
         tally_text(&list.items[i], out);
     }
     VEC_FREE(&list);
+}
+
+void
+placement_host_text(const struct placement_host *host, const struct placement_ask *ask,
+                    struct buf *out)
+{
+    int round = host_round(host);
+    buf_puts(out, host->class == PLACEMENT_KVM ? "kvm" : "emulated");
+    if (round == 0) {
+        buf_puts(out, ", processors promised once at most");
+    } else {
+        buf_printf(out, ", processors promised %s%d times",
+                   round < ROUNDS - 1 ? "up to " : "over ",
+                   1 << (round < ROUNDS - 1 ? round : round - 1));
+    }
+    if (host->cost != 0) {
+        buf_printf(out, ", cost %" PRId64, host->cost);
+    }
+    if (host->milliwatts > 0) {
+        buf_printf(out, ", %.1f W a processor at most",
+                   (double)host->milliwatts / 1000);
+    }
+    if (host->numa_vcpus > 0) {
+        buf_puts(out, placement_spans(host, ask) ? ", over several of its NUMA nodes"
+                                                 : ", on one of its NUMA nodes");
+    }
+    buf_puts(out, host->strained ? ", strained: nobody else takes it" : "");
 }

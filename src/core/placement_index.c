@@ -56,6 +56,11 @@ cell_key(const struct placement_host *host, struct buf *out)
     buf_printf(out, "%s %d %" PRId64 " %d %s", host->zone ? host->zone : "-",
                (int)host->class, host->cost, speed_step(host),
                host->segment ? host->segment : "");
+    if (host->numa_vcpus > 0) {
+        buf_printf(out, " numa %" PRId64 "/%" PRId64, host->numa_vcpus,
+                   host->numa_bytes / (int64_t)GIB);
+    }
+    buf_puts(out, host->strained ? " strained" : "");
     for (size_t i = 0; i < host->features.count; i++) {
         buf_printf(out, " %s", host->features.items[i]);
     }
@@ -98,6 +103,9 @@ cell_of(struct placement_index *index, const struct placement_host *host)
     cell->region = xstrdup(host->region ? host->region : "");
     cell->class = host->class;
     cell->cost = host->cost;
+    cell->numa_vcpus = host->numa_vcpus;
+    cell->numa_bytes = host->numa_bytes / (int64_t)GIB * (int64_t)GIB;
+    cell->strained = host->strained;
     cell->features = host->features.count + host->labels.count;
     cell->key = buf_take(&key);
     map_put(index->cells, cell->key, cell);
@@ -228,8 +236,8 @@ same_kind(const struct placement_host *a, const struct placement_host *b)
            a->cost == b->cost && str_eq(a->region, b->region) &&
            str_eq(a->zone, b->zone) && str_eq(a->rack, b->rack) &&
            str_eq(a->segment, b->segment) && str_eq(a->owner, b->owner) &&
-           str_eq(a->host_id, b->host_id) && str_eq(a->single, b->single) && words_equal(a->features, b->features) &&
-           words_equal(a->labels, b->labels);
+           str_eq(a->host_id, b->host_id) && str_eq(a->single, b->single) &&
+           words_equal(a->features, b->features) && words_equal(a->labels, b->labels);
 }
 
 static struct placement_words

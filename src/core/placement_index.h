@@ -4,10 +4,11 @@
  *           are (a cell), and in each cell by the vCPUs and memory that are free (a grid
  *           of buckets, with bitmaps of those that are not empty).
  * Policy:   docs/decisions/0005-placement-packs-in-rounds.md. Real processors before
- *           emulated ones; hosts whose processors are promised less often; hosts with the
+ *           emulated ones; hosts that have no trouble with what they have; those where the
+ *           machine fits on one NUMA node; hosts whose processors are promised less often; hosts with the
  *           fewest features beyond those asked for, then cheap ones; among these the
  *           one that is left with the least, and the least lopsided, room (pack), or with
- *           the most (spread).
+ *           the most (spread); of two alike the one whose processors draw less.
  * Place:    core/; pure. The rule whether a host fits is placement.h's alone.
  * Memory:   copies the hosts.
  * Threads:  one at a time. The same calls in the same order give the same answers. */
@@ -49,3 +50,7 @@ double placement_index_load(const struct placement_index *index, const char *zon
  * cordoned". Looks at each host. */
 void placement_index_explain(const struct placement_index *index,
                              const struct placement_ask *ask, struct buf *out);
+/* What spoke for a host that gets it, or against: "kvm, processors promised up to twice, cost 3,
+ * 14.2 W a processor at most, on one of its NUMA nodes". */
+void placement_host_text(const struct placement_host *host,
+                         const struct placement_ask *ask, struct buf *out);

@@ -1,7 +1,7 @@
 /* placement_parts.h - what the index's files share; private to placement_*.c.
  *
- * A cell holds the open hosts of one kind: same zone, class, cost, speed, segment and
- * features. Each lies in two of its grids: that of all, by what it may promise yet; and
+ * A cell holds the open hosts of one kind: same zone, class, cost, speed, segment, NUMA nodes
+ * and features, and all strained or none. Each lies in two of its grids: that of all, by what it may promise yet; and
  * that of its round, by what it may promise until the round's end. In the first round a
  * processor is promised once; in the next ones up to 2, 4, 8 ... times. Hosts that one
  * account has alone lie in no cell but in its list. */
@@ -18,6 +18,8 @@ struct cell {
     char *key, *zone, *region;
     enum placement_class class;
     int64_t cost;
+    int64_t numa_vcpus, numa_bytes;
+    bool strained;
     size_t features;
     struct entry *empty; /* Those without a machine. */
     size_t count;

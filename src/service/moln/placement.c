@@ -1,4 +1,5 @@
 /* placement.c - ExplainPlacement: where a machine would go, or why nowhere. */
+#include "core/placement_index.h"
 #include "core/pool.h"
 #include "service/ec2/placement_load.h"
 #include "service/moln/operators.h"
@@ -26,6 +27,25 @@ read_ask(struct call *call, const struct moln_explain_placement_request *in,
     return true;
 }
 
+/* What there is to say of a host, as it is now. */
+static bool
+tell_choice(struct call *call, const char *node_id, const struct placement_ask *ask,
+            const char **out, struct err *err)
+{
+    const struct placement_rules rules = placement_rules_of(call->config);
+    struct placement_rows rows;
+    AUTO(buf) struct buf text = {0};
+    if (!pool_rows(call->txn, node_id, &rows, err)) {
+        return false;
+    }
+    if (rows.node) {
+        const struct placement_host host = placement_host_of(&rows, &rules);
+        placement_host_text(&host, ask, &text);
+    }
+    *out = arena_strdup(call->arena, buf_str(&text));
+    return true;
+}
+
 bool
 moln_explain_placement(struct call *call,
                        const struct moln_explain_placement_request *in,
@@ -35,6 +55,7 @@ moln_explain_placement(struct call *call,
     size_t want = in->has_count ? (size_t)in->count : 1;
     struct pool_pick *picks = ARENA_ARRAY(call->arena, want, struct pool_pick);
     const char **nodes = ARENA_ARRAY(call->arena, want, const char *);
+    const char **choices = ARENA_ARRAY(call->arena, want, const char *);
     size_t placed;
     AUTO(buf) struct buf reasons = {0};
     if (!read_ask(call, in, &ask, err) ||
@@ -46,10 +67,14 @@ moln_explain_placement(struct call *call,
     }
     for (size_t i = 0; i < placed; i++) {
         nodes[i] = picks[i].node_id;
+        if (!tell_choice(call, nodes[i], &ask, &choices[i], err)) {
+            return false;
+        }
     }
     *out = (struct moln_explain_placement_response){
         HAS(placed, (int64_t)placed),
         .node_ids = {nodes, placed},
+        .choices = {choices, placed},
         .reasons = arena_strdup(call->arena, buf_str(&reasons)),
     };
     return true;

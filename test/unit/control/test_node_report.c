@@ -203,6 +203,37 @@ TEST(node_report_keeps_hardware_and_writes_it_only_when_it_changed)
     stage_close(&s);
 }
 
+/* What placement asks of it: the size of the largest NUMA node of several, and the most that
+ * its processors drew. */
+TEST(node_report_keeps_the_largest_numa_node_and_the_highest_draw)
+{
+    struct stage s;
+    struct link_hw_numa numa[] = {
+        {.number = 0, .cpus = "0-7,16-23", .memory_bytes = GIBS(31)},
+        {.number = 1, .cpus = "8-15,24-31", .memory_bytes = GIBS(32)},
+        {.number = 2, .cpus = "", .memory_bytes = GIBS(512)}, /* Memory alone. */
+    };
+    struct link_hardware hardware = {.cores = 16, .numa = {numa, 3}};
+    struct link_node_seen r = host(32, 575, "EPYC");
+    r.hardware = &hardware;
+    r.watts = 90;
+    joined(&s, (struct row_node){0});
+    report(&s, r);
+    CHECK_EQ(look(&s).seen->numa_vcpus, 16);
+    CHECK_EQ(look(&s).seen->numa_memory_bytes, GIBS(32));
+    r.watts = 60;
+    report(&s, r);
+    CHECK_EQ(look(&s).seen->peak_watts, 90);
+    hardware.numa.count = 1; /* All of it is one: nothing can be on the wrong side. */
+    report(&s, r);
+    CHECK_EQ(look(&s).seen->numa_vcpus, 0);
+    numa[1].cpus = "7-3,-9--2,a,,"; /* No list. */
+    hardware.numa.count = 2;
+    report(&s, r);
+    CHECK(look(&s).seen->numa_vcpus <= 16);
+    stage_close(&s);
+}
+
 TEST(node_report_of_a_removed_node_writes_nothing)
 {
     struct stage s;

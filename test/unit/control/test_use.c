@@ -103,6 +103,9 @@ TEST(use_report_tells_placement_that_a_node_is_unfit_until_it_is_fit)
     stage_run(&s, do_set, NULL);
     tell(&s, "memory pressure", false);
     CHECK_STR(look(&s).seen->unfit, "memory pressure");
+    CHECK(!look(&s).seen->strained);
+    tell(&s, "memory pressure", true);
+    CHECK(look(&s).seen->strained);
     tell(&s, "", false);
     CHECK(str_empty(look(&s).seen->unfit));
     stage_close(&s);

@@ -52,7 +52,8 @@ TEST(placement_ceiling_leaves_the_host_its_own_memory)
     struct row_node_seen seen = a_seen;
     const struct placement_rules rules = {{{1, 1}, {1, 1}}, 512 * (int64_t)MIB};
     struct placement_rows rows = {.node = &a_node, .seen = &seen};
-    CHECK_EQ(placement_ceiling(&rows, &rules).memory_bytes, GIBS(8) - 512 * (int64_t)MIB);
+    CHECK_EQ(placement_ceiling(&rows, &rules).memory_bytes,
+             GIBS(8) - 512 * (int64_t)MIB);
     seen.memory_bytes = GIBS(1);
     CHECK_EQ(placement_ceiling(&rows, &rules).memory_bytes, 960 * (int64_t)MIB);
     seen.swap_bytes = 16 * (int64_t)MIB; /* What is paged out may be the host's. */
@@ -300,6 +301,74 @@ TEST(placement_index_prefers_real_processors_few_features_and_low_cost)
     CHECK_STR(pick_and_take(index, &small), "node-b");
     CHECK_STR(pick_and_take(index, &small), "node-a");
     CHECK_STR(pick_and_take(index, &small), "none");
+}
+
+/* Trouble and NUMA nodes come before packing; what a processor draws decides between hosts
+ * that would be left alike. */
+TEST(placement_index_takes_strained_hosts_last_and_thrifty_ones_first)
+{
+    AUTO(placement_index)
+    struct placement_index *index = placement_index_create(PLACEMENT_PACK);
+    struct placement_host a = bare("node-a", 2, 8), b = bare("node-b", 2, 8),
+                          c = bare("node-c", 2, 8), d = bare("node-d", 2, 8);
+    a.strained = true;
+    a.claimed = (struct claim){.vcpus = 1, .memory_bytes = GIBS(1), .machines = 1};
+    b.milliwatts = 9000;
+    c.milliwatts = 7000; /* Of the last nothing is known. */
+    placement_index_put(index, &a);
+    placement_index_put(index, &d);
+    placement_index_put(index, &b);
+    placement_index_put(index, &c);
+    static const char *const order[] = {"node-c", "node-c", "node-b", "node-b",
+                                        "node-d", "node-d", "node-a", "none"};
+    for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+        CHECK_STR(pick_and_take(index, &small), order[i]);
+    }
+}
+
+TEST(placement_index_keeps_a_machine_on_one_numa_node_where_it_can)
+{
+    AUTO(placement_index)
+    struct placement_index *index = placement_index_create(PLACEMENT_PACK);
+    /* The first is smaller, and would be packed first. */
+    struct placement_host split = bare("node-a", 8, 32), whole = bare("node-b", 16, 64);
+    struct placement_ask ask = small;
+    split.numa_vcpus = 4;
+    split.numa_bytes = GIBS(16);
+    placement_index_put(index, &split);
+    placement_index_put(index, &whole);
+    CHECK_STR(placement_index_pick(index, &ask)->id, "node-a");
+    ask.claim.vcpus = 6;
+    CHECK_STR(placement_index_pick(index, &ask)->id, "node-b");
+    ask.claim.vcpus = 4;
+    ask.claim.memory_bytes = GIBS(17);
+    CHECK_STR(placement_index_pick(index, &ask)->id, "node-b");
+    const char *ids[] = {"node-a", "node-b"};
+    ask.among = (struct placement_words){ids, 2}; /* Named ones are compared alike. */
+    CHECK_STR(placement_index_pick(index, &ask)->id, "node-b");
+    placement_index_drop(index, "node-b");
+    CHECK_STR(placement_index_pick(index, &ask)->id, "node-a"); /* Where it cannot. */
+    CHECK(placement_spans(&split, &ask));
+}
+
+TEST(placement_host_text_says_what_spoke_for_it)
+{
+    AUTO(buf) struct buf text = {0};
+    AUTO(buf) struct buf plain_text = {0};
+    struct placement_host host = bare("node-a", 4, 16);
+    placement_host_text(&host, &small, &plain_text);
+    CHECK_STR(buf_str(&plain_text), "emulated, processors promised once at most");
+    host.class = PLACEMENT_KVM;
+    host.claimed.vcpus = 5;
+    host.cost = 3;
+    host.milliwatts = 14200;
+    host.numa_vcpus = 2;
+    host.numa_bytes = GIBS(8);
+    host.strained = true;
+    placement_host_text(&host, &small, &text);
+    CHECK_STR(buf_str(&text),
+              "kvm, processors promised up to 2 times, cost 3, 14.2 W a processor at "
+              "most, on one of its NUMA nodes, strained: nobody else takes it");
 }
 
 TEST(placement_index_gives_dedicated_machines_an_empty_host_and_then_the_same)
