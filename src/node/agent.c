@@ -255,6 +255,7 @@ open_machines(struct agent *a, const char *jail_dir, struct err *err)
         .cloud_id = a->identity.cloud_id,
         .clock = a->config.clock,
         .accel = a->accel,
+        .hardware = a->config.measured ? &a->config.measured->hardware : NULL,
         .host = agent_machine_host(a),
     };
     a->machines = machines_open(&m, err);

@@ -250,6 +250,9 @@ child(const struct jail_spec *spec, int parents_end, int report_fd)
         _exit(127);
     }
     join_cgroups(spec, report_fd);
+    if (spec->cpus) { /* Where some are not to be had, it runs on the rest, or on any. */
+        (void)sched_setaffinity(0, sizeof *spec->cpus, spec->cpus);
+    }
     if (!spec->die_with_parent) {
         TRY(prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0), "stay");
     }

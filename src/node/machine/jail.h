@@ -12,6 +12,7 @@
  * Failure:  what failed inside the child is reported with its step. */
 #pragma once
 #include "base/base.h"
+#include <sched.h>
 #include <sys/types.h>
 
 struct jail_bind {
@@ -37,6 +38,7 @@ struct jail_spec {
     /* It runs inside this pid namespace, in a further one of its own, and ends with it
      * (see node/fence/fence.h); -1: in one beside the agent's. */
     int pid_ns_fd;
+    const cpu_set_t *cpus;            /* It runs on these alone; NULL: on any. */
     bool kvm;                         /* Gives it a /dev/kvm of its own. */
     const int *vfio_groups;           /* And /dev/vfio with these... */
     size_t vfio_count;                /* ...if there are any. */

@@ -66,6 +66,8 @@ struct machines_config {
     const char *cloud_id;
     const struct clock *clock;
     struct accel accel;
+    const struct link_hardware
+        *hardware; /* For its NUMA nodes; borrowed. NULL: none. */
     struct machine_host host;
 };
 

@@ -18,7 +18,8 @@ struct machine_record {
     int64_t reboots_done;
     int64_t crashes, guest_reboots;
     int64_t started_at_ns;
-    bool leased; /* The process runs so that it ends with the node's lease. */
+    bool leased;  /* The process runs so that it ends with the node's lease. */
+    int64_t numa; /* Index of the NUMA node that it is kept on; -1: none. */
     char machine_type[32], cpu_model[40]; /* Of the process; empty: the host's own. */
     char reason[24];
     char message[200];
@@ -52,7 +53,7 @@ struct machine {
     struct qmp *qmp;
     bool qmp_up, was_up; /* was_up: this process has run the guest. */
     int64_t speak_at_ns; /* Not up by then: QMP is tried anew. */
-    bool lease_late; /* This process cannot be leased any more. */
+    bool lease_late;     /* This process cannot be leased any more. */
     bool host_fault;
     int64_t resume_at_ns;
     int64_t stop_began_ns, asked_ns, quit_ns, retry_at_ns, up_since_ns;

@@ -32,7 +32,8 @@ machine_load(struct machine *m)
     struct err err = {0};
     AUTO(free) char *data = NULL;
     size_t len;
-    m->record = (struct machine_record){.uid_index = -1, .halted_generation = -1};
+    m->record =
+        (struct machine_record){.uid_index = -1, .halted_generation = -1, .numa = -1};
     state_path(m, path, sizeof path);
     if (!file_read(path, STATE_MAX, &data, &len, &err)) {
         return;
@@ -45,6 +46,7 @@ machine_load(struct machine *m)
     r->crashes = number(json, "crashes", 0);
     r->guest_reboots = number(json, "guest_reboots", 0);
     r->started_at_ns = number(json, "started_at_ns", 0);
+    r->numa = number(json, "numa", -1);
     r->leased = json_is_true(json_object_get(json, "leased"));
     text(json, "machine_type", r->machine_type, sizeof r->machine_type);
     text(json, "cpu_model", r->cpu_model, sizeof r->cpu_model);
@@ -60,11 +62,12 @@ machine_save(struct machine *m)
     const struct machine_record *r = &m->record;
     AUTO(json)
     json_t *json = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:s, s:s, s:s, s:s, s:s}", "uid_index",
-        (json_int_t)r->uid_index, "halted_generation", (json_int_t)r->halted_generation,
-        "reboots_done", (json_int_t)r->reboots_done, "crashes", (json_int_t)r->crashes,
-        "guest_reboots", (json_int_t)r->guest_reboots, "started_at_ns",
-        (json_int_t)r->started_at_ns, "leased", (int)r->leased, "reason", r->reason,
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:s, s:s, s:s, s:s, s:s}",
+        "uid_index", (json_int_t)r->uid_index, "halted_generation",
+        (json_int_t)r->halted_generation, "reboots_done", (json_int_t)r->reboots_done,
+        "crashes", (json_int_t)r->crashes, "guest_reboots",
+        (json_int_t)r->guest_reboots, "started_at_ns", (json_int_t)r->started_at_ns,
+        "numa", (json_int_t)r->numa, "leased", (int)r->leased, "reason", r->reason,
         "message", r->message, "tried", r->tried, "moved", r->moved, "machine_type",
         r->machine_type, "cpu_model", r->cpu_model);
     AUTO(free) char *data = json ? json_dumps(json, JSON_COMPACT) : NULL;

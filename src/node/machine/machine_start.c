@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "link/overhead.h"
 #include "node/machine/machine_impl.h"
+#include "node/machine/numa.h"
 #include "node/machine/sock.h"
 
 #include <errno.h>
@@ -25,7 +26,8 @@ struct start {
     struct cgroup_host cgroups;
     struct cgroup_limits limits;
     uint32_t uid;
-    int lease_fd; /* The namespace that ends with the node's lease; -1: not in one. */
+    cpu_set_t cpus; /* Of its NUMA node, where 'spec.numa' is one. */
+    int lease_fd;   /* The namespace that ends with the node's lease; -1: not in one. */
     struct jail_bind devices[QEMU_NICS_MAX]; /* Of the host's that it is handed... */
     int groups[QEMU_NICS_MAX];               /* ...and their IOMMU groups. */
     size_t device_count;
@@ -280,6 +282,7 @@ run(struct start *s, struct err *err)
         .cgroup_fd_count = join_count,
         .root = s->jail_dir,
         .pid_ns_fd = s->lease_fd,
+        .cpus = s->spec.numa ? &s->cpus : NULL,
         .kvm = s->accel.kvm,
         .binds = s->devices,
         .bind_count = s->device_count,
@@ -327,6 +330,43 @@ after_work(uv_work_t *w, int status UNUSED)
     start_destroy(s); /* Our copies of the disks go: their locks are QEMU's alone. */
 }
 
+/* What guests that run here, or are about to, were promised of each node. */
+static void
+add_loads(const struct machines *set, const struct machine *but, struct numa_load *out,
+          size_t count)
+{
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(set->map, &it, &id, &value);) {
+        const struct machine *m = value;
+        if (m != but && m->want && m->process != PROCESS_NONE && m->record.numa >= 0 &&
+            m->record.numa < (int64_t)count) {
+            out[m->record.numa].vcpus += m->want->vcpus;
+            out[m->record.numa].memory_bytes += m->want->memory_bytes;
+        }
+    }
+}
+
+/* Keeps it on one NUMA node, where the host has several and it fits on one. */
+static void
+choose_numa(struct start *s, struct machine *m)
+{
+    const struct link_hardware *hw = m->set->config.hardware;
+    m->record.numa = -1;
+    if (!hw || hw->numa.count < 2) {
+        return;
+    }
+    struct numa_load *loads = ARENA_ARRAY(s->arena, hw->numa.count, struct numa_load);
+    const struct numa_load want = {m->want->vcpus, m->want->memory_bytes};
+    add_loads(m->set, m, loads, hw->numa.count);
+    int chosen = numa_choose(hw->numa.items, loads, hw->numa.count, &want);
+    if (chosen >= 0 && numa_cpus(hw->numa.items[chosen].cpus, &s->cpus)) {
+        m->record.numa = chosen;
+        s->spec.numa = &hw->numa.items[chosen];
+        log_info("machine %s: on NUMA node %" PRId64, m->id, s->spec.numa->number);
+    }
+}
+
 static void
 note_word(char *out, size_t size, const char *word)
 {
@@ -355,6 +395,7 @@ machine_start(struct machine *m)
         return;
     }
     log_info("machine %s: start, generation %" PRId64, m->id, m->want->generation);
+    choose_numa(s, m);
     m->record.reboots_done = m->want->reboot_count;
     m->record.halted_generation = -1;
     m->record.leased = m->want->leased;

@@ -199,10 +199,14 @@ add_board(struct words *w, const struct qemu_spec *s, const struct accel *accel)
                s->vcpus, s->vcpus);
     add_option(w, "-m", "size=%" PRId64 "K", kib);
     /* The kernel merges private pages only; a memfd's are never anybody else's. */
+    const char *place =
+        s->numa ? arena_printf(w->arena, ",host-nodes=%" PRId64 ",policy=preferred",
+                               s->numa->number)
+                : "";
     add_option(w, "-object",
-               s->merge ? "memory-backend-ram,id=ram,size=%" PRId64 "K,merge=on"
-                        : "memory-backend-memfd,id=ram,size=%" PRId64 "K,share=on",
-               kib);
+               s->merge ? "memory-backend-ram,id=ram,size=%" PRId64 "K,merge=on%s"
+                        : "memory-backend-memfd,id=ram,size=%" PRId64 "K,share=on%s",
+               kib, place);
     add_option(w, "-rtc", "base=utc");
     if (!str_empty(s->uuid)) {
         const char *maker = s->manufacturer ? s->manufacturer : "";

@@ -8,6 +8,7 @@
  * Threads:  any. */
 #pragma once
 #include "base/arena.h"
+#include "link/link.h"
 #include "node/machine/accel.h"
 
 #define QEMU_PATH "/usr/bin/qemu-system-x86_64"
@@ -55,6 +56,8 @@ struct qemu_spec {
     size_t disk_count;
     struct qemu_nic nics[QEMU_NICS_MAX];
     size_t nic_count;
+    const struct link_hw_numa
+        *numa;     /* Where its memory is to be, if it can; NULL: any. */
     bool merge;    /* Its pages may be merged with other guests'. */
     bool incoming; /* Waits for a guest that is moved here, and does not run it. */
 };

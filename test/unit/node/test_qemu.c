@@ -79,6 +79,23 @@ TEST(qemu_args_of_a_uefi_guest_under_kvm_match_the_golden_file)
 }
 
 /* A second card that is a virtual function of the host's. */
+/* Its threads are the jail's to keep there. */
+TEST(qemu_args_name_the_numa_node_that_memory_is_to_be_on)
+{
+    AUTO(arena) struct arena *arena = arena_create();
+    const struct link_hw_numa numa = {.number = 3, .cpus = "8-15"};
+    struct qemu_spec spec = direct();
+    const char *const *args;
+    struct err err = {0};
+    bool found = false;
+    spec.numa = &numa;
+    CHECK_OK(qemu_args(&spec, &kvm, arena, &args, &err), &err);
+    for (size_t i = 0; args[i]; i++) {
+        found = found || strstr(args[i], "share=on,host-nodes=3,policy=preferred");
+    }
+    CHECK(found);
+}
+
 TEST(qemu_args_of_a_guest_with_a_device_of_the_hosts_match_the_golden_file)
 {
     struct qemu_spec spec = direct();
@@ -134,10 +151,12 @@ TEST(qemu_args_takes_memory_that_the_kernel_may_merge_only_where_it_may)
     const char *const *args;
     spec.merge = true;
     CHECK_OK(qemu_args(&spec, &tcg, arena, &args, &err), &err);
-    CHECK(has_option(args, "-object", "memory-backend-ram,id=ram,size=1048568K,merge=on"));
+    CHECK(has_option(args, "-object",
+                     "memory-backend-ram,id=ram,size=1048568K,merge=on"));
     spec.merge = false;
     CHECK_OK(qemu_args(&spec, &tcg, arena, &args, &err), &err);
-    CHECK(has_option(args, "-object", "memory-backend-memfd,id=ram,size=1048568K,share=on"));
+    CHECK(has_option(args, "-object",
+                     "memory-backend-memfd,id=ram,size=1048568K,share=on"));
 }
 
 TEST(qemu_args_of_a_guest_that_may_move_match_the_golden_file)
