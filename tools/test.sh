@@ -36,6 +36,7 @@ computing_limit=3000 # It gets little while the clients run.
 if [ "$kind" = long ]; then
     lists="$lists tools/packages.test-long"
     clients_limit=10800
+    computing_limit=14400
     export MOLN_LONG=1 MOLN_CHAOS_KILLS="${MOLN_CHAOS_KILLS:-100}"
 fi
 
@@ -86,10 +87,10 @@ downloads_ms=$((downloads_ms + $(now_ms) - begin))
 # A finding ends the program that has it.
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 suites="env ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 timeout $computing_limit
-    meson test -C build-test --no-rebuild --print-errorlogs --timeout-multiplier 3"
-beside computing $suites --logbase computing --wrapper "'$ROOT/tools/aside.sh'" \
+    meson test -C build-test --no-rebuild --print-errorlogs --timeout-multiplier"
+beside computing $suites 20 --logbase computing --wrapper "'$ROOT/tools/aside.sh'" \
     --suite sim --suite fuzz
-run units $suites --no-suite sim --no-suite fuzz
+run units $suites 5 --no-suite sim --no-suite fuzz
 
 # Leaks are looked for in units; the programs end by signal here. SIGTERM lets pytest tidy
 # up: clouds that a test made go with it.
@@ -122,7 +123,8 @@ if [ $status != 0 ]; then
         awk '/^>>> / { on = 1 } on; /^(―)+$/ { on = 0 }' "$said/$suite" | tail -n 60
         sed -n '/^Summary of Failures:/,/^Ok: /{/FAIL\|TIMEOUT\|ERROR/p}' "$said/$suite"
     done
-    grep -hE '^(FAILED|ERROR|E  )' "$said/clients" "$said/several" | tail -n 40 || true
+    (cd "$said" && grep -sE '^(FAILED|ERROR|E  )' clients several postgres) | tail -n 40 || true
+    (cd "$said" && grep -sE 'FAILED|^seed ' simulation fuzzers) | tail -n 20 || true
 fi
 for suite in units computing; do
     echo "==> $suite"
