@@ -3,9 +3,10 @@
 signed calls, placement, rows, controllers, wants to nodes, their reports, rows again.
 
     bench/launch_rate.py [--build build] [--instances 2800] [--one-core] [--postgresql]
+                         [--loads 8x1,32x1,4x10,2x100]
 
-The control plane (molnd) has processor 0; the store, which is the thread that writes and syncs molnd's
-SQLite file, has processor 1, with the clients and the nodes (bench/sim_node.c, which says of every
+The control plane (molnd) has processor 0; the store, which is the two threads that write and sync
+molnd's SQLite file, has processor 1, with the clients and the nodes (bench/sim_node.c, which says of every
 machine at once that it runs). --one-core: molnd has all its threads on processor 0. A figure is the
 number of instances over the time from the first call to the moment when the last is seen running.
 
@@ -34,7 +35,7 @@ from cloud import Cloud, wait_for  # noqa: E402
 from postgres import Postgres, ask  # noqa: E402
 from quiet import come_first, cpu_of, cpu_s, family, move, on  # noqa: E402
 
-STORE = "store-commit"  # The thread.
+STORE = ("store-commit", "store-flush")  # The threads.
 
 
 SEEN = "SELECT count(*) FROM machine_seen WHERE state = 'running'"
@@ -51,7 +52,8 @@ def running(cloud):
 def store_cpu_s(cloud):
     """Processor time of the store so far: of a thread of molnd's, or of the server's processes."""
     if not cloud.server:
-        return cpu_s(cloud.molnd, STORE), cpu_s(cloud.molnd, STORE)
+        both = sum(cpu_s(cloud.molnd, name) for name in STORE)
+        return both, both
     server = types.SimpleNamespace(pid=cloud.server.pid())
     return 0, sum(cpu_of(f"/proc/{pid}") for pid, _ in family(server))
 
@@ -114,7 +116,8 @@ def run(args, clients, a_call):
             come_first(server.pid())  # It began a session of its own.
             questions = cloud.questions = server.questions("cloud")
         if not args.one_core and not server:
-            move(cloud.molnd, STORE, api.LOAD)
+            for name in STORE:
+                move(cloud.molnd, name, api.LOAD)
         with open(cloud.dir / "sim-node.log", "ab") as log:
             node = subprocess.Popen([cloud.build / "bench/sim-node", cloud.state], stderr=log)
         wait_for("the node", lambda: "ready" in cloud.moln("node", "ls").stdout, 30)
@@ -146,10 +149,12 @@ def main():
     options.add_argument("--instances", type=int, default=2800)
     options.add_argument("--one-core", action="store_true")
     options.add_argument("--postgresql", action="store_true")
+    options.add_argument("--loads", default="8x1,32x1,4x10,2x100",
+                         help="clients x instances a call")
     args = options.parse_args()
     come_first()
-    for clients, a_call in ((8, 1), (32, 1), (4, 10), (2, 100)):
-        run(args, clients, a_call)
+    for load in args.loads.split(","):
+        run(args, *map(int, load.split("x")))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
  * The committer only reads rows and trees of versions that batches have pinned; what
  * shares them is counted by the writer alone (image.h), and freed by it. */
 #include "store/commit.h"
+#include "store/flush.h"
 #include "store/follow.h"
 
 #define PILE_ROWS 256
@@ -177,6 +178,12 @@ commit_batches(struct store *store, struct batch *first, struct err *err)
     bool changed = batches_changed(first);
     bool began =
         first->began; /* Only the first can have: the session was its writer's. */
+    if (flush_failed(store, err)) {
+        if (began) {
+            roll_back(store);
+        }
+        return false;
+    }
     if (!began && changed) {
         began = session_exec(store->session, store->driver->begin_write, err);
         if (!began) {
@@ -190,7 +197,11 @@ commit_batches(struct store *store, struct batch *first, struct err *err)
     if (began && !commit_end(store, first->first, err)) {
         return false;
     }
-    image_publish(store->image, batches_tip(first));
+    if (flush_runs(store)) {
+        flush_hand_over(store, first);
+    } else {
+        image_publish(store->image, batches_tip(first));
+    }
     return true;
 }
 
@@ -309,7 +320,7 @@ commit_shared(struct store *store, struct batch *first, bool *out_over, struct e
 bool
 commit_is_idle(const struct store *store)
 {
-    return !store->ready && !store->committing;
+    return !store->ready && !store->committing && flush_is_idle(store);
 }
 
 /* With the lock held. */
@@ -422,8 +433,12 @@ commit_and_answer(struct store *store, struct batch *first)
         give_back(store, first);
         return;
     }
+    if (ok && flush_runs(store)) {
+        return;
+    }
     if (!ok) {
         pthread_mutex_lock(&store->lock);
+        flush_settle(store); /* The writer goes on from what is published. */
         fail_ready(store);
         pthread_mutex_unlock(&store->lock);
     }
@@ -446,7 +461,7 @@ committer_main(void *ctx)
         pthread_mutex_lock(&store->lock);
         store->committing = false;
         if (commit_is_idle(store)) {
-            pthread_cond_signal(&store->settled);
+            pthread_cond_broadcast(&store->settled);
             pthread_cond_signal(&store->work); /* The writer may wait to end. */
         }
     }
@@ -485,6 +500,9 @@ commit_start(struct store *store, struct err *err)
     if (store->wake) {
         return true;
     }
+    if (!flush_start(store, err)) {
+        return false;
+    }
     int rc = pthread_create(&store->committer, NULL, committer_main, store);
     if (rc != 0) {
         return err_sys(err, rc, "starting the store's committer");
@@ -506,4 +524,5 @@ commit_stop(struct store *store)
     pthread_mutex_unlock(&store->lock);
     (void)pthread_join(store->committer, NULL);
     store->committer_runs = false;
+    flush_stop(store);
 }

@@ -57,8 +57,8 @@ struct store {
     struct follow *follow;   /* Of a shared database; NULL: it is ours alone. */
     struct session *session; /* That writes. */
     struct arena *scratch;   /* For rows on their way to the database. */
-    pthread_t writer, committer;
-    bool writer_runs, committer_runs;
+    pthread_t writer, committer, flusher;
+    bool writer_runs, committer_runs, flusher_runs;
     struct version *tip; /* The writer's: what the next batch starts from; pinned, or
                           * NULL for the published version. */
     uint64_t tip_breaks; /* As 'breaks' was when it was last the published one. */
@@ -78,8 +78,12 @@ struct store {
     pthread_cond_t handed,
         settled; /* Batches came to the committer; it has none left. */
     struct batch *ready, **ready_last;
-    bool committing; /* It is at work on those that it took. */
-    bool hand_ends;  /* No more will be handed over. */
+    bool committing;      /* It is at work on those that it took. */
+    bool hand_ends;       /* No more will be handed over. */
+    pthread_cond_t flush; /* Batches came to the flusher. */
+    struct batch *ended, **ended_last;
+    bool flushing, flush_ends;
+    struct err unsynced; /* Why the sync failed after which nothing is written. */
     uint64_t breaks; /* Commits that failed, and what others committed in between: what
                         * ran ahead of them must be run again. */
     struct store_counts counts;

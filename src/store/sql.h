@@ -45,6 +45,11 @@ struct sql_driver {
     /* False once nothing more can come of it: close it and open another. */
     bool (*alive)(const struct sql_conn *conn);
     bool (*exec)(struct sql_conn *conn, const char *sql, struct err *err);
+    /* NULL where a commit ends when it is on the disk. Else put_off lets this connection's
+     * end before that, and sync, from any thread, brings there all that ended before the
+     * call. Whatever is lost without it are the last of them. */
+    bool (*put_off)(struct sql_conn *conn, struct err *err);
+    bool (*sync)(struct sql_conn *conn, struct err *err);
     /* One statement, without a wait where the database is far: what goes wrong then is
      * told by a later call, and in_transaction is false from there on. */
     bool (*post)(struct sql_conn *conn, const char *sql, struct err *err);

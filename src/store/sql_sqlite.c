@@ -13,6 +13,7 @@ struct sqlite_conn {
     sqlite3 *db;
     struct checkpointer
         *checkpointer; /* Made when the log is long for the first time. */
+    int log_fd;        /* To sync it by; -1: commits do. */
 };
 
 static sqlite3 *
@@ -72,6 +73,7 @@ lite_close(struct sql_conn *conn)
     struct sqlite_conn *c = CONTAINER_OF(conn, struct sqlite_conn, base);
     checkpoint_stop(c->checkpointer);
     (void)sqlite3_close(c->db);
+    auto_fd(&c->log_fd);
     free(c);
 }
 
@@ -98,6 +100,7 @@ lite_open(const char *where, struct err *err)
 {
     struct sqlite_conn *c = xcalloc(1, sizeof *c);
     c->base.driver = &sql_sqlite;
+    c->log_fd = -1;
     int rc = sqlite3_open_v2(
         where, &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
         NULL);
@@ -119,6 +122,29 @@ lite_open(const char *where, struct err *err)
         return NULL;
     }
     return &c->base;
+}
+
+/* NORMAL: the log is synced before it is moved, and where it begins anew, so that the
+ * database is always whole; a commit only appends to it. What a sync of the file has brought
+ * to the disk is found there by checksums, up to the first commit that is not. */
+static bool
+lite_put_off(struct sql_conn *conn, struct err *err)
+{
+    struct sqlite_conn *c = CONTAINER_OF(conn, struct sqlite_conn, base);
+    const char *path = sqlite3_filename_wal(sqlite3_db_filename(c->db, NULL));
+    c->log_fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (c->log_fd < 0) {
+        return err_sys(err, errno, "opening %s", path);
+    }
+    return lite_exec(conn, "PRAGMA synchronous=NORMAL", err);
+}
+
+static bool
+lite_sync(struct sql_conn *conn, struct err *err)
+{
+    struct sqlite_conn *c = CONTAINER_OF(conn, struct sqlite_conn, base);
+    return fdatasync(c->log_fd) == 0 ||
+           err_sys(err, errno, "syncing the database's log");
 }
 
 static struct sql_stmt *
@@ -291,6 +317,8 @@ const struct sql_driver sql_sqlite = {
     .close = lite_close,
     .alive = lite_alive,
     .exec = lite_exec,
+    .put_off = lite_put_off,
+    .sync = lite_sync,
     .post = lite_exec,
     .prepare = lite_prepare,
     .finish = lite_finish,

@@ -141,6 +141,7 @@ store_open(const struct store_config *config, struct err *err)
     pthread_cond_init(&store->work, NULL);
     pthread_cond_init(&store->handed, NULL);
     pthread_cond_init(&store->settled, NULL);
+    pthread_cond_init(&store->flush, NULL);
     pthread_rwlock_init(&store->vault_lock, NULL);
     if (!start(store, config, err)) {
         store_close(store);
@@ -176,6 +177,7 @@ store_close(struct store *store)
     pthread_cond_destroy(&store->work);
     pthread_cond_destroy(&store->handed);
     pthread_cond_destroy(&store->settled);
+    pthread_cond_destroy(&store->flush);
     pthread_rwlock_destroy(&store->vault_lock);
     explicit_bzero(&store->vault, sizeof store->vault);
     free(store->where);
