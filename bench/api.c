@@ -1,7 +1,8 @@
 /* api.c - DescribeInstances and GetCallerIdentity through the whole door: HTTP over
  * keep-alive connections, the signature verified, the handler, the answer.
  *
- * Usage: bench-api [SECONDS]. The gateway runs on one connection thread; the clients are
+ * Usage: bench-api [SECONDS [INSTANCES]]. With INSTANCES: pages and filters of an account that
+ * has so many, and what becomes of others meanwhile. The gateway runs on one connection thread; the clients are
  * threads of the same process, so give the machine two cores. Requests are signed once and
  * sent again (a signature is good for 15 minutes): signing is the client's cost. The CPU
  * column is what the connection thread used for one request: its inverse is what one core
@@ -122,6 +123,7 @@ fill(struct txn *txn, void *ctx, struct err *err)
 
 struct load {
     const char *request;
+    const volatile bool *running;
     size_t len;
     uint32_t *samples_ns;
     size_t count, bytes;
@@ -172,7 +174,7 @@ client_run(void *ctx)
     int fd = dial();
     static const size_t size = 256 * 1024;
     AUTO(free) char *room = xmalloc(size);
-    while (running) {
+    while (*load->running) {
         int64_t begin = now();
         if (fd_write_all(fd, load->request, load->len) != 0) {
             die("send");
@@ -256,7 +258,7 @@ measure(const char *what, const char *service, const char *body, int64_t seconds
     pthread_t threads[CLIENTS];
     running = true;
     for (size_t i = 0; i < CLIENTS; i++) {
-        loads[i] = (struct load){request, strlen(request),
+        loads[i] = (struct load){request, &running, strlen(request),
                                  xcalloc(SAMPLES, sizeof(uint32_t)), 0, 0};
         if (pthread_create(&threads[i], NULL, client_run, &loads[i]) != 0) {
             die("thread");
@@ -294,10 +296,89 @@ measure(const char *what, const char *service, const char *body, int64_t seconds
     free(all);
 }
 
+/* ---- one large account ------------------------------------------------------------------ */
+
+#define DESCRIBE "Action=DescribeInstances&Version=2016-11-15"
+#define ROWS_AT_ONCE 5000
+#define SCANS 4
+
+static void
+fill_large(struct store *store, int count)
+{
+    struct err err = {0};
+    for (int to = rows_there + ROWS_AT_ONCE; rows_there < count; to += ROWS_AT_ONCE) {
+        AUTO(arena) struct arena *arena = arena_create();
+        if (!store_write(store, arena, fill, &to, &err)) {
+            die(err.msg);
+        }
+        rows_there = to;
+    }
+}
+
+/* One call at a time, a few times: the median. */
+static void
+ask_alone(const char *what, const char *body)
+{
+    static const size_t size = 256 * 1024;
+    AUTO(free) char *request = sign("ec2", body);
+    AUTO(free) char *room = xmalloc(size);
+    uint32_t took_us[5];
+    size_t bytes = 0;
+    int fd = dial();
+    for (size_t i = 0; i < ARRAY_LEN(took_us); i++) {
+        int64_t begin = now();
+        if (fd_write_all(fd, request, strlen(request)) != 0) {
+            die("send");
+        }
+        bytes = read_answer(fd, room, size);
+        took_us[i] = (uint32_t)MIN((now() - begin) / 1000, UINT32_MAX);
+    }
+    close(fd);
+    qsort(took_us, ARRAY_LEN(took_us), sizeof took_us[0], compare);
+    printf("%-44s %10.1f ms %10zu B\n", what, took_us[ARRAY_LEN(took_us) / 2] / 1e3,
+           bytes);
+}
+
+static void
+measure_large(struct store *store, int count, int64_t seconds)
+{
+    static const char scan[] = DESCRIBE "&MaxResults=1000&Filter.1.Name=private-ip-address"
+                                        "&Filter.1.Value.1=10.0.0.1";
+    static volatile bool scanning = true;
+    struct load loads[SCANS] = {0};
+    pthread_t threads[SCANS];
+    fill_large(store, count);
+    printf("%d instances\n", rows_there);
+    ask_alone("first page of 1,000", DESCRIBE "&MaxResults=1000");
+    ask_alone("no MaxResults", DESCRIBE);
+    ask_alone("filter by a column that none has", scan);
+    ask_alone("filter by a tag that none has",
+              DESCRIBE "&MaxResults=1000&Filter.1.Name=tag:Name&Filter.1.Value.1=x");
+    ask_alone("filter by a MAC address that none has",
+              DESCRIBE "&MaxResults=1000&Filter.1.Name=network-interface.mac-address"
+                       "&Filter.1.Value.1=x");
+    AUTO(free) char *request = sign("ec2", scan);
+    for (size_t i = 0; i < SCANS; i++) {
+        loads[i] = (struct load){request, &scanning, strlen(request),
+                                 xcalloc(SAMPLES, sizeof(uint32_t)), 0, 0};
+        if (pthread_create(&threads[i], NULL, client_run, &loads[i]) != 0) {
+            die("thread");
+        }
+    }
+    measure("GetCallerIdentity beside 4 scans", "sts",
+            "Action=GetCallerIdentity&Version=2011-06-15", seconds);
+    scanning = false;
+    for (size_t i = 0; i < SCANS; i++) {
+        pthread_join(threads[i], NULL);
+        free(loads[i].samples_ns);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
     int64_t seconds = argc > 1 ? atoll(argv[1]) : 5;
+    int large = argc > 2 ? atoi(argv[2]) : 0;
     struct err err = {0};
     char dir[] = "/tmp/moln-bench-XXXXXX", url[64];
     static const uint8_t key[32] = {7};
@@ -321,7 +402,10 @@ main(int argc, char **argv)
         die(err.msg);
     }
     static const int sizes[] = {1, 100, 1000};
-    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+    if (large) {
+        measure_large(store, large, seconds);
+    }
+    for (size_t i = 0; !large && i < ARRAY_LEN(sizes); i++) {
         AUTO(arena) struct arena *arena = arena_create();
         int size = sizes[i];
         char what[64];

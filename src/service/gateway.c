@@ -112,7 +112,8 @@ visit_admit(struct visit *visit)
            visit_decode(visit);
 }
 
-/* What of it may be done at once; HTTP_WORK when the rest must wait for the disk. */
+/* What of it may be done at once; HTTP_WORK when the rest must wait for the disk, HTTP_LONG
+ * when it reads more than others on this connection's thread should wait for. */
 static enum http_next
 visit_first(struct visit *visit, struct http_answer *answer)
 {
@@ -125,9 +126,13 @@ visit_first(struct visit *visit, struct http_answer *answer)
     if (visit->special || visit->operation->writes) {
         return HTTP_WORK;
     }
-    if (visit_run(visit) && visit->call.live) {
+    if (visit_run(visit, true) && visit->call.live) {
         visit->asks = true;
         return HTTP_WORK;
+    }
+    if (visit->large) {
+        err_clear(&visit->err);
+        return HTTP_LONG;
     }
     return visit_end(visit, answer);
 }
@@ -145,7 +150,7 @@ visit_second(struct visit *visit, struct http_answer *answer)
         ok = stream_begin(visit, answer);
         break;
     default:
-        ok = visit->asks || visit_run(visit);
+        ok = visit->asks || visit_run(visit, false);
         if (ok && visit->call.live) {
             visit_ask_live(visit);
         }
@@ -165,7 +170,7 @@ gateway_handle(struct gateway *gateway, struct http_request *request,
         (!visit_admit(visit) || !upload_begin(visit) ||
          !upload_chunk(visit, request->body, request->body_len))) {
         (void)visit_end(visit, answer);
-    } else if (visit_first(visit, answer) == HTTP_WORK) {
+    } else if (visit_first(visit, answer) != HTTP_ANSWER) {
         visit_second(visit, answer);
     }
     upload_abandon(visit);

@@ -22,6 +22,7 @@
 #define ACCOUNT_LEN 16
 #define FRAGMENTS_BYTES (32 * MIB)
 #define LIVE_TIMEOUT_NS (2 * NS_PER_S)
+#define BRIEF_ROWS 20000 /* What a connection's thread reads for one call: some ms. */
 
 /* What an authenticated key says of its holder. */
 struct identity {
@@ -51,8 +52,9 @@ struct visit {
     const struct operation *operation; /* NULL for uploads and streams. */
     const char *operation_name;        /* As asked for; "" when unknown. */
     struct params params;
-    bool json; /* EC2 asked for JSON. */
-    bool asks; /* Only the question to a node is left to be done. */
+    bool json;  /* EC2 asked for JSON. */
+    bool asks;  /* Only the question to a node is left to be done. */
+    bool large; /* It reads much, and is run where that keeps nobody. */
     struct call call;
     void *in, *out;
     const char *detail; /* For the audit. */
@@ -100,8 +102,9 @@ MUST_CHECK bool visit_throttle(struct visit *visit, bool writes);
 /* ---- run ------------------------------------------------------------------------- */
 
 MUST_CHECK bool visit_decode(struct visit *visit);
-/* The transaction. A question to a node may be left in visit->call.live. */
-MUST_CHECK bool visit_run(struct visit *visit);
+/* The transaction. A question to a node may be left in visit->call.live. 'brief': when it
+ * reads too much it fails, and visit->large says so. */
+MUST_CHECK bool visit_run(struct visit *visit, bool brief);
 void visit_ask_live(struct visit *visit);
 /* The answer, of success or of visit->err. */
 void visit_answer(struct visit *visit, struct http_answer *answer);

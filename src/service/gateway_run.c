@@ -70,13 +70,15 @@ run_in_txn(struct txn *txn, void *ctx, struct err *err)
 }
 
 bool
-visit_run(struct visit *visit)
+visit_run(struct visit *visit, bool brief)
 {
     struct store *store = visit->gateway->config.store;
     struct arena *arena = visit->request->arena;
     bool ok = visit->operation->writes
                   ? store_write(store, arena, run_in_txn, visit, &visit->err)
-                  : store_read(store, arena, run_in_txn, visit, &visit->err);
+              : brief ? store_read_brief(store, arena, run_in_txn, visit, BRIEF_ROWS,
+                                         &visit->large, &visit->err)
+                      : store_read(store, arena, run_in_txn, visit, &visit->err);
     visit->call.txn = NULL;
     visit->detail = visit->call.detail ? visit->call.detail : visit->detail;
     visit->recorded = ok && visit->operation->writes;

@@ -121,7 +121,9 @@ struct txn {
     struct store *store;
     struct arena *arena;
     bool writable;
-    bool forked;             /* 'version' is its own, to be changed. */
+    bool forked;       /* 'version' is its own, to be changed. */
+    bool brief, spent; /* Only 'left' more rows are handed out; or they were. */
+    size_t left;
     struct version *version; /* Pinned until the arena ends. */
     /* A reader's own, taken when first needed; or the writer's. */
     struct session *session;

@@ -234,14 +234,20 @@ reader_return(struct store *store, struct session *session)
 }
 
 static bool
-read_once(struct store *store, struct arena *arena, txn_fn *fn, void *ctx,
-          struct err *err)
+read_once(struct store *store, struct arena *arena, txn_fn *fn, void *ctx, size_t rows,
+          bool *out_spent, struct err *err)
 {
     struct txn txn;
     struct version *version = image_pin(store->image);
     txn_init(&txn, store, arena, version);
     version_unpin(version);
+    txn.brief = out_spent != NULL;
+    txn.left = rows;
     bool ok = fn(&txn, ctx, err);
+    if (out_spent) {
+        *out_spent = txn.spent;
+        ok = ok && !txn.spent;
+    }
     txn_settle(&txn, false, err);
     txn_fini(&txn);
     return ok;
@@ -251,18 +257,18 @@ bool
 store_read_known(struct store *store, struct arena *arena, txn_fn *fn, void *ctx,
                  struct err *err)
 {
-    return read_once(store, arena, fn, ctx, err);
+    return read_once(store, arena, fn, ctx, 0, NULL, err);
 }
 
-bool
-store_read(struct store *store, struct arena *arena, txn_fn *fn, void *ctx,
-           struct err *err)
+static bool
+read_fresh(struct store *store, struct arena *arena, txn_fn *fn, void *ctx, size_t rows,
+           bool *out_spent, struct err *err)
 {
     for (unsigned tries = 1;; tries++) {
         if (store->follow && !follow_fresh(store, err)) {
             return false;
         }
-        if (read_once(store, arena, fn, ctx, err)) {
+        if (read_once(store, arena, fn, ctx, rows, out_spent, err)) {
             return true;
         }
         /* A connection that broke under a row that is not in memory. */
@@ -271,6 +277,21 @@ store_read(struct store *store, struct arena *arena, txn_fn *fn, void *ctx,
             return false;
         }
     }
+}
+
+bool
+store_read(struct store *store, struct arena *arena, txn_fn *fn, void *ctx,
+           struct err *err)
+{
+    return read_fresh(store, arena, fn, ctx, 0, NULL, err);
+}
+
+bool
+store_read_brief(struct store *store, struct arena *arena, txn_fn *fn, void *ctx,
+                 size_t rows, bool *out_spent, struct err *err)
+{
+    *out_spent = false;
+    return read_fresh(store, arena, fn, ctx, rows, out_spent, err);
 }
 
 void

@@ -74,6 +74,11 @@ typedef bool txn_fn(struct txn *txn, void *ctx, struct err *err);
 /* Runs 'fn' over one consistent committed state; writes in it fail. */
 MUST_CHECK bool store_read(struct store *store, struct arena *arena, txn_fn *fn,
                            void *ctx, struct err *err);
+/* The same, given up once 'fn' was handed more than 'rows' rows: '*out_spent', and it fails.
+ * For who must not be kept: it is run again where it may take its time. */
+MUST_CHECK bool store_read_brief(struct store *store, struct arena *arena, txn_fn *fn,
+                                 void *ctx, size_t rows, bool *out_spent,
+                                 struct err *err);
 /* The same over what this process knows: all that it committed, and all that its watchers
  * were told. On a shared database it asks nobody, so what another has just committed may be
  * missing: for who is woken by watchers, and will be again. */

@@ -3,7 +3,8 @@
 #include "store/block.h"
 #include <endian.h>
 
-#define SKIP_MAX (KEY_BYTES - 8)
+#define WORD 4u /* Bytes of a word. */
+#define SKIP_MAX (KEY_BYTES - WORD)
 
 /* ---- keys as bytes --------------------------------------------------------------- */
 
@@ -38,12 +39,12 @@ key_of(const struct order *order, unsigned count, const void *row, struct key *o
     memset(out->bytes + out->len, 0, sizeof out->bytes - out->len);
 }
 
-static uint64_t
+static uint32_t
 key_word(const struct key *key, unsigned skip)
 {
-    uint64_t word;
+    uint32_t word;
     memcpy(&word, key->bytes + skip, sizeof word);
-    return be64toh(word);
+    return be32toh(word);
 }
 
 /* How many of the first 'most' bytes are the same. */
@@ -133,7 +134,7 @@ stand(struct probe *p, const struct tree_node *n)
 
 /* How many words are less than 'word'. */
 static unsigned
-words_below(const struct tree_node *n, unsigned low, uint64_t word)
+words_below(const struct tree_node *n, unsigned low, uint32_t word)
 {
     unsigned high = n->count;
     while (low < high) {
@@ -173,30 +174,30 @@ probe_rank(struct probe *p, const struct tree_node *n)
     }
     const struct key *key = &p->key;
     unsigned left = key->len > n->skip ? key->len - n->skip : 0; /* Of the probe. */
-    uint64_t word = left ? key_word(key, n->skip) : 0;
+    uint32_t word = left ? key_word(key, n->skip) : 0;
     unsigned low = words_below(n, 0, word);
-    if (left > sizeof word || (left == sizeof word && p->after) || key->cut) {
-        unsigned high = word == UINT64_MAX ? n->count : words_below(n, low, word + 1);
+    if (left > WORD || (left == WORD && p->after) || key->cut) {
+        unsigned high = word == UINT32_MAX ? n->count : words_below(n, low, word + 1);
         return rank_rows(p, n, low, high);
     }
     if (!p->after) {
         return low;
     }
     /* All that begin with what is left of it. */
-    uint64_t rest = left ? UINT64_MAX >> (8 * left) : UINT64_MAX;
-    uint64_t last = word | rest;
-    return last == UINT64_MAX ? n->count : words_below(n, low, last + 1);
+    uint32_t last = word | (left ? UINT32_MAX >> (8 * left) : UINT32_MAX);
+    return last == UINT32_MAX ? n->count : words_below(n, low, last + 1);
 }
 
 struct tree_node *
 probe_down(struct probe *p, const struct tree_node *n, unsigned at)
 {
     if (p->shared >= MIN((unsigned)n->skip, p->key.len)) {
-        uint64_t word = key_word(&p->key, n->skip), other = n->words[at];
-        unsigned same = word == other ? 8 : (unsigned)__builtin_clzll(word ^ other) / 8;
+        uint32_t word = key_word(&p->key, n->skip), other = n->words[at];
+        unsigned same =
+            word == other ? WORD : (unsigned)__builtin_clz(word ^ other) / 8;
         unsigned shared = n->skip + same;
         bool ends = shared >= p->key.len;
-        p->differs = ends || same == 8 ? 0 : word < other ? -1 : 1;
+        p->differs = ends || same == WORD ? 0 : word < other ? -1 : 1;
         p->shared = MAX(p->shared, MIN(shared, p->key.len));
     }
     return child_at(n, at);

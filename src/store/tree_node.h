@@ -2,7 +2,7 @@
  *
  * Purpose:  rows lie all over memory, and reading one to compare it costs more than all
  *           else in a search. So a node knows how many bytes its keys have in common, and
- *           holds of each key the eight that follow: most searches read no row but the one
+ *           holds of each key the four that follow: most searches read no row but the one
  *           they find.
  * Place:    inside store/, for tree.c only.
  * Threads:  as tree.h.
@@ -19,7 +19,7 @@
 struct key {
     unsigned len;
     bool cut;
-    uint8_t bytes[KEY_BYTES + 8]; /* Zeros follow. */
+    uint8_t bytes[KEY_BYTES + 4]; /* Zeros follow. */
 };
 
 struct tree_node {
@@ -27,8 +27,8 @@ struct tree_node {
     uint16_t count;
     uint8_t level; /* 0: a leaf. */
     uint8_t skip;  /* Bytes that all its keys begin with, at least. */
-    uint64_t
-        words[FAN]; /* Of each key, those that follow: big-endian, zeros at its end. */
+    uint32_t
+        words[FAN]; /* Of each key, the next bytes: big-endian, zeros at its end. */
     /* FAN rows; or FAN children, then of each child its first row. */
     const void *slots[];
 };

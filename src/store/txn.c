@@ -256,12 +256,27 @@ change(struct txn *txn, const struct table *table, enum table_op op, const void 
                       : change_cold(txn, table, op, row, err);
 }
 
+/* Hands out 'rows' of those that are left. */
+static bool
+spend(struct txn *txn, size_t rows, struct err *err)
+{
+    if (!txn->brief) {
+        return true;
+    }
+    if (txn->spent || rows > txn->left) {
+        txn->spent = true;
+        return err_set(err, ERR_BUSY, "a transaction reads more than it may");
+    }
+    txn->left -= rows;
+    return true;
+}
+
 bool
 row_get(struct txn *txn, const struct row_type *type, const void *key, const void **out,
         struct err *err)
 {
     const struct table *table = table_of(txn, type, err);
-    return table && get(txn, table, key, out, err);
+    return table && spend(txn, 1, err) && get(txn, table, key, out, err);
 }
 
 bool
@@ -287,6 +302,23 @@ row_delete(struct txn *txn, const struct row_type *type, const void *key,
     return table && change(txn, table, TABLE_DELETE, key, err);
 }
 
+static bool
+list_hot(struct txn *txn, const struct table *table, const struct row_query *query,
+         struct row_list *out, struct err *err)
+{
+    struct row_query few = *query;
+    struct row_list list;
+    if (txn->brief && (!few.limit || few.limit > txn->left)) {
+        few.limit = txn->left + 1; /* One tells of more. */
+    }
+    version_list(txn->version, table, &few, txn->arena, &list);
+    if (!spend(txn, list.count, err)) {
+        return false;
+    }
+    *out = list;
+    return true;
+}
+
 bool
 row_list(struct txn *txn, const struct row_type *type, const struct row_query *query,
          struct row_list *out, struct err *err)
@@ -302,8 +334,7 @@ row_list(struct txn *txn, const struct row_type *type, const struct row_query *q
                        query->prefix_fields);
     }
     if (table->hot) {
-        version_list(txn->version, table, query, txn->arena, out);
-        return true;
+        return list_hot(txn, table, query, out, err);
     }
     struct session *session;
     return txn_session(txn, &session, err) &&

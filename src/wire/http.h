@@ -5,10 +5,10 @@
  * Place:    wire/; knows neither AWS nor accounts.
  * Owner:    whoever created it; http_stop waits for what is under way.
  * Threads:  'begin', 'chunk' and 'handle' run on a connection thread and must be quick;
- *           'work' runs on a worker, while its connection sleeps. One request is in one
- *           of them at a time. Limits: body, head, connections in all and per address,
- *           idle time; a connection that brings no whole head for HTTP_HEAD_LIMIT_S is
- *           cut. */
+ *           'work' runs on a worker, while its connection sleeps: on one of many for what
+ *           waits, on one of few for what computes. One request is in one of them at a
+ *           time. Limits: body, head, connections in all and per address, idle time; a
+ *           connection that brings no whole head for HTTP_HEAD_LIMIT_S is cut. */
 #pragma once
 #include "base/buf.h"
 #include "base/world.h"
@@ -63,6 +63,7 @@ enum http_next {
     HTTP_STREAM, /* begin: each piece to 'chunk', then 'handle'. */
     HTTP_ANSWER, /* The answer is ready. */
     HTTP_WORK,   /* handle: go on in 'work', on a worker. */
+    HTTP_LONG, /* The same, where what takes long is done: others wait for it there. */
 };
 
 struct http_ops {
@@ -88,6 +89,7 @@ struct http_config {
     const char *cert_file, *key_file; /* PEM; NULL: no TLS. */
     unsigned threads;                 /* Of connections; 0: one. */
     unsigned workers;                 /* 0: 32: each waits for one commit. */
+    unsigned long_workers;            /* 0: 2: each keeps a processor busy. */
     unsigned connections_max;         /* 0: 4096. */
     unsigned connections_per_ip;      /* 0: 1024. */
     unsigned idle_s;                  /* 0: 60. */

@@ -312,13 +312,14 @@ serve(struct exchange *ex)
     const struct http_config *c = &ex->server->config;
     ex->request.body = buf_str(&ex->body);
     ex->request.body_len = ex->body.len;
-    if (c->ops->handle(c->ctx, &ex->request, &ex->answer) != HTTP_WORK) {
+    enum http_next next = c->ops->handle(c->ctx, &ex->request, &ex->answer);
+    if (next != HTTP_WORK && next != HTTP_LONG) {
         ex->phase = PHASE_READY;
         return send_answer(ex);
     }
     ex->phase = PHASE_WORKING;
     MHD_suspend_connection(ex->connection);
-    workers_push(ex->server, ex);
+    crew_push(next == HTTP_LONG ? &ex->server->long_workers : &ex->server->workers, ex);
     return MHD_YES;
 }
 

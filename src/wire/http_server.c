@@ -23,6 +23,7 @@ http_start(const struct http_config *config, struct err *err)
     struct http_config *c = &server->config;
     c->threads = c->threads ? c->threads : 1;
     c->workers = c->workers ? c->workers : 32;
+    c->long_workers = c->long_workers ? c->long_workers : 2;
     c->connections_max = c->connections_max ? c->connections_max : 4096;
     c->connections_per_ip = c->connections_per_ip ? c->connections_per_ip : 1024;
     c->idle_s = c->idle_s ? c->idle_s : 60;
@@ -32,13 +33,15 @@ http_start(const struct http_config *config, struct err *err)
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&server->changed, &monotonic);
-    pthread_cond_init(&server->work, NULL);
     pthread_condattr_destroy(&monotonic);
-    server->queue_end = &server->queue;
+    crew_init(&server->workers, server);
+    crew_init(&server->long_workers, server);
 
     AUTO(fd) int fd = -1;
     if (!open_listener(c->listen, &fd, &server->port, err) ||
-        !workers_start(server, err) || !start_daemon(server, fd, err)) {
+        !crew_start(&server->workers, c->workers, err) ||
+        !crew_start(&server->long_workers, c->long_workers, err) ||
+        !start_daemon(server, fd, err)) {
         http_stop(server);
         return NULL;
     }
@@ -97,11 +100,13 @@ http_stop(struct http_server *server)
     pthread_mutex_lock(&server->lock);
     wait_until_idle(server, DRAIN_LIMIT_S);
     server->stopping = true;
-    pthread_cond_broadcast(&server->work);
+    crew_call(&server->workers);
+    crew_call(&server->long_workers);
     pthread_cond_broadcast(&server->changed);
     pthread_mutex_unlock(&server->lock);
-    workers_stop(
-        server); /* What they have begun they finish; then nothing is suspended. */
+    /* What they have begun they finish; then nothing is suspended. */
+    crew_stop(&server->workers);
+    crew_stop(&server->long_workers);
     if (server->upkeep_runs) {
         pthread_join(server->upkeep, NULL);
     }
@@ -114,7 +119,8 @@ http_stop(struct http_server *server)
         exchange_destroy(ex);
     }
     pthread_cond_destroy(&server->changed);
-    pthread_cond_destroy(&server->work);
+    crew_fini(&server->workers);
+    crew_fini(&server->long_workers);
     pthread_mutex_destroy(&server->lock);
     free(server);
 }

@@ -42,7 +42,16 @@ struct exchange {
     enum phase phase;
     uint64_t drained_bytes;
     int64_t body_since_ns;
-    struct exchange *next; /* Among the spare ones, or in the workers' queue. */
+    struct exchange *next; /* Among the spare ones, or in a crew's line. */
+};
+
+/* Threads that serve what waits in one line; under the server's lock. */
+struct crew {
+    struct http_server *server;
+    struct exchange *first, **last;
+    pthread_cond_t work;
+    pthread_t *threads;
+    unsigned count;
 };
 
 struct http_server {
@@ -57,10 +66,7 @@ struct http_server {
     unsigned active; /* Exchanges under way. */
     struct link_to_client *links;
 
-    struct exchange *queue, **queue_end; /* For the workers. */
-    pthread_cond_t work;
-    pthread_t *workers;
-    unsigned worker_count;
+    struct crew workers, long_workers;
     pthread_t upkeep;
     bool upkeep_runs, stopping;
 };
@@ -75,9 +81,13 @@ void exchange_end(void *ctx, struct MHD_Connection *connection, void **state,
 void exchange_destroy(struct exchange *ex);
 
 /* http_workers.c */
-MUST_CHECK bool workers_start(struct http_server *server, struct err *err);
-void workers_push(struct http_server *server, struct exchange *ex);
-void workers_stop(struct http_server *server);
+void crew_init(struct crew *crew, struct http_server *server);
+void crew_fini(struct crew *crew);
+MUST_CHECK bool crew_start(struct crew *crew, unsigned count, struct err *err);
+void crew_push(struct crew *crew, struct exchange *ex);
+void crew_call(struct crew *crew); /* They look whether the server stops. */
+void
+crew_stop(struct crew *crew); /* After the server's 'stopping' is set and called. */
 
 /* http_upgrade.c: an answer that hands its connection over. */
 struct MHD_Response *upgrade_response(struct exchange *ex);

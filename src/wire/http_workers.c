@@ -1,22 +1,38 @@
-/* http_workers.c - the threads on which requests that wait for the disk are served. */
+/* http_workers.c - the threads on which requests that wait for the disk are served, and those
+ * for what takes long. */
 #include "wire/http_server.h"
 
-static void *
-worker_run(void *ctx)
+void
+crew_init(struct crew *crew, struct http_server *server)
 {
-    struct http_server *server = ctx;
+    crew->server = server;
+    crew->last = &crew->first;
+    pthread_cond_init(&crew->work, NULL);
+}
+
+void
+crew_fini(struct crew *crew)
+{
+    pthread_cond_destroy(&crew->work);
+}
+
+static void *
+crew_run(void *ctx)
+{
+    struct crew *crew = ctx;
+    struct http_server *server = crew->server;
     pthread_mutex_lock(&server->lock);
     for (;;) {
-        while (!server->queue && !server->stopping) {
-            pthread_cond_wait(&server->work, &server->lock);
+        while (!crew->first && !server->stopping) {
+            pthread_cond_wait(&crew->work, &server->lock);
         }
-        struct exchange *ex = server->queue;
+        struct exchange *ex = crew->first;
         if (!ex) {
             break;
         }
-        server->queue = ex->next;
-        if (!server->queue) {
-            server->queue_end = &server->queue;
+        crew->first = ex->next;
+        if (!crew->first) {
+            crew->last = &crew->first;
         }
         pthread_mutex_unlock(&server->lock);
         server->config.ops->work(server->config.ctx, &ex->request, &ex->answer);
@@ -29,37 +45,43 @@ worker_run(void *ctx)
 }
 
 bool
-workers_start(struct http_server *server, struct err *err)
+crew_start(struct crew *crew, unsigned count, struct err *err)
 {
-    server->workers = xcalloc(server->config.workers, sizeof *server->workers);
-    for (unsigned i = 0; i < server->config.workers; i++) {
-        int sys = pthread_create(&server->workers[i], NULL, worker_run, server);
+    crew->threads = xcalloc(count, sizeof *crew->threads);
+    for (unsigned i = 0; i < count; i++) {
+        int sys = pthread_create(&crew->threads[i], NULL, crew_run, crew);
         if (sys != 0) {
             return err_sys(err, sys, "start a worker");
         }
-        server->worker_count++;
+        crew->count++;
     }
     return true;
 }
 
 void
-workers_push(struct http_server *server, struct exchange *ex)
+crew_push(struct crew *crew, struct exchange *ex)
 {
-    pthread_mutex_lock(&server->lock);
+    pthread_mutex_lock(&crew->server->lock);
     ex->next = NULL;
-    *server->queue_end = ex;
-    server->queue_end = &ex->next;
-    pthread_cond_signal(&server->work);
-    pthread_mutex_unlock(&server->lock);
+    *crew->last = ex;
+    crew->last = &ex->next;
+    pthread_cond_signal(&crew->work);
+    pthread_mutex_unlock(&crew->server->lock);
 }
 
 void
-workers_stop(struct http_server *server)
+crew_call(struct crew *crew)
 {
-    for (unsigned i = 0; i < server->worker_count; i++) {
-        pthread_join(server->workers[i], NULL);
+    pthread_cond_broadcast(&crew->work);
+}
+
+void
+crew_stop(struct crew *crew)
+{
+    for (unsigned i = 0; i < crew->count; i++) {
+        pthread_join(crew->threads[i], NULL);
     }
-    free(server->workers);
-    server->workers = NULL;
-    server->worker_count = 0;
+    free(crew->threads);
+    crew->threads = NULL;
+    crew->count = 0;
 }

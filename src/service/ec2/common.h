@@ -101,6 +101,9 @@ void filter_offer_time(struct filter_test *test, int64_t ns); /* 0: has none. */
 struct filter_def {
     const char *name;         /* "instance-type" */
     filter_values_fn *values; /* NULL: accepted, and no object of ours has a value. */
+    unsigned
+        parts; /* Of the object, as its handlers number them: what 'values' looks at
+                     * beyond its own row. */
 };
 
 /* Defines NAME_values(): the field of a row (or other struct) as text. */
@@ -137,6 +140,8 @@ struct filters {
 MUST_CHECK bool filters_init(struct call *call, const struct filter_def *defs,
                              size_t def_count, const struct ec2_filter *filters,
                              size_t count, struct filters *out, struct err *err);
+/* The parts of objects that the filters look at; 'tags': what tags count as. */
+unsigned filters_parts(const struct filters *filters, unsigned tags);
 /* Every filter has some value that the object has. */
 bool filters_match(const struct filters *filters, const void *object,
                    struct tag_set tags);
@@ -147,6 +152,7 @@ struct page_ask {
     bool has_max;
     int64_t max_results;
     int64_t min, max; /* The operation's range of MaxResults. */
+    size_t most;      /* On the page of who does not say how many; 0: all there are. */
     const char *next_token;
     size_t ids; /* How many ids the request names... */
     const char
@@ -158,7 +164,8 @@ struct page {
     const char *after; /* Key of the last page's end, or NULL. */
     const char *last;  /* Last key taken. */
     bool more;
-    const char *bind;
+    const struct filters *filters;
+    const char *bind; /* Of tokens; NULL: none came or was asked for. */
 };
 
 MUST_CHECK bool page_init(struct call *call, const struct page_ask *ask,

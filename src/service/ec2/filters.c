@@ -125,6 +125,17 @@ filters_init(struct call *call, const struct filter_def *defs, size_t def_count,
     return true;
 }
 
+unsigned
+filters_parts(const struct filters *filters, unsigned tags)
+{
+    unsigned parts = 0;
+    for (size_t i = 0; i < filters->count; i++) {
+        const struct filter_use *use = &filters->uses[i];
+        parts |= use->kind == FILTER_FIELD ? use->def->parts : tags;
+    }
+    return parts;
+}
+
 static void
 offer_tags(const struct filter_use *use, struct tag_set tags, struct filter_test *test)
 {
@@ -209,7 +220,8 @@ bool
 page_init(struct call *call, const struct page_ask *ask, const struct filters *filters,
           struct page *out, struct err *err)
 {
-    struct page page = {.left = SIZE_MAX};
+    struct page page = {.left = ask->most && !ask->ids ? ask->most : SIZE_MAX,
+                        .filters = filters};
     if (ask->has_max) {
         if (!page_check_max(ask, err)) {
             return false;
@@ -245,7 +257,9 @@ page_take(struct page *page, const char *key)
 const char *
 page_next_token(struct call *call, const struct page *page)
 {
-    return page->more && page->last
-               ? page_token_make(call->arena, page->bind, page->last)
-               : NULL;
+    if (!page->more || !page->last) {
+        return NULL;
+    }
+    const char *bind = page->bind ? page->bind : page_bind(call, page->filters);
+    return page_token_make(call->arena, bind, page->last);
 }

@@ -17,7 +17,7 @@ struct instance_view {
     const struct row_volume *root;       /* The same. */
     struct tag_set tags;
     const struct ec2_network_interface
-        *nics; /* With VIEW_ENI: in their places' order. */
+        *nics; /* With VIEW_NICS: in their places' order. */
     size_t nic_count;
     const struct row_instance_event *const *events; /* DescribeInstanceStatus only. */
     size_t event_count;
@@ -33,7 +33,8 @@ enum view_parts {
     VIEW_ROOT = 1 << 1,
     VIEW_TAGS = 1 << 2,
     VIEW_SEEN = 1 << 3,
-    VIEW_ALL = VIEW_ENI | VIEW_ROOT | VIEW_TAGS,
+    VIEW_NICS = 1 << 4, /* All of its interfaces, as they are shown. */
+    VIEW_ALL = VIEW_ENI | VIEW_NICS | VIEW_ROOT | VIEW_TAGS,
 };
 
 /* The visible instances of the account in the region, by reservation and then id; only
@@ -47,6 +48,11 @@ MUST_CHECK bool instance_views_load(struct call *call, const char *const *ids,
 MUST_CHECK bool instance_views_page(struct call *call, const struct filters *filters,
                                     struct page *page, unsigned parts,
                                     struct instance_views *out, struct err *err);
+/* Instances are listed by reservation, so a page ends at both ids. */
+const char *instance_page_key(struct call *call, const struct instance_view *view);
+/* Whether the account has more rows of instances than 'limit'. */
+MUST_CHECK bool instance_rows_exceed(struct call *call, size_t limit, bool *out,
+                                     struct err *err);
 /* Of one instance that was found already. */
 MUST_CHECK bool instance_view_load(struct call *call, const struct row_instance *inst,
                                    unsigned parts, struct instance_view *out,

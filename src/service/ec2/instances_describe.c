@@ -2,24 +2,24 @@
  */
 #include "service/ec2/instances.h"
 
-/* Instances are listed by reservation, so a page ends at both ids. */
-static const char *
-page_key(struct call *call, const struct page *page, const struct instance_view *v)
+#define PAGE_MOST 10000 /* Of who does not say how many: some 40 MB. */
+#define WHOLE_ROWS 2000 /* Up to here, whole listings are cheaper than looking up. */
+
+const char *
+instance_page_key(struct call *call, const struct instance_view *v)
 {
-    return page->bind ? arena_printf(call->arena, "%s/%s", v->inst->reservation_id,
-                                     v->inst->id)
-                      : v->inst->id;
+    return arena_printf(call->arena, "%s/%s", v->inst->reservation_id, v->inst->id);
 }
 
 void
-instance_views_select(struct call *call, const struct filters *filters, struct page *page,
-             struct instance_views *views)
+instance_views_select(struct call *call, const struct filters *filters,
+                      struct page *page, struct instance_views *views)
 {
     size_t kept = 0;
     for (size_t i = 0; i < views->count; i++) {
         const struct instance_view *v = &views->items[i];
         if (filters_match(filters, v, v->tags) &&
-            page_take(page, page_key(call, page, v))) {
+            page_take(page, page->bind ? instance_page_key(call, v) : v->inst->id)) {
             views->items[kept++] = *v;
         }
     }
@@ -31,7 +31,12 @@ describe_views(struct call *call, const struct ec2_describe_instances_request *i
                const struct filters *filters, struct page *page,
                struct instance_views *views, struct err *err)
 {
-    if (page->bind && !in->instance_ids.count) {
+    bool pages = page->bind || filters->count;
+    if (!in->instance_ids.count && !pages &&
+        !instance_rows_exceed(call, WHOLE_ROWS, &pages, err)) {
+        return false;
+    }
+    if (!in->instance_ids.count && pages) {
         return instance_views_page(call, filters, page, VIEW_ALL, views, err);
     }
     if (!instance_views_load(call, in->instance_ids.items, in->instance_ids.count,
@@ -55,6 +60,7 @@ ec2_describe_instances(struct call *call,
         .max_results = in->max_results,
         .min = 5,
         .max = 1000,
+        .most = PAGE_MOST,
         .next_token = in->next_token,
         .ids = in->instance_ids.count,
         .ids_name = "instancesSet",

@@ -8,6 +8,11 @@
 #define FEW 16
 #define PAGE_ROWS 1000 /* Read at a time, for a page. */
 
+struct view_list {
+    struct instance_view *items;
+    size_t count, cap;
+};
+
 /* Listings by instance id, loaded when many instances are asked for. */
 struct neighbours {
     bool many;
@@ -227,7 +232,7 @@ view_fill(struct call *call, const struct neighbours *near, unsigned parts,
                        view->state == INSTANCE_TERMINATED)) {
         view->root = NULL;
     }
-    return !(parts & VIEW_ENI) || nics_fill(call, view, err);
+    return !(parts & VIEW_NICS) || nics_fill(call, view, err);
 }
 
 /* 'few': of what the account has; else all that lies around it is read at once. */
@@ -287,28 +292,60 @@ load_after(struct call *call, const char *key, size_t limit, struct row_list *ou
 }
 
 bool
+instance_rows_exceed(struct call *call, size_t limit, bool *out, struct err *err)
+{
+    struct row_list rows;
+    if (!load_after(call, NULL, limit + 1, &rows, err)) {
+        return false;
+    }
+    *out = rows.count > limit;
+    return true;
+}
+
+/* Of the rows those that pass and belong on the page. First only what the filters look at
+ * is read, so that a filter that few pass costs little for all others. */
+static bool
+take_rows(struct call *call, const struct row_list *rows, const struct filters *filters,
+          struct page *page, unsigned parts, struct view_list *out, struct err *err)
+{
+    const struct neighbours none = {0};
+    unsigned looks = filters_parts(filters, VIEW_TAGS);
+    for (size_t i = 0; i < rows->count && !page->more; i++) {
+        struct instance_view v = {.inst = rows->rows[i]};
+        if (!str_eq(v.inst->region, call->region) ||
+            !instance_visible(v.inst, call->now_ns)) {
+            continue;
+        }
+        if (!view_fill(call, &none, looks, &v, err)) {
+            return false;
+        }
+        if (filters_match(filters, &v, v.tags) &&
+            page_take(page, instance_page_key(call, &v))) {
+            if (!view_fill(call, &none, parts, &v, err)) {
+                return false;
+            }
+            VEC_PUSH(out, v);
+        }
+    }
+    return true;
+}
+
+bool
 instance_views_page(struct call *call, const struct filters *filters, struct page *page,
                     unsigned parts, struct instance_views *out, struct err *err)
 {
-    VEC(struct instance_view) all = {0};
+    struct view_list all = {0};
     const char *after = page->after;
     bool ok = true, more = true;
     while (ok && more && !page->more) {
         struct row_list rows;
-        struct instance_views views;
-        size_t limit = MIN(page->left, PAGE_ROWS) + FEW; /* One tells of more. */
+        size_t limit = filters->count ? PAGE_ROWS : MIN(page->left, PAGE_ROWS) + FEW;
         ok = load_after(call, after, limit, &rows, err) &&
-             views_of(call, &rows, true, parts, &views, err);
+             take_rows(call, &rows, filters, page, parts, &all, err);
         more = ok && rows.count == limit;
         if (more) {
             const struct row_instance *last = rows.rows[rows.count - 1];
             after = arena_printf(call->arena, "%s/%s", last->reservation_id, last->id);
-        }
-        if (ok) {
-            instance_views_select(call, filters, page, &views);
-        }
-        for (size_t i = 0; ok && i < views.count; i++) {
-            VEC_PUSH(&all, views.items[i]);
         }
     }
     if (ok) {

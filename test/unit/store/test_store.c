@@ -290,6 +290,47 @@ TEST(store_read_refuses_writes)
     fixture_fini(&f);
 }
 
+struct glance {
+    size_t limit, seen;
+};
+
+/* Lists, and takes no heed of what it is told. */
+static bool
+list_heedless(struct txn *txn, void *ctx, struct err *err UNUSED)
+{
+    struct glance *g = ctx;
+    const struct row_query query = {.limit = g->limit};
+    struct row_list list = {0};
+    struct err ignored;
+    (void)!row_list(txn, &test_thing_type, &query, &list, &ignored);
+    g->seen = list.count;
+    return true;
+}
+
+TEST(store_read_brief_gives_up_on_who_reads_more)
+{
+    struct fixture f;
+    struct err err;
+    struct glance g = {0};
+    bool spent = true;
+    fixture_init(&f);
+    for (int i = 0; i < 10; i++) {
+        char id[8];
+        (void)snprintf(id, sizeof id, "%d", i);
+        fixture_put(&f, &test_thing_type, &(struct test_thing){.id = id});
+    }
+    CHECK_OK(store_read_brief(f.store, f.arena, list_heedless, &g, 10, &spent, &err),
+             &err);
+    CHECK(!spent && g.seen == 10);
+    CHECK(!store_read_brief(f.store, f.arena, list_heedless, &g, 9, &spent, &err));
+    CHECK(spent && g.seen == 0);
+    g.limit = 9;
+    CHECK_OK(store_read_brief(f.store, f.arena, list_heedless, &g, 9, &spent, &err),
+             &err);
+    CHECK(!spent && g.seen == 9);
+    fixture_fini(&f);
+}
+
 TEST(store_list_refuses_an_unknown_index)
 {
     struct fixture f;
