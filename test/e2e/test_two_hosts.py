@@ -1,6 +1,9 @@
 """A VPC on two hosts: two agents in namespaces of their own, joined to one control plane, and
 real guests that reach each other, or do not, as groups, tables and ACLs say."""
+import base64
+import gzip
 import os
+import pathlib
 import re
 import select
 import socket
@@ -85,11 +88,15 @@ class Vpc:
 
 ALL = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}],
        "Ipv6Ranges": [{"CidrIpv6": "::/0"}]}
-ECHO = 9000  # Where each guest echoes TCP.
+ECHO = 9000  # Where each guest echoes TCP, and UDP.
 
 
 def tcp(port, **source):
     return {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, **source}
+
+
+def udp(port, **source):
+    return tcp(port, **source) | {"IpProtocol": "udp"}
 
 
 @pytest.fixture(scope="module")
@@ -133,12 +140,23 @@ def stranger(pool, one):
 
 
 @pytest.fixture(scope="module")
-def booted(one, peer, stranger):
+def speaker(tmp_path_factory):
+    """udp.c as a guest's shell can be given it."""
+    made = tmp_path_factory.mktemp("udp") / "udp"
+    subprocess.run(["cc", "-static", "-Os", "-s", "-o", made,
+                    pathlib.Path(__file__).with_name("udp.c")], check=True)
+    return base64.encodebytes(gzip.compress(made.read_bytes())).decode()
+
+
+@pytest.fixture(scope="module")
+def booted(one, peer, stranger, speaker):
     """All of them answer SSH, and echo."""
     guests = [*one.guests.values(), *peer.guests.values(), *stranger.guests.values()]
     for guest in guests:
         guest.open()
         guest.text(f"nc -ll -p {ECHO} -e cat >/dev/null 2>&1 &")
+        guest.text(f"base64 -d <<END | gunzip >/tmp/udp\n{speaker}END\n"
+                   f"chmod +x /tmp/udp; /tmp/udp echo {ECHO} >/dev/null 2>&1 &", 120)
     return guests
 
 
@@ -146,6 +164,11 @@ def echoes(guest, address, word="word", wait_s=20):
     """Whether the address echoes over TCP."""
     return word in guest.run(f"(echo {word}; sleep 1) | "
                              f"timeout {wait_s} nc -w {wait_s} {address} {ECHO}")[1]
+
+
+def asks(guest, address, size=32, wait_s=2):
+    """Whether the address echoes a datagram of that size."""
+    return guest.run(f"/tmp/udp ask {address} {ECHO} {size} {wait_s * 1000}")[0] == 0
 
 
 def eventually(what, check):
@@ -166,19 +189,24 @@ def test_guests_meet_across_hosts_and_subnets(pool, one, booted):
     assert one.a.pings(one.b.ip) and one.b.pings(one.a.ip)
     assert one.a.pings(one.b.ip, size=1472), "a full frame does not pass"
     assert echoes(one.a, one.b.ip) and echoes(one.b, one.a.ip)
-    # UDP: what a closed port answers comes back, related to what was sent.
+    # What a closed port answers comes back, related to what was sent.
     assert one.b.ip in one.a.text(f"traceroute -n -q 1 -w 2 -m 2 {one.b.ip}").split("\n", 1)[1]
     # Another subnet is another host's bridge: each host routes for its own guests.
     assert echoes(one.a, one.c.ip) and echoes(one.b, one.c.ip)
 
 
+def has_ipv6(guest):
+    guest.text(f"ip -6 addr show dev eth0 | grep -q {guest.ip6[0]} || "
+               f"ip -6 addr add {guest.ip6[0]}/64 dev eth0 nodad")
+    eventually(f"{guest.id} to have a router",
+               lambda: "default via fe80::" in guest.text("ip -6 route"))
+
+
 def test_ipv6_crosses_hosts(one, booted):
     """Bridged in one subnet, and routed between two, each host for its own guests."""
     for guest in (one.a, one.b, one.c):
-        guest.text(f"ip -6 addr show dev eth0 | grep -q {guest.ip6[0]} || "
-                   f"ip -6 addr add {guest.ip6[0]}/64 dev eth0 nodad")
+        has_ipv6(guest)
     assert one.a.pings(one.b.ip6[0]) and one.b.pings(one.a.ip6[0])
-    eventually("c to have a router", lambda: "default via fe80::" in one.c.text("ip -6 route"))
     assert one.c.pings(one.a.ip6[0]) and one.c.pings(one.b.ip6[0], size=1400)
     assert not one.a.pings(one.c.ip6[0], 1), "a closed group lets ping in"
 
@@ -212,6 +240,26 @@ def test_rule_that_goes_leaves_open_connections_and_lets_no_new_one(one, booted)
     one.ec2.authorize_security_group_ingress(GroupId=one.closed, IpPermissions=rule)
     eventually("new connections to be let in", lambda: echoes(one.a, one.c.ip))
     one.a.text("exec 7>&-")
+
+
+def test_udp_arrives_whole_where_groups_let_it_and_nowhere_else(one, booted):
+    """In one subnet and between two, on hosts and across them, in one frame and in several."""
+    for guest in (one.a, one.b, one.c):
+        has_ipv6(guest)
+    for to in (one.b.ip, one.b.ip6[0]):
+        assert all(asks(one.a, to, size) for size in (0, 1400, 4000)), to
+    assert asks(one.b, one.a.ip) and asks(one.b, one.a.ip6[0])
+    for guest in (one.a, one.b):  # Answers come in by no rule of c's.
+        assert asks(one.c, guest.ip, 4000) and asks(one.c, guest.ip6[0])
+        assert not asks(guest, one.c.ip, wait_s=1) and not asks(guest, one.c.ip6[0], wait_s=1)
+    rule = [udp(ECHO, UserIdGroupPairs=[{"GroupId": one.open}])]
+    one.ec2.authorize_security_group_ingress(GroupId=one.closed, IpPermissions=rule)
+    for guest in (one.a, one.b):
+        eventually("UDP to be let in", lambda: asks(guest, one.c.ip, wait_s=1))
+        assert asks(guest, one.c.ip, 4000) and asks(guest, one.c.ip6[0])
+    one.ec2.revoke_security_group_ingress(GroupId=one.closed, IpPermissions=rule)
+    for guest in (one.a, one.b):
+        eventually("UDP to be refused", lambda: not asks(guest, one.c.ip, wait_s=1))
 
 
 # ---- ACLs
@@ -293,9 +341,10 @@ def test_peers_meet_across_hosts_while_routes_and_peering_are_there(one, peer, b
         eventually(f"{guest.ip} to reach its peer", lambda: echoes(guest, d.ip))
         eventually(f"{guest.ip}'s peer to reach it", lambda: echoes(d, guest.ip))
         assert guest.pings(d.ip) and d.pings(guest.ip) and d.pings(guest.ip, size=1472)
+        assert asks(guest, d.ip, 4000) and asks(d, guest.ip)
     peers_public_name_leads_where_it_lets(one, peer, pcx)
     # A group of the peer's, named in a rule.
-    assert not echoes(d, one.c.ip, wait_s=1)
+    assert not echoes(d, one.c.ip, wait_s=1) and not asks(d, one.c.ip, wait_s=1)
     rule = [tcp(ECHO, UserIdGroupPairs=[{"GroupId": peer.open, "VpcId": peer.id}])]
     one.ec2.authorize_security_group_ingress(GroupId=one.closed, IpPermissions=rule)
     eventually("the peer's group to be let in", lambda: echoes(d, one.c.ip))

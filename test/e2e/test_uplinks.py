@@ -30,6 +30,15 @@ class Site:
         Site.made += 1
         self.host, self.provider, self.lan = (f"{n}{Site.made}-{os.getpid()}"
                                               for n in ("uphost", "upprov", "uplan"))
+        self.lab = None
+        try:
+            self._join()
+            self.lab = Lab(f"up{Site.made}x", self.host)
+        except BaseException:
+            self.close()
+            raise
+
+    def _join(self):
         for name in (self.host, self.provider, self.lan):
             ip("netns", "add", name)
             ip("-n", name, "link", "set", "lo", "up")
@@ -44,7 +53,6 @@ class Site:
                           (self.lan, "spare")):
             ip("-n", name, "link", "set", dev, "up")
         ip("-n", self.host, "route", "add", "default", "via", ROUTER)
-        self.lab = Lab(f"up{Site.made}x", self.host)
 
     def server(self, port, address=FAR, namespace=None):
         def make():
@@ -80,7 +88,8 @@ class Site:
         return net
 
     def close(self):
-        self.lab.close()
+        if self.lab:
+            self.lab.close()
         for name in (self.host, self.provider, self.lan):
             subprocess.run(["ip", "netns", "delete", name], check=False)
 
