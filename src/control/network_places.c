@@ -3,10 +3,8 @@
 
 #include "control/nat_loop.h"
 #include "control/wants.h"
+#include "core/instance_rows.h"
 #include "core/migration_rows.h"
-
-/* Sorts after every account and id. */
-#define LAST "~"
 
 #define GET(pass, name, out, err, ...) \
     row_get((pass)->txn, &row_##name##_type, &(const struct row_##name){__VA_ARGS__}, \
@@ -78,45 +76,13 @@ peer_vpc(const struct pass *pass, const struct row_vpc_peering *peering,
                .id = peer_of(peering, vpc_id));
 }
 
-/* The first machine of the VPC that is on a node after 'after' (NULL: on any), in the
- * order of nodes; or, with 'node_id', that is on that one. '*out' NULL: there is none. */
-static bool
-next_machine(const struct pass *pass, const char *vpc_id, const char *node_id,
-             const char *after, const struct row_instance **out, struct err *err)
-{
-    const struct row_instance prefix = {.vpc_id = vpc_id, .node_id = node_id};
-    struct row_instance start = {
-        .vpc_id = vpc_id, .node_id = after, .account = LAST, .id = LAST};
-    struct row_query query = {.index = "by_place",
-                              .prefix = &prefix,
-                              .prefix_fields = node_id ? 2 : 1,
-                              .after = after ? &start : NULL,
-                              .limit = 1};
-    *out = NULL;
-    for (;;) {
-        struct row_list list;
-        if (!row_list(pass->txn, &row_instance_type, &query, &list, err)) {
-            return false;
-        }
-        if (list.count == 0) {
-            return true;
-        }
-        const struct row_instance *found = list.rows[0];
-        if (!found->terminated_at && !str_empty(found->node_id)) {
-            *out = found;
-            return true;
-        }
-        start = *found; /* Visible for a while, but not there any more. */
-        query.after = &start;
-    }
-}
-
 static bool
 vpc_uses(const struct pass *pass, const char *vpc_id, const char *node_id, bool *out,
          struct err *err)
 {
     const struct row_instance *machine;
-    if (!next_machine(pass, vpc_id, node_id, NULL, &machine, err)) {
+    const struct vpc_machine_ask ask = {.vpc_id = vpc_id, .node_id = node_id};
+    if (!vpc_machine(pass->txn, &ask, &machine, err)) {
         return false;
     }
     *out = machine != NULL;
@@ -282,7 +248,8 @@ vpc_settle(const struct pass *pass, const struct row_vpc *vpc, struct err *err)
         }
     }
     for (const char *at = NULL;; at = machine->node_id) {
-        if (!next_machine(pass, vpc->id, NULL, at, &machine, err)) {
+        const struct vpc_machine_ask next = {.vpc_id = vpc->id, .after = at};
+        if (!vpc_machine(pass->txn, &next, &machine, err)) {
             return false;
         }
         if (!machine) {

@@ -6,6 +6,8 @@
 #include "core/id.h"
 #include "core/uplink_rows.h"
 
+#define FUNCTIONS_MAX 65536 /* A node that says more says nothing. */
+
 static bool
 is_for(const struct row_uplink *u, const struct row_node *node)
 {
@@ -60,7 +62,7 @@ note_seen(const struct pass *pass, const struct row_uplink_seen *row,
     if (!row_get(pass->txn, &row_uplink_seen_type, row, (const void **)&old, err)) {
         return false;
     }
-    if (old && str_eq(old->state, row->state) &&
+    if (old && str_eq(old->state, row->state) && old->functions == row->functions &&
         same_text(old->message, row->message)) {
         return true;
     }
@@ -208,6 +210,7 @@ uplink_report(const struct pass *pass, const struct row_node_want *want,
         .state = seen->state,
         .message = seen->message,
         .at = pass->now_ns,
+        .functions = MIN(MAX(seen->functions, 0), FUNCTIONS_MAX),
     };
     if (want->deleted && str_eq(seen->state, "absent")) {
         return want_forget(pass->txn, want->node_id, LINK_UPLINK, want->id, err) &&

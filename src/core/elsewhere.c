@@ -105,6 +105,7 @@ elsewhere_want(struct txn *txn, const struct cloud_config *config,
         .disk_bytes = root->size_gib * (int64_t)GIB,
         .instance_id = inst->id,
         .not_node = inst->node_id,
+        .vpc_id = inst->vpc_id,
         .count = 1,
     };
     if (!place_terms_of(txn, inst, terms, err) ||

@@ -304,6 +304,41 @@ release_enis(struct txn *txn, const struct row_instance *inst, struct err *err)
     return true;
 }
 
+/* Sorts after every account and id. */
+#define LAST "~"
+
+bool
+vpc_machine(struct txn *txn, const struct vpc_machine_ask *ask,
+            const struct row_instance **out, struct err *err)
+{
+    const struct row_instance prefix = {.vpc_id = ask->vpc_id, .node_id = ask->node_id};
+    struct row_instance start = {
+        .vpc_id = ask->vpc_id, .node_id = ask->after, .account = LAST, .id = LAST};
+    struct row_query query = {.index = "by_place",
+                              .prefix = &prefix,
+                              .prefix_fields = ask->node_id ? 2 : 1,
+                              .after = ask->after ? &start : NULL,
+                              .limit = 1};
+    *out = NULL;
+    for (;;) {
+        struct row_list list;
+        if (!row_list(txn, &row_instance_type, &query, &list, err)) {
+            return false;
+        }
+        if (list.count == 0) {
+            return true;
+        }
+        const struct row_instance *found = list.rows[0];
+        if (!found->terminated_at && !str_empty(found->node_id) &&
+            !str_eq(found->id, ask->but)) {
+            *out = found;
+            return true;
+        }
+        start = *found; /* Visible for a while, but not there any more. */
+        query.after = &start;
+    }
+}
+
 bool
 instance_volumes(struct txn *txn, const char *account, const char *instance_id,
                  struct row_list *out, struct err *err)

@@ -103,6 +103,17 @@ MUST_CHECK bool volume_mark_deleted(struct txn *txn, const struct row_volume *vo
 MUST_CHECK bool instance_hide(struct txn *txn, const struct row_instance *inst,
                               struct err *err);
 
+/* A machine of a network that is placed on some node: the first in the order of nodes. */
+struct vpc_machine_ask {
+    const char *vpc_id;
+    const char *node_id; /* On that one; NULL: on any... */
+    const char *after;   /* ...behind that one; NULL: the first. */
+    const char *but;     /* Not this instance; NULL: any. */
+};
+/* '*out' NULL: there is none. A look-up, or a few. */
+MUST_CHECK bool vpc_machine(struct txn *txn, const struct vpc_machine_ask *ask,
+                            const struct row_instance **out, struct err *err);
+
 /* Its volumes, of row_volume, whatever is wanted of them. The list belongs to the transaction. */
 MUST_CHECK bool instance_volumes(struct txn *txn, const char *account,
                                  const char *instance_id, struct row_list *out,

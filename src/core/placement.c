@@ -23,6 +23,8 @@ static const char *const no_texts[PLACEMENT_NOS] = {
     [PLACEMENT_SLOW] = "slower than the type promises",
     [PLACEMENT_GROUP] = "kept apart by the placement group",
     [PLACEMENT_SEGMENT] = "outside the placement group's network segment",
+    [PLACEMENT_REACH] = "without an underlay to the other hosts of its network",
+    [PLACEMENT_LENT] = "without a free interface that is lent to the account",
     [PLACEMENT_VCPUS] = "lack vCPUs",
     [PLACEMENT_MEMORY] = "lack memory",
 };
@@ -168,6 +170,7 @@ placement_host_of(const struct placement_rows *rows,
         .numa_bytes = seen ? seen->numa_memory_bytes : 0,
         .strained = seen && seen->strained,
         .single = node->single_account,
+        .joined = !str_empty(node->underlay),
         .processors = seen ? seen->vcpus : 0,
         .ceiling = placement_ceiling(rows, rules),
         .closed = closed_for(rows),
@@ -248,6 +251,26 @@ is_slow(const struct placement_host *host, int64_t promised)
            host->speed * (100 + SPEED_TOLERANCE_PERCENT) < promised * 100;
 }
 
+/* Whether the network's machines elsewhere would not reach one here, nor it them. */
+static bool
+is_out_of_reach(const struct placement_host *host, const struct placement_ask *ask)
+{
+    const struct placement_reach *r = &ask->reach;
+    bool alone = !r->host || (!r->many && str_eq(r->host, host->id));
+    return ask->in_network && !alone && !(host->joined && r->joined);
+}
+
+static bool
+lacks_cards(const struct placement_host *host, const struct placement_lent *lent)
+{
+    for (size_t i = 0; i < lent->count; i++) {
+        if (str_eq(lent->items[i].host, host->id)) {
+            return lent->items[i].cards < lent->cards;
+        }
+    }
+    return lent->cards > 0;
+}
+
 /* A resource that is not asked for never stands in the way. */
 static bool
 lacks(int64_t ceiling, int64_t claimed, int64_t want)
@@ -282,6 +305,12 @@ placement_why(const struct placement_host *host, const struct placement_ask *ask
     }
     if (!str_empty(ask->segment) && !str_eq(ask->segment, host->segment)) {
         return PLACEMENT_SEGMENT;
+    }
+    if (is_out_of_reach(host, ask)) {
+        return PLACEMENT_REACH;
+    }
+    if (lacks_cards(host, &ask->lent)) {
+        return PLACEMENT_LENT;
     }
     struct claim want = placement_claim(host->class, ask);
     if (lacks(host->ceiling.vcpus, host->claimed.vcpus, want.vcpus)) {

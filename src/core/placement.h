@@ -35,6 +35,8 @@ enum placement_no {
     PLACEMENT_SLOW,      /* Its processors are slower than the type promises. */
     PLACEMENT_GROUP,     /* The placement group keeps it away from there. */
     PLACEMENT_SEGMENT,   /* Not in the group's part of the network. */
+    PLACEMENT_REACH,     /* Machines of the same network would not reach it. */
+    PLACEMENT_LENT,      /* No interface there is lent to the account, or free. */
     PLACEMENT_VCPUS,
     PLACEMENT_MEMORY,
     PLACEMENT_NOS,
@@ -79,6 +81,7 @@ struct placement_host {
     const char *owner;   /* Account that has it alone; empty: all share it. */
     const char *single;  /* Account that the operator marked it for; empty: none. */
     const char *host_id; /* Allocated as a dedicated host, h-...; empty: no. */
+    bool joined;         /* It has an underlay, by which hosts meet. */
     struct placement_words features; /* Hardware... */
     struct placement_words labels;   /* ...and the operator's words. */
     enum placement_class class;
@@ -109,6 +112,24 @@ enum placement_tenancy {
     PLACEMENT_EMPTY, /* A host that holds nothing and is nobody's: to be allocated. */
 };
 
+/* Where the other machines of a network are. */
+struct placement_reach {
+    const char *host; /* The first host that has any; NULL: none has. */
+    bool joined;      /* That one has an underlay. */
+    bool many;        /* It is not the only one. */
+};
+
+/* Hosts with interfaces for cards of an account's. */
+struct placement_room {
+    const char *host;
+    int64_t cards; /* That find a place there yet. */
+};
+struct placement_lent {
+    int64_t cards; /* That the machine needs; 0: nothing of this counts. */
+    struct placement_room *items;
+    size_t count;
+};
+
 /* One machine that needs a place. */
 struct placement_ask {
     const char *region, *zone;     /* 'zone' NULL: any zone of the region. */
@@ -117,6 +138,9 @@ struct placement_ask {
     struct placement_words prefer; /* Node ids to be tried first. */
     struct placement_words avoid;  /* Node ids and racks. */
     const char *segment;           /* NULL: any. */
+    bool in_network;               /* Of which 'reach' tells where it is. */
+    struct placement_reach reach;
+    struct placement_lent lent;
     enum placement_tenancy tenancy;
     const char *host_id; /* PLACEMENT_HOST: that one; NULL: any of 'among'. */
     struct placement_words features; /* Required. */

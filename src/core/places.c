@@ -6,6 +6,8 @@
  * segment of the first and likes the hosts of the others. */
 #include "core/places.h"
 
+#include "core/reach.h"
+
 #define SPREAD_MAX 7 /* Running at once, of a group in a zone. */
 #define PARTITIONS_MAX 7
 
@@ -23,6 +25,7 @@ struct finding {
     struct part parts[PARTITIONS_MAX + 1]; /* [0]: what has no partition. */
     const char *segment;
     int64_t *partitions;
+    pool_next_fn *next; /* As the group has it; NULL: there is none. */
 };
 
 /* ---- members --------------------------------------------------------------------- */
@@ -175,6 +178,20 @@ next_in_partition(void *ctx, size_t index, const struct placement_host *last,
     }
 }
 
+/* For each, whatever its group: what came before it is where its network is now. */
+static void
+next_of_any(void *ctx, size_t index, const struct placement_host *last,
+            struct placement_ask *ask)
+{
+    struct finding *f = ctx;
+    if (last) {
+        reach_placed(f->arena, last, ask);
+    }
+    if (f->next) {
+        f->next(ctx, index, last, ask);
+    }
+}
+
 /* ---- groups ---------------------------------------------------------------------- */
 
 static bool
@@ -309,6 +326,19 @@ ask_of(const struct cloud_config *config, const struct place_want *want)
     return ask;
 }
 
+/* What it must reach from there. */
+static bool
+use_reach(struct finding *f, struct placement_ask *ask, struct err *err)
+{
+    const struct place_want *want = f->want;
+    ask->in_network = want->vpc_id != NULL;
+    ask->lent.cards = want->lent_cards;
+    return (!want->vpc_id || reach_of_network(f->txn, want->vpc_id, want->instance_id,
+                                              &ask->reach, err)) &&
+           (want->lent_cards == 0 || reach_of_lent(f->txn, want->account, want->region,
+                                                   want->zone, &ask->lent, err));
+}
+
 bool
 places_find(struct pool *pool, struct txn *txn, const struct cloud_config *config,
             const struct place_want *want, struct places_found *out, struct err *err)
@@ -316,13 +346,13 @@ places_find(struct pool *pool, struct txn *txn, const struct cloud_config *confi
     struct arena *arena = txn_arena(txn);
     struct finding f = {.txn = txn, .arena = arena, .want = want};
     struct placement_ask ask = ask_of(config, want);
-    pool_next_fn *next = NULL;
     size_t most = want->count;
     f.partitions = ARENA_ARRAY(arena, want->count, int64_t);
     out->picks = ARENA_ARRAY(arena, want->count, struct pool_pick);
     out->partitions = f.partitions;
     if ((str_eq(want->terms->tenancy, "host") && !use_hosts(&f, &ask, err)) ||
-        (want->terms->group && !use_group(&f, &ask, &next, &most, err))) {
+        (want->terms->group && !use_group(&f, &ask, &f.next, &most, err)) ||
+        !use_reach(&f, &ask, err)) {
         return false;
     }
     if (want->among.count > 0) {
@@ -332,8 +362,8 @@ places_find(struct pool *pool, struct txn *txn, const struct cloud_config *confi
         placement_words_add(arena, &ask.avoid, want->not_node);
     }
     out->ask = ask;
-    return pool_place_each(pool, txn, config, &ask, next, &f, MIN(most, want->count),
-                           out->picks, &out->count, err);
+    return pool_place_each(pool, txn, config, &ask, next_of_any, &f,
+                           MIN(most, want->count), out->picks, &out->count, err);
 }
 
 bool

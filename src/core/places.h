@@ -31,6 +31,9 @@ struct place_want {
     const char *instance_id;      /* Of one that is there already; NULL: new ones. */
     struct placement_words among; /* Node ids: nowhere but on these; none: anywhere. */
     const char *not_node;         /* Anywhere but there; NULL: anywhere. */
+    const char
+        *vpc_id; /* Whose machines elsewhere must reach it; NULL: it does not matter. */
+    int64_t lent_cards; /* Local network interfaces of each. */
     size_t count;
 };
 

@@ -4,6 +4,15 @@
 #include "core/address.h"
 #include "core/address6.h"
 
+#define OVERLAY_BASE 0x64580000u /* 100.88.0.0/13 */
+#define OVERLAY_NUMBERS (1 << 19)
+
+bool
+uplink_is_overlay(const struct row_uplink *uplink)
+{
+    return str_eq(uplink->mode, UPLINK_OVERLAY_MODE);
+}
+
 bool
 uplink_is_lent(const struct row_uplink *uplink)
 {
@@ -50,6 +59,29 @@ uplink_lent(struct txn *txn, const char *account, const char *zone, const char *
             (own || !*out)) {
             *out = u;
         }
+    }
+    return true;
+}
+
+bool
+lni_count(struct txn *txn, const struct row_instance *inst, int64_t *out,
+          struct err *err)
+{
+    *out = 0;
+    for (size_t i = 0; i < inst->eni_ids.count; i++) {
+        const struct row_eni key = {.account = inst->account,
+                                    .id = inst->eni_ids.items[i]};
+        const void *eni, *subnet = NULL;
+        if (!row_get(txn, &row_eni_type, &key, &eni, err)) {
+            return false;
+        }
+        const struct row_eni *card = eni;
+        const struct row_subnet of = {.account = inst->account,
+                                      .id = card ? card->subnet_id : ""};
+        if (card && !row_get(txn, &row_subnet_type, &of, &subnet, err)) {
+            return false;
+        }
+        *out += subnet && lni_at(subnet, card->device_index);
     }
     return true;
 }
@@ -175,6 +207,33 @@ uplink_place_take(struct txn *txn, const struct row_uplink *uplink, const char *
     }
     *out = mine.place;
     return row_put(txn, &row_uplink_place_type, &mine, err);
+}
+
+bool
+uplink_number_take(struct txn *txn, const struct row_uplink *uplink,
+                   const char *node_id, int64_t *out, struct err *err)
+{
+    struct row_uplink_place row = {.uplink_id = uplink->id, .node_id = node_id};
+    if (!uplink_place_of(txn, uplink->id, node_id, out, err)) {
+        return false;
+    }
+    if (*out >= 0) {
+        return true;
+    }
+    if (!txn_next(txn, "outside", &row.place, err) ||
+        !row_put(txn, &row_uplink_place_type, &row, err)) {
+        return false;
+    }
+    *out = row.place;
+    return true;
+}
+
+const char *
+uplink_overlay_address(struct arena *arena, int64_t number)
+{
+    char text[IPV4_TEXT_LEN];
+    ipv4_format(OVERLAY_BASE + (uint32_t)(number % OVERLAY_NUMBERS), text);
+    return arena_strdup(arena, text);
 }
 
 bool

@@ -12,6 +12,9 @@
 /* What the mode is called in rows, records and calls. */
 #define UPLINK_PASSTHROUGH_MODE "passthrough"
 
+#define UPLINK_OVERLAY_MODE "overlay"
+
+bool uplink_is_overlay(const struct row_uplink *uplink);
 bool uplink_is_lent(const struct row_uplink *uplink);
 /* Whether an interface of the subnet, at that place, is a local network interface. */
 bool lni_at(const struct row_subnet *subnet, int64_t device_index);
@@ -41,6 +44,14 @@ const char *uplink_address_at(struct arena *arena, const struct row_uplink *upli
                               int64_t place);
 const char *uplink_address6_at(struct arena *arena, const struct row_uplink *uplink,
                                int64_t place);
+/* The node's number on an overlay, given once; and the address of its external namespace that
+ * follows from it: of 100.88.0.0/13, the same for no two nodes. */
+MUST_CHECK bool uplink_number_take(struct txn *txn, const struct row_uplink *uplink,
+                                   const char *node_id, int64_t *out, struct err *err);
+const char *uplink_overlay_address(struct arena *arena, int64_t number);
+/* How many of an instance's cards are local network interfaces. */
+MUST_CHECK bool lni_count(struct txn *txn, const struct row_instance *inst,
+                          int64_t *out, struct err *err);
 /* An attached local network interface of the account in the zone (of the subnet, where
  * 'subnet_id' is not NULL); '*out' NULL: there is none. */
 MUST_CHECK bool lni_any(struct txn *txn, const char *account, const char *region,

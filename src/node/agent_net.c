@@ -317,6 +317,9 @@ see_item(void *ctx, const struct want *want)
                                      .generation = generation,
                                      .state = state,
                                      .message = item->message};
+    if (want->kind == LINK_UPLINK && done && !absent) {
+        seen.functions = net_uplink_functions(a->net, want->id);
+    }
     agent_report(a, want->kind, want->id, absent, &seen);
 }
 

@@ -209,6 +209,12 @@ net_tap_open(struct net *net, const char *port_id, int *out_fd, struct err *err)
     return true;
 }
 
+int64_t
+net_uplink_functions(const struct net *net UNUSED, const char *uplink_id UNUSED)
+{
+    return 0;
+}
+
 /* No host of the simulation has devices to give away. */
 bool
 net_function_open(struct net *net UNUSED, const char *port_id,

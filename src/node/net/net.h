@@ -108,6 +108,9 @@ MUST_CHECK bool net_drop_port(struct net *net, const char *id, struct err *err);
 MUST_CHECK bool net_tap_open(struct net *net, const char *port_id, int *out_fd,
                              struct err *err);
 
+/* How many virtual functions the interface of an uplink that is lent as vfio has; 0: it is
+ * not. */
+int64_t net_uplink_functions(const struct net *net, const char *uplink_id);
 /* A port of mode vfio has no tap but a virtual function of its uplink's interface: given its
  * MAC, which the interface then enforces, and to vfio-pci. The same one, however often. */
 struct vfio_function;

@@ -273,6 +273,20 @@ uplink_read(const struct link_uplink *want, struct uplink *u, struct err *err)
     return true;
 }
 
+int64_t
+net_uplink_functions(const struct net *net, const char *uplink_id)
+{
+    const struct uplink *u = map_get(net->uplinks, uplink_id);
+    struct vfio_function f;
+    struct err none = {0};
+    int64_t count = 0;
+    while (u && u->vfio &&
+           vfio_function_at("/sys", u->link, (uint32_t)count, &f, &none)) {
+        count++;
+    }
+    return count;
+}
+
 /* ---- what may pass --------------------------------------------------------------------
  */
 

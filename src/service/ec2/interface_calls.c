@@ -338,20 +338,25 @@ bool
 lni_check(struct call *call, const struct row_subnet *subnet, int64_t device_index,
           const char *node_id, struct err *err)
 {
-    const struct row_uplink *uplink;
+    const struct row_uplink *uplink = NULL;
+    bool lent = false;
     if (!lni_at(subnet, device_index)) {
         return true;
     }
-    if (!uplink_lent(call->txn, call->account, subnet->zone, node_id, &uplink, err)) {
+    if (!(node_id ? uplink_lent(call->txn, call->account, subnet->zone, node_id,
+                                &uplink, err)
+                  : uplink_lent_somewhere(call->txn, call->account, subnet->zone, &lent,
+                                          err))) {
         return false;
     }
-    return uplink ||
+    return uplink || lent ||
            err_set(err, ERR_UNSUPPORTED_OPERATION,
                    "At device index %" PRId64
                    " an interface of '%s' is a local network "
-                   "interface, and %s has none to put it on. Ask the cloud's operator.",
+                   "interface, and %s to put it on. Ask the cloud's operator.",
                    device_index, subnet->id,
-                   node_id ? "the instance's host" : "not every host of the zone");
+                   node_id ? "the instance's host has none"
+                           : "no host of the zone has one");
 }
 
 static bool

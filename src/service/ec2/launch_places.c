@@ -1,4 +1,5 @@
 /* launch_places.c - the zone, and the nodes in it, that a launch gets. */
+#include "core/uplink_rows.h"
 #include "service/ec2/launch.h"
 
 /* The subnets, those in the emptiest zone first. */
@@ -30,6 +31,18 @@ only_this_zone(enum err_code code)
            code == ERR_INSTANCE_LIMIT;
 }
 
+/* Cards on an interface that the hosts' operator has lent. */
+static int64_t
+lent_cards(const struct launch *l)
+{
+    int64_t count = 0;
+    for (size_t i = 0; i < l->net.more_count; i++) {
+        const struct launch_nic *nic = &l->net.more[i];
+        count += lni_at(nic->ask.subnet, nic->index);
+    }
+    return count;
+}
+
 bool
 launch_choose_nodes(struct call *call, const struct launch *l, int64_t want,
                     struct launch_places *out, struct err *err)
@@ -48,6 +61,8 @@ launch_choose_nodes(struct call *call, const struct launch *l, int64_t want,
             .memory_bytes = l->type->memory_bytes,
             .disk_bytes = l->disk.size_gib * (int64_t)GIB,
             .count = (size_t)want,
+            .vpc_id = l->net.vpc_id,
+            .lent_cards = lent_cards(l),
         };
         place_want_fill(call, &ask);
         if (!places_find(call->pool, call->txn, call->config, &ask, &found, err)) {

@@ -127,6 +127,7 @@ seed_rows(struct call *call, const void *in, void *out, struct err *err)
         const struct row_node node = {.id = hosts[i],
                                       .region = "us-east-1",
                                       .zone = "us-east-1a",
+                                      .underlay = hosts[i],
                                       .state = "active"};
         const struct row_node_seen seen = {.id = hosts[i],
                                            .vcpus = HOST_VCPUS,

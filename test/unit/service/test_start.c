@@ -63,6 +63,7 @@ rows_of(struct ec2 *e, const char *id)
 struct change {
     const char *node_id, *pool;
     bool away, cordoned, revoked;
+    bool apart; /* It names no underlay. */
 };
 
 static bool
@@ -81,6 +82,7 @@ change_node(struct call *call, const void *in, void *out UNUSED, struct err *err
     struct row_node next_node = *node;
     struct row_node_seen next_seen = *seen;
     next_node.cordoned = c->cordoned;
+    next_node.underlay = c->apart ? NULL : node->underlay;
     next_node.state = c->revoked ? "revoked" : "active";
     next_seen.connected = !c->away;
     next_seen.shared_pool = c->pool;
@@ -144,7 +146,9 @@ TEST(start_says_which_host_has_a_local_disk_and_what_to_do)
     struct rows before = rows_of(&e, id);
     const char *home = before.instance->node_id;
     const struct change troubles[] = {
-        {home, .away = true}, {home, .cordoned = true}, {home, .revoked = true}};
+        {home, .away = true},
+        {home, .cordoned = true, .apart = true},
+        {home, .revoked = true}};
     const char *const words[] = {"cannot be reached", "no room", "has left"};
     for (size_t i = 0; i < ARRAY_LEN(troubles); i++) {
         change(&e, troubles[i]);
