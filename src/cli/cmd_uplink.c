@@ -98,8 +98,9 @@ run_add(struct cli *cli, const struct args *args, struct err *err)
         json_object_set_new(in, "Unfiltered", json_true());
     }
     if (!args_has(args, "mode")) {
-        return cli_usage(err, "say --mode nat, bridge, passthrough or none; 'moln help "
-                              "uplink add' tells which");
+        return cli_usage(
+            err, "say --mode nat, bridge, overlay, passthrough or none; 'moln help "
+                 "uplink add' tells which");
     }
     if (args_has(args, "node") == args_has(args, "zone")) {
         return cli_usage(err, "say where: --node NODE or --zone ZONE");
@@ -192,7 +193,7 @@ run_pool_close(struct cli *cli, const struct args *args, struct err *err)
 }
 
 static const struct option add_options[] = {
-    {"mode", 0, "MODE", "nat, bridge, passthrough or none"},
+    {"mode", 0, "MODE", "nat, bridge, overlay, passthrough or none"},
     {"node", 0, "NODE", "of this host"},
     {"zone", 0, "ZONE", "of each host of the zone that has none of its own"},
     {"address", 0, "CIDR",
@@ -239,6 +240,14 @@ const struct command uplink_commands[] = {
      "          a zone a range of them. With --address6 and --router6 instances are "
      "reached by\n"
      "          IPv6 too, each by its own address.\n"
+     "  overlay Nothing leaves the hosts, but their external namespaces meet over the "
+     "underlay:\n"
+     "          public addresses reach each other, and you all of them from any "
+     "host's. "
+     "For\n"
+     "          clouds without a provider's network: each host is told of every "
+     "public\n"
+     "          address. Names no interface.\n"
      "  none    Nothing: for one host of a zone that has an uplink. Names no "
      "interface.\n"
      "\n"
@@ -265,6 +274,7 @@ const struct command uplink_commands[] = {
      "events'.\n"
      "\n"
      "  moln uplink add eth1 --mode nat --zone us-east-1a\n"
+     "  moln uplink add --mode overlay --zone us-east-1a\n"
      "  moln uplink add eth1 --mode bridge --node NODE --address 192.0.2.2/24 --router "
      "192.0.2.1\n"
      "  moln uplink add eth2 --mode passthrough --zone us-east-1a --account "

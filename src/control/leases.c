@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/map.h"
+#include "control/nat_loop.h"
 #include "control/reports.h"
 
 #define LOOKS_A_LEASE 20
@@ -106,34 +107,38 @@ lease_lose(const struct pass *pass, const char *node_id, int64_t serial,
            struct err *err)
 {
     const struct row_node_lease *lease;
-    size_t leased;
+    size_t leased, nats;
     if (!lease_get(pass, node_id, &lease, err)) {
         return false;
     }
     if (!lease || lease->lost || lease->serial != serial) {
         return true;
     }
-    if (!leased_on(pass, node_id, &leased, err)) {
+    if (!leased_on(pass, node_id, &leased, err) ||
+        !nats_leased_on(pass, node_id, &nats, err)) {
         return false;
     }
-    if (leased == 0) {
+    if (leased == 0 && nats == 0) {
         return row_delete(pass->txn, &row_node_lease_type, lease, err);
     }
     struct row_node_lease row = *lease;
     row.serial++;
     row.lost = true;
     row.lost_at = pass->now_ns;
-    log_warn("control: node %s: its lease is lost; %zu instances are to be started "
-             "elsewhere",
-             node_id, leased);
+    log_warn(
+        "control: node %s: its lease is lost; %zu instances are to be started, and "
+        "NAT gateways of %zu networks done, elsewhere",
+        node_id, leased, nats);
     return row_put(pass->txn, &row_node_lease_type, &row, err) &&
+           nats_lost(pass, node_id, err) &&
            tell(pass, node_id,
                 arena_printf(txn_arena(pass->txn), "lease-lost-%" PRId64, row.serial),
                 arena_printf(
                     txn_arena(pass->txn),
                     "the node did not renew its lease: %zu instances that asked "
-                    "for recovery are started elsewhere",
-                    leased),
+                    "for recovery are started elsewhere, and NAT gateways of %zu "
+                    "networks are done elsewhere",
+                    leased, nats),
                 err);
 }
 

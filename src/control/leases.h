@@ -3,7 +3,8 @@
  * Purpose:  leased machines run on a node only while its lease lives (node/fence/fence.h
  *           sees to that); a lease that was not renewed for its duration, the time to stop
  *           what it covered and a margin for clocks that run apart is declared lost, and
- *           then those machines are started elsewhere (recovery.h).
+ *           then those machines are started elsewhere (recovery.h), and NAT gateways that were
+ *           at home there find another (nat_loop.h).
  * Rule:     nobody compares clocks of two hosts. The node counts from when it asked; we
  *           count from when we saw the renewal in the rows, on our clock since boot, in
  *           every control process for itself. The declaration is one compare-and-set on

@@ -2,6 +2,7 @@
 #include "control/nat_loop.h"
 
 #include "base/log.h"
+#include "control/leases.h"
 #include "control/network_interface.h"
 #include "control/network_loop.h"
 #include "control/network_places.h"
@@ -67,24 +68,53 @@ leads_out(const struct pass *pass, const char *node_id, bool *out, struct err *e
             return false;
         }
         *out |= uplink && !want->deleted && !uplink_is_lent(uplink) &&
-                !str_eq(uplink->mode, "none");
+                !uplink_is_overlay(uplink) && !str_eq(uplink->mode, "none");
     }
     return true;
 }
 
-/* How good a home the node is: 0 none, 1 one without an uplink, 2 one with. */
+/* What makes a home better than another, the weightiest first. */
+enum {
+    HOME_ALIVE =
+        8, /* Its stream is open; or it has the gateway, and has not been lost. */
+    HOME_UPLINK = 4,
+    HOME_ALREADY = 2,
+    HOME_AT_ALL = 1, /* It can be reached, once it is there. */
+};
+
 static bool
-home_score(const struct pass *pass, const char *node_id, int *out, struct err *err)
+is_lost(const struct pass *pass, const char *node_id, bool *out, struct err *err)
+{
+    const struct row_node_lease *lease;
+    if (!GET(pass, node_lease, &lease, err, .id = node_id)) {
+        return false;
+    }
+    *out = lease && lease->lost;
+    return true;
+}
+
+/* How good a home the node is for a gateway that is at home on 'now'; 0: none. One that has lost
+ * its lease is none but where there is no other: it may come back. */
+static bool
+home_score(const struct pass *pass, const char *node_id, const char *now, int *out,
+           struct err *err)
 {
     const struct row_node *node;
-    bool out_there;
+    const struct row_node_seen *seen;
+    bool out_there, lost, already = str_eq(node_id, now);
     if (!GET(pass, node, &node, err, .id = node_id) ||
-        !leads_out(pass, node_id, &out_there, err)) {
+        !GET(pass, node_seen, &seen, err, .id = node_id) ||
+        !leads_out(pass, node_id, &out_there, err) ||
+        !is_lost(pass, node_id, &lost, err)) {
         return false;
     }
     bool reachable =
         node && str_eq(node->state, "active") && !str_empty(node->underlay);
-    *out = !reachable ? 0 : out_there ? 2 : 1;
+    bool alive = !lost && (already || (seen && seen->connected));
+    *out = !reachable || (lost && !already)
+               ? 0
+               : HOME_AT_ALL + (already ? HOME_ALREADY : 0) + (alive ? HOME_ALIVE : 0) +
+                     (alive && out_there ? HOME_UPLINK : 0);
     return true;
 }
 
@@ -101,11 +131,9 @@ find_home(const struct pass *pass, const struct row_nat_gateway *nat, const char
     for (size_t i = 0; i < places.count; i++) {
         const struct row_vpc_node *place = places.rows[i];
         int score;
-        if (!home_score(pass, place->node_id, &score, err)) {
+        if (!home_score(pass, place->node_id, nat->node_id, &score, err)) {
             return false;
         }
-        score *= 2;
-        score += score && str_eq(place->node_id, nat->node_id);
         if (score > best) {
             best = score;
             *out = place->node_id;
@@ -122,8 +150,18 @@ move_home(const struct pass *pass, const struct row_nat_gateway *nat,
     next.node_id = node_id;
     log_info("NAT gateway %s: at home on %s", nat->id, node_id ? node_id : "no node");
     return (next.vni || vni_take(pass->txn, &next.vni, err)) &&
+           (!node_id || lease_expect(pass, node_id, err)) &&
            row_put(pass->txn, &row_nat_gateway_type, &next, err) &&
            interface_tell(pass, nat->account, nat->eni_id, err);
+}
+
+/* It is watched as long as it has one, also where that was so before leases were. */
+static bool
+watch_home(const struct pass *pass, const struct row_nat_gateway *nat, struct err *err)
+{
+    const struct row_node_lease *lease;
+    return GET(pass, node_lease, &lease, err, .id = nat->node_id) &&
+           (lease || lease_expect(pass, nat->node_id, err));
 }
 
 bool
@@ -144,11 +182,70 @@ nat_find_homes(const struct pass *pass, const struct row_vpc *vpc, bool *moved,
         if (!find_home(pass, nat, &home, err)) {
             return false;
         }
-        if (str_eq(home, nat->node_id) || (!home && str_empty(nat->node_id))) {
+        if (!home && str_empty(nat->node_id)) {
+            continue;
+        }
+        if (str_eq(home, nat->node_id)) {
+            if (!watch_home(pass, nat, err)) {
+                return false;
+            }
             continue;
         }
         *moved = true;
         if (!move_home(pass, nat, home, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- lost nodes ---- */
+
+bool
+nats_leased_on(const struct pass *pass, const char *node_id, size_t *out_count,
+               struct err *err)
+{
+    const struct row_vpc_node prefix = {.node_id = node_id};
+    const struct row_query query = {
+        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
+    const struct row_node_seen *seen;
+    struct row_list places;
+    *out_count = 0;
+    if (!GET(pass, node_seen, &seen, err, .id = node_id)) {
+        return false;
+    }
+    if (!seen || !seen->nat_leases) {
+        return true; /* An agent of before: what it does goes on without a lease. */
+    }
+    if (!row_list(pass->txn, &row_vpc_node_type, &query, &places, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < places.count; i++) {
+        const struct row_vpc_node *place = places.rows[i];
+        bool at_home;
+        if (!nat_is_on(pass, place->account, place->vpc_id, node_id, &at_home, err)) {
+            return false;
+        }
+        *out_count += at_home;
+    }
+    return true;
+}
+
+bool
+nats_lost(const struct pass *pass, const char *node_id, struct err *err)
+{
+    const struct row_vpc_node prefix = {.node_id = node_id};
+    const struct row_query query = {
+        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
+    struct row_list places;
+    if (!row_list(pass->txn, &row_vpc_node_type, &query, &places, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < places.count; i++) {
+        const struct row_vpc_node *place = places.rows[i];
+        bool at_home;
+        if (!nat_is_on(pass, place->account, place->vpc_id, node_id, &at_home, err) ||
+            (at_home && !vpc_look_again(pass, place, err))) {
             return false;
         }
     }

@@ -6,6 +6,7 @@
 #include "control/network_names.h"
 #include "control/network_places.h"
 #include "control/network_records.h"
+#include "control/outside.h"
 #include "control/wants.h"
 
 #define CHUNK 32 /* Records of one interface on one node, read at a time. */
@@ -30,10 +31,9 @@ underlay_of(const struct pass *pass, const char *node_id, const char **out,
     return true;
 }
 
-/* The node of the machine or NAT gateway that has it; NULL: it is nowhere. */
-static bool
-home_of(const struct pass *pass, const struct row_eni *eni, const char **out,
-        struct err *err)
+bool
+interface_home(const struct pass *pass, const struct row_eni *eni, const char **out,
+               struct err *err)
 {
     const struct row_instance *machine;
     const struct row_nat_gateway *nat;
@@ -65,7 +65,7 @@ neighbour_for(const struct pass *pass, const struct row_eni *eni, const char *no
 {
     const char *home, *there = NULL, *here = NULL;
     *wanted = false;
-    if (!home_of(pass, eni, &home, err)) {
+    if (!interface_home(pass, eni, &home, err)) {
         return false;
     }
     if (!home || str_eq(home, node_id)) {
@@ -303,7 +303,8 @@ interface_tell(const struct pass *pass, const char *account, const char *id,
         return false;
     }
     news.vpc_id = news.eni ? news.eni->vpc_id : gone ? gone->vpc_id : NULL;
-    bool ok = !news.vpc_id || tell_nodes(&news, err);
+    bool ok = (!news.vpc_id || tell_nodes(&news, err)) &&
+              outside_tell(pass, account, id, err);
     VEC_FREE(&news.mentions);
     return ok && (!gone || row_delete(pass->txn, &row_eni_gone_type, gone, err));
 }

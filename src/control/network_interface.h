@@ -2,7 +2,7 @@
  *
  * Purpose:  an interface that came, moved, changed or went is told to the nodes that have
  *           its VPC: as a member of its groups and by its names everywhere, and as a
- *           neighbour where it is not at home. What it costs follows from how many nodes have the VPC, and not
+ *           neighbour where it is not at home; its public addresses by outside.h. What it costs follows from how many nodes have the VPC, and not
  *           from how many interfaces do.
  * Place:    control/, inside the caller's transaction; beside network_plan.h, which tells
  *           one node of all interfaces.
@@ -15,6 +15,9 @@
  * row_eni_gone. To be called when it changes, and when its machine moves. */
 MUST_CHECK bool interface_tell(const struct pass *pass, const char *account,
                                const char *id, struct err *err);
+/* The node of the machine or NAT gateway that has it; NULL: it is nowhere. */
+MUST_CHECK bool interface_home(const struct pass *pass, const struct row_eni *eni,
+                               const char **out, struct err *err);
 /* The underlay address of an active node; NULL: it names none. */
 MUST_CHECK bool underlay_of(const struct pass *pass, const char *node_id,
                             const char **out, struct err *err);

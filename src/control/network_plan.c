@@ -170,9 +170,11 @@ plan_nats(struct network_plan *plan, struct err *err)
     }
     for (size_t i = 0; i < list.count; i++) {
         const struct row_nat_gateway *row = list.rows[i];
+        const struct row_node_seen *seen = NULL;
         const char *home = NULL;
         if (!str_empty(row->node_id) &&
-            !underlay_of(plan->pass, row->node_id, &home, err)) {
+            (!underlay_of(plan->pass, row->node_id, &home, err) ||
+             !GET(plan->pass, node_seen, &seen, err, .id = row->node_id))) {
             return false;
         }
         const struct link_nat_gateway record = {
@@ -184,6 +186,7 @@ plan_nats(struct network_plan *plan, struct err *err)
             .subnet_id = row->subnet_id,
             .vni = row->vni,
             .node_address = home,
+            .leased = home && seen && seen->nat_leases,
         };
         if (str_eq(row->state, "pending") || str_eq(row->state, "available")) {
             add_own(plan, LINK_NAT_GATEWAY, record.id, &record);

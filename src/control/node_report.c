@@ -366,6 +366,7 @@ take_seen(const struct pass *pass, const struct link_node_seen *r,
                            : NULL,
         .watts = bounded(r->watts, VCPUS_MAX),
         .post_copy = r->post_copy,
+        .nat_leases = r->nat_leases,
     };
     if (r->hardware) {
         out->cores = bounded(r->hardware->cores, VCPUS_MAX);

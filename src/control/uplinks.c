@@ -2,6 +2,7 @@
 #include "control/uplinks.h"
 
 #include "base/log.h"
+#include "control/outside.h"
 #include "control/wants.h"
 #include "core/id.h"
 #include "core/uplink_rows.h"
@@ -95,7 +96,9 @@ want_uplink(const struct pass *pass, const struct row_node *node,
 {
     struct arena *arena = txn_arena(pass->txn);
     int64_t place = 0;
-    if (u->addresses > 0 && !uplink_place_take(pass->txn, u, node->id, &place, err)) {
+    if ((u->addresses > 0 && !uplink_place_take(pass->txn, u, node->id, &place, err)) ||
+        (uplink_is_overlay(u) &&
+         !uplink_number_take(pass->txn, u, node->id, &place, err))) {
         return false;
     }
     if (place < 0) {
@@ -106,13 +109,17 @@ want_uplink(const struct pass *pass, const struct row_node *node,
         .mode = u->mode,
         .link = u->link,
         .generation = 1,
-        .address = uplink_address_at(arena, u, place),
+        .address =
+            uplink_is_overlay(u)
+                ? arena_printf(arena, "%s/13", uplink_overlay_address(arena, place))
+                : uplink_address_at(arena, u, place),
         .router = u->router,
         .address6 = uplink_address6_at(arena, u, place),
         .router6 = u->router6,
         .default_too = u->default_too,
         .unfiltered = u->unfiltered,
         .device = u->device,
+        .vni = u->vni,
     };
     return want_put(pass->txn, node->id, LINK_UPLINK, u->id, NULL, &record, err);
 }
@@ -171,6 +178,17 @@ node_uplinks(const struct pass *pass, const struct row_list *uplinks,
     return true;
 }
 
+static bool
+any_overlay(const struct row_list *uplinks)
+{
+    for (size_t i = 0; i < uplinks->count; i++) {
+        if (uplink_is_overlay(uplinks->rows[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool
 uplinks_pass(const struct pass *pass, const char *account UNUSED, const char *id,
              struct err *err)
@@ -184,7 +202,8 @@ uplinks_pass(const struct pass *pass, const char *account UNUSED, const char *id
         const struct row_node key = {.id = id};
         const void *node;
         return row_get(pass->txn, &row_node_type, &key, &node, err) &&
-               (!node || node_uplinks(pass, &uplinks, node, err));
+               (!node || node_uplinks(pass, &uplinks, node, err)) &&
+               (!any_overlay(&uplinks) || outside_pass(pass, err));
     }
     if (!row_list(pass->txn, &row_node_type, &(struct row_query){0}, &nodes, err)) {
         return false;
@@ -194,7 +213,7 @@ uplinks_pass(const struct pass *pass, const char *account UNUSED, const char *id
             return false;
         }
     }
-    return true;
+    return outside_pass(pass, err);
 }
 
 /* ---- what nodes say ------------------------------------------------------------------- */

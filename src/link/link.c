@@ -26,6 +26,7 @@ static const struct {
     [LINK_NEIGHBOUR] = {&link_neighbour_desc, &link_network_seen_desc},
     [LINK_MIGRATION] = {&link_migration_desc, &link_migration_seen_desc},
     [LINK_NAME] = {&link_name_desc, &link_network_seen_desc},
+    [LINK_PUBLIC] = {&link_public_desc, &link_network_seen_desc},
     [LINK_ENDPOINT] = {&link_endpoint_desc, &link_network_seen_desc},
     [LINK_NODE] = {NULL, &link_node_seen_desc},
     [LINK_EVENT] = {NULL, &link_event_desc},

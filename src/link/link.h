@@ -47,6 +47,7 @@ enum link_kind {
     LINK_MIGRATION = 21,
     LINK_NAME = 22,
     LINK_ENDPOINT = 23,
+    LINK_PUBLIC = 24,
     LINK_NODE = 32, /* Seen only. */
     LINK_EVENT = 33,
     LINK_FLOWS = 34,

@@ -42,6 +42,7 @@ struct lease {
     uv_timer_t timer;
     int64_t serial, asked_ns; /* Of the last ask. */
     int64_t ask_at_ns;
+    int64_t until_ns; /* As it was granted last; 0: it is over, or not known. */
     enum fence_state state; /* As it was noted last. */
     bool given_up;          /* We ended what was in it. */
 };
@@ -137,6 +138,7 @@ void lease_look(struct agent *a);          /* Asks, if it is time. */
 void lease_changed(void *agent);           /* The fence's state did. */
 void lease_connected(struct agent *a);     /* Nothing wanted is missing any more. */
 void lease_answer(void *agent, const struct link_lease *answer);
+void lease_tell_net(struct agent *a); /* What was wanted has been carried out. */
 bool lease_lives(const struct agent *a);
 MUST_CHECK bool lease_enter(const struct agent *a, int *out_fd, struct err *err);
 

@@ -1,6 +1,7 @@
-/* agent_lease.c - the node's lease: asked for over the link, passed on to the fence.
+/* agent_lease.c - the node's lease: asked for over the link, passed on to the fence, and to
+ * the network.
  *
- * Only while machines are wanted here that may not outlive it. A lease counts from the
+ * Only while machines are wanted here that may not outlive it, or NAT gateways are at home. A lease counts from the
  * moment at which it was asked for, by this host's clock since boot: however long the
  * answer was on its way, it is over here before it is over there. */
 #include "node/agent_impl.h"
@@ -14,7 +15,8 @@
 static bool
 is_wanted(const struct agent *a)
 {
-    return a->modules_open && machines_leased(a->machines) > 0;
+    return a->modules_open &&
+           (machines_leased(a->machines) > 0 || net_leased(a->net) > 0);
 }
 
 /* The supervisor's program lies beside this one, also when both were just replaced. */
@@ -43,6 +45,16 @@ ask(struct agent *a, int64_t now)
         l->serial++;
         l->asked_ns = now;
         l->ask_at_ns = now + ASK_AGAIN_NS;
+    }
+}
+
+void
+lease_tell_net(struct agent *a)
+{
+    struct err err = {0};
+    if (a->lease.until_ns > 0 && lease_lives(a) &&
+        !net_lease(a->net, a->lease.until_ns, &err)) {
+        log_error("network: %s", err.msg);
     }
 }
 
@@ -138,7 +150,9 @@ lease_answer(void *ctx, const struct link_lease *answer)
     if (duration_ms > 0) {
         int64_t renew_ms = MAX(500, MIN(answer->renew_ms, duration_ms / 2));
         l->ask_at_ns = l->asked_ns + renew_ms * NS_PER_MS;
-        fence_client_renew(l->fence, l->asked_ns + duration_ms * NS_PER_MS);
+        l->until_ns = l->asked_ns + duration_ms * NS_PER_MS;
+        fence_client_renew(l->fence, l->until_ns);
+        agent_wake(a); /* The network is told behind what is wanted of it. */
         return;
     }
     log_warn("no lease: %s", answer->message ? answer->message : "refused");

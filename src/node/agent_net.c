@@ -10,7 +10,7 @@ static const enum link_kind order[] = {
     LINK_NAME,     LINK_PREFIX_LIST, LINK_GROUP,        LINK_GROUP_MEMBER,
     LINK_ACL,      LINK_ROUTE_TABLE, LINK_SUBNET,       LINK_NAT_GATEWAY,
     LINK_PEERING,  LINK_NEIGHBOUR,   LINK_FLOW_LOG,     LINK_ENDPOINT,
-    LINK_PORT,     LINK_METADATA,
+    LINK_PUBLIC,   LINK_PORT,        LINK_METADATA,
 };
 
 /* One pass over the records that net/ and metadata/ carry out at once. */
@@ -235,6 +235,7 @@ agent_net_pass(struct agent *a, int64_t now_ns, int64_t *wake_ns)
         drop_gone(&p, order[i]);
     }
     settle(&p);
+    lease_tell_net(a);
 }
 
 struct unsettled {

@@ -214,6 +214,7 @@ agent_report_node(struct agent *a)
         .hostname = a->hostname,
         .shared_pool = disks_shared_pool(a->disks),
         .underlay = a->identity.underlay,
+        .nat_leases = true,
     };
     struct measured *m = a->config.measured;
     if (m) {

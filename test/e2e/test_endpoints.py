@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import time
 
 import pytest
 from botocore.exceptions import ClientError
@@ -12,6 +13,7 @@ from cloud import wait_for
 from guest import Guest
 from net_lab import Lab
 from signed import EC2_VERSION, FORM, Signed
+from test_gateways import ANY, RST, SYN, Net, tcp, wait_frames
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -238,5 +240,82 @@ def test_an_endpoints_address_is_the_nodes_own_and_goes_with_it():
                 lab.want("name", id="n", network_id="vpc-1", name=name, addresses=["10.0.1.9"])
         with pytest.raises(RuntimeError, match="cannot be"):
             lab.want("name", id="n", network_id="vpc-1", name="a.b", addresses=["10.0.1"])
+    finally:
+        lab.close()
+
+
+class Knocks:
+    """Two subnets of one VPC, an endpoint in the second, and a peer's VPC. Nobody listens at the
+    endpoint, and its host says so to whoever comes that far, and back."""
+
+    def __init__(self, lab):
+        self.lab, self.sport = lab, 4000
+        net = Net(lab, "vpc-1", "10.0")
+        peer = Net(lab, "vpc-2", "10.1")
+        self.acl("acl-1")
+        self.acl("acl-2")
+        for n in (1, 2):
+            self.subnet(n, f"acl-{n}")
+        lab.want("endpoint", id="eni-e", subnet_id="subnet-vpc-1-2", network_id="vpc-1",
+                 ipv4="10.0.2.9", group_ids=["sg-vpc-1"])
+        lab.want("peering", id="pcx-1", network_a="vpc-1", network_b="vpc-2")
+        for vpc, other in ((net, "10.1.0.0/16"), (peer, "10.0.0.0/16")):
+            for n in (1, 2):
+                vpc.route(n, (other, "peering", "pcx-1"))
+        self.near, self.same, self.peer = net.guest(1, 10), net.guest(2, 10), peer.guest(1, 10)
+        time.sleep(1.2)
+
+    def subnet(self, n, acl):
+        self.lab.want("subnet", id=f"subnet-vpc-1-{n}", network_id="vpc-1", acl_id=acl,
+                      cidr=f"10.0.{n}.0/24", route_table_id=f"rtb-vpc-1-{n}")
+
+    def acl(self, name, **denied):
+        """All may pass, but what is denied before that."""
+        every = {"protocol": -1, "cidr": "0.0.0.0/0", "from_port": 0, "to_port": 0,
+                 "icmp_type": -1, "icmp_code": -1}
+        rules = [{**every, "number": 100, "egress": way, "allow": True} for way in (False, True)]
+        if denied:
+            rules.append({**every, "number": 50, "allow": False, **denied})
+        self.lab.want("acl", id=name, network_id="vpc-1", rules=rules)
+
+    def reach(self):
+        """Who of the three reaches it."""
+        self.sport += 1
+        guests = (self.near, self.same, self.peer)
+        for guest in guests:
+            tcp(guest, "10.0.2.9", SYN, self.sport)
+        return tuple(any(d[23] == 6 and d[47] & RST for d in wait_frames(guest, 0.3))
+                     for guest in guests)
+
+
+def test_acls_are_asked_on_the_way_to_an_endpoint_and_peers_reach_it():
+    lab = Lab("ea")
+    try:
+        knocks = Knocks(lab)
+        assert knocks.reach() == (True, True, True)
+        # The endpoint's subnet's, for what comes and for what it answers.
+        knocks.acl("acl-2", egress=False, protocol=6, from_port=80, to_port=80)
+        assert knocks.reach() == (False, True, False)
+        knocks.acl("acl-2", egress=True, cidr="10.0.1.0/24")
+        assert knocks.reach() == (False, True, True)
+        knocks.acl("acl-2", egress=True, cidr="10.1.0.0/16")
+        assert knocks.reach() == (True, True, False)
+        knocks.acl("acl-2")
+        # The guest's subnet's.
+        knocks.acl("acl-1", egress=True, cidr="10.0.2.9/32")
+        assert knocks.reach() == (False, True, True)
+        knocks.acl("acl-1", egress=False, protocol=6, from_port=1024, to_port=65535)
+        assert knocks.reach() == (False, True, True)
+        knocks.acl("acl-1")
+        assert knocks.reach() == (True, True, True)
+        knocks.acl("acl-3", egress=False)
+        knocks.subnet(2, "acl-3")
+        assert knocks.reach() == (False, True, False)
+        assert lab.do(op="check")["drift"] == 0
+        lab.want("group", id="sg-vpc-1", network_id="vpc-1", rules=ANY[1:])
+        knocks.subnet(2, "acl-2")
+        assert knocks.reach() == (False, False, False)
+        lab.do(op="drop", kind="endpoint", id="eni-e")
+        assert lab.do(op="check")["drift"] == 0
     finally:
         lab.close()

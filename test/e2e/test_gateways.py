@@ -24,27 +24,35 @@ class Net:
     def __init__(self, lab, vpc, block):
         self.lab, self.vpc, self.block = lab, vpc, block
         before = set(lab.namespaces())
-        lab.want("network", id=vpc, domain="test.internal", cidrs=[f"{block}.0.0/16"])
+        self.tell()
         self.ns = (set(lab.namespaces()) - before).pop()
+        self.macs = lab.bridges(self.ns)
+
+    def tell(self):
+        lab, vpc, block = self.lab, self.vpc, self.block
+        lab.want("network", id=vpc, domain="test.internal", cidrs=[f"{block}.0.0/16"])
         lab.want("group", id=f"sg-{vpc}", network_id=vpc, rules=ANY)
         for n in (1, 2):
             lab.want("route_table", id=f"rtb-{vpc}-{n}", network_id=vpc, routes=[])
             lab.want("subnet", id=f"subnet-{vpc}-{n}", network_id=vpc,
                      cidr=f"{block}.{n}.0/24", acl_off=True,
                      route_table_id=f"rtb-{vpc}-{n}")
-        self.macs = lab.bridges(self.ns)
 
     def route(self, n, *routes):
         self.lab.want("route_table", id=f"rtb-{self.vpc}-{n}", network_id=self.vpc,
                       routes=[dict(zip(("cidr", "target", "target_id", "address",
                                         "subnet_id"), r)) for r in routes])
 
-    def guest(self, n, host, public=None, check=True):
-        ip, mac = f"{self.block}.{n}.{host}", f"02:00:00:{len(self.lab.guests):02x}:00:{host:02x}"
-        port = f"eni-{self.vpc}-{n}-{host}"
+    def port(self, n, host, mac, public=None, check=True):
+        ip, port = f"{self.block}.{n}.{host}", f"eni-{self.vpc}-{n}-{host}"
         self.lab.want("port", id=port, subnet_id=f"subnet-{self.vpc}-{n}", mac=mac, ipv4=ip,
                       check_source=check, group_ids=[f"sg-{self.vpc}"],
                       publics=[{"private": ip, "public": public}] if public else [])
+        return ip, port
+
+    def guest(self, n, host, public=None, check=True):
+        mac = f"02:00:00:{len(self.lab.guests):02x}:00:{host:02x}"
+        ip, port = self.port(n, host, mac, public, check)
         guest = self.lab.plug(port, mac)
         guest.ip, guest.router = ip, self.macs[f"{self.block}.{n}.1/24"]
         return guest
@@ -155,6 +163,42 @@ def test_nat_gateway_hides_a_private_subnet(lab):
     lab.do(op="drop", kind="nat_gateway", id="nat-1")
     udp(a, "100.64.0.1", 5000, b"gone", sport=4001)
     assert nothing_comes(out)
+    out.close()
+
+
+def test_a_leased_nat_gateway_speaks_once_its_node_has_the_lease(lab):
+    """And goes on without it, and whoever drives the network: another may not be there to."""
+    net = Net(lab, "vpc-1", "10.0")
+    a = net.guest(2, 10)
+
+    def tell():
+        lab.want("nat_gateway", id="nat-1", network_id="vpc-1", public_ipv4="203.0.113.99",
+                 private_ipv4="10.0.1.4", subnet_id="subnet-vpc-1-1", leased=True)
+        net.route(2, ("0.0.0.0/0", "nat", "nat-1"))
+    tell()
+    time.sleep(1.2)
+    out = outside_socket(lab, 5000)
+    out.settimeout(0.4)
+
+    def speaks():
+        udp(a, "100.64.0.1", 5000, b"hello")
+        try:
+            return out.recvfrom(100)[1][0] == "203.0.113.99"
+        except TimeoutError:
+            return False
+    assert not speaks()
+    lab.do(op="lease", ms=600000)
+    assert speaks() and lab.do(op="check")["drift"] == 0
+    lab.do(op="lease", ms=0)
+    assert speaks()
+    lab.restart()
+    net.tell()
+    net.port(2, 10, a.mac)
+    tell()
+    assert speaks() and lab.do(op="check")["drift"] == 0
+    lab.do(op="drop", kind="nat_gateway", id="nat-1")
+    tell()
+    assert not speaks()  # Who begins anew has no lease.
     out.close()
 
 

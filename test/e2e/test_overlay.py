@@ -32,12 +32,12 @@ def setup_host(lab, n, peers):
                  cidr6=f"2001:db8:0:{s}::/64", acl_off=True, vni=4000 + s)
 
 
-def place(labs, here, subnet, host, member=True):
+def place(labs, here, subnet, host, member=True, check=True):
     """A guest on one host; the other is told of it."""
     name, mac = f"eni-{subnet}-{host}", f"02:00:00:00:{subnet:02x}:{host:02x}"
     address, address6 = f"10.0.{subnet}.{host}", f"2001:db8:0:{subnet}::{host:x}"
     labs[here].want("port", id=name, subnet_id=f"subnet-{subnet}", mac=mac, ipv4=address,
-                    ipv6=[address6], check_source=True, group_ids=["sg-1"])
+                    ipv6=[address6], check_source=check, group_ids=["sg-1"])
     labs[1 - here].want("neighbour", id=name, subnet_id=f"subnet-{subnet}", mac=mac,
                         addresses=[address, address6],
                         node_address=f"192.168.77.{here + 1}")
@@ -97,4 +97,28 @@ def test_a_vpc_spans_hosts_and_takes_vxlan_of_nodes_only(hosts):
     labs[0].do(op="drop", kind="neighbour", id=b.id)
     udp(a, b.mac, b.ip, 9, b"gone")
     assert heard(b, b"gone", 0.3) is None
+    assert [lab.do(op="check")["drift"] for lab in labs] == [0, 0]
+
+
+def test_answers_to_what_was_sent_in_anothers_name_stop_at_that_others_groups(hosts):
+    """Forged on one host, in the name of a guest on the other, to its neighbours there."""
+    labs, _ = hosts
+    setup_host(labs[0], 1, ["192.168.77.2"])
+    setup_host(labs[1], 2, ["192.168.77.1"])
+    liar = place(labs, 0, 1, 10, check=False)
+    owner, near, far = place(labs, 1, 1, 11), place(labs, 1, 1, 12), place(labs, 1, 2, 13)
+    time.sleep(1.5)
+    for sport, to, mac in ((4001, near, near.mac), (4002, far, liar.router)):
+        liar.send(frame(liar.mac, mac, owner.ip, to.ip, 17, sport, 9, b"in the owner's name"))
+        assert heard(to, b"in the owner's name") == (owner.ip, sport)
+        back = owner.mac if to is near else to.router
+        to.send(frame(to.mac, back, to.ip, owner.ip, 17, 9, sport, b"unasked for"))
+        assert heard(owner, b"unasked for", 0.3) is None
+    # What the owner itself sent by way of it is answered: so do appliances work.
+    owner.send(frame(owner.mac, liar.mac, owner.ip, near.ip, 17, 4003, 9, b"on its way"))
+    assert heard(liar, b"on its way")
+    liar.send(frame(liar.mac, near.mac, owner.ip, near.ip, 17, 4003, 9, b"sent on"))
+    assert heard(near, b"sent on") == (owner.ip, 4003)
+    near.send(frame(near.mac, owner.mac, near.ip, owner.ip, 17, 9, 4003, b"asked for"))
+    assert heard(owner, b"asked for") == (near.ip, 9)
     assert [lab.do(op="check")["drift"] for lab in labs] == [0, 0]

@@ -233,6 +233,45 @@ def test_bridge_puts_public_addresses_on_the_providers_network(site):
     assert leg(site) is None
 
 
+def test_a_leased_gateway_is_answered_for_until_another_says_it_has_it(site):
+    """As the node does that took its place, while this one is cut off and hears nothing else."""
+    site.network().guest(1, 10, PUBLIC)
+    site.lab.do(op="drop", kind="nat_gateway", id="nat-1")
+    site.lab.want("nat_gateway", id="nat-1", network_id="vpc-1", public_ipv4=NAT,
+                  private_ipv4="10.0.1.4", subnet_id="subnet-vpc-1-1", leased=True)
+    near = site.server(5001, ROUTER)
+    site.uplink(mode="bridge", address=f"{LEG}/24", router=ROUTER, default_too=True)
+
+    def answered(address):
+        ip("-n", site.provider, "neigh", "flush", "dev", "host")
+        near.sendto(b"who has it?", (address, 9))
+        said = lambda: subprocess.run(["ip", "-n", site.provider, "neigh", "show", address],
+                                      text=True, capture_output=True, check=True).stdout
+        try:
+            return bool(wait_for("an answer", lambda: "lladdr" in said(), 1))
+        except TimeoutError:
+            return False
+    assert answered(PUBLIC) and not answered(NAT)
+    site.lab.do(op="lease", ms=600000)
+    assert answered(NAT)
+    site.lab.do(op="lease", ms=0)
+    assert answered(NAT)
+    for address in (PUBLIC, NAT):
+        inside(site.provider, lambda: say_it_is_ours(address))
+    assert not answered(NAT) and answered(PUBLIC)
+    site.lab.do(op="lease", ms=600000)
+    assert answered(NAT)
+
+
+def say_it_is_ours(address):
+    """A gratuitous ARP."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+        sock.bind(("host", 0))
+        mac, all_of_them, ip4 = sock.getsockname()[4], b"\xff" * 6, socket.inet_aton(address)
+        sock.send(all_of_them + mac + b"\x08\x06" + b"\0\1\x08\0\x06\x04\0\1" +
+                  mac + ip4 + all_of_them + ip4)
+
+
 def leg(site):
     out = subprocess.run(["ip", "-n", f"moln-{site.lab.cloud}-external", "-br", "link"],
                          capture_output=True, text=True, check=True).stdout

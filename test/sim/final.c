@@ -28,6 +28,7 @@ static const char *const kind_names[LINK_KINDS] = {
     [LINK_UNDERLAY] = "underlay",
     [LINK_NEIGHBOUR] = "neighbour",
     [LINK_NAME] = "name",
+    [LINK_PUBLIC] = "public",
     [LINK_ENDPOINT] = "endpoint",
 };
 

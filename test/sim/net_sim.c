@@ -172,6 +172,19 @@ net_flows(struct net *net UNUSED, int64_t now_ns UNUSED, net_flows_fn *fn UNUSED
     return INT64_MAX; /* Nothing is logged. */
 }
 
+/* No tenant of the simulation has a NAT gateway. */
+bool
+net_lease(struct net *net UNUSED, int64_t until_ns UNUSED, struct err *err UNUSED)
+{
+    return true;
+}
+
+size_t
+net_leased(const struct net *net UNUSED)
+{
+    return 0;
+}
+
 bool
 net_check(struct net *net UNUSED, size_t *out_drift, struct err *err UNUSED)
 {

@@ -8,6 +8,7 @@
 #include "link/records.h"
 #include "node/net/flows.h"
 #include "node/net/net_parts.h"
+#include "node/net/routes.h"
 #include <linux/netfilter.h>
 
 struct endpoint {
@@ -79,17 +80,27 @@ endpoint_note(const struct net *net, const struct network *network, struct map *
 /* ---- elements ---------------------------------------------------------------------------
  */
 
-#define ENDPOINT_ELEMS 2
+#define ENDPOINT_ELEMS 5
 
 static void
-endpoint_elems(const struct endpoint *e, struct elem out[ENDPOINT_ELEMS])
+endpoint_elems(const struct endpoint *e, const struct subnet *s,
+               struct elem out[ENDPOINT_ELEMS])
 {
+    static const char *const acls[] = {"endpoint_acl_in", "endpoint_acl_out"};
     out[0] = elem_in(NFPROTO_INET, "endpoints4");
     elem_key_ipv4(&out[0], e->ipv4);
     elem_to_mark(&out[0], e->number);
     out[1] = elem_in(NFPROTO_INET, "arriving_at");
     elem_key_mark(&out[1], e->number);
     elem_to_chain(&out[1], e->chain, false);
+    out[2] = elem_in(NFPROTO_INET, "endpoint_near");
+    elem_key_link(&out[2], s->bridge);
+    elem_key_ipv4(&out[2], e->ipv4);
+    for (int i = 0; i < 2; i++) {
+        out[3 + i] = elem_in(NFPROTO_INET, acls[i]);
+        elem_key_ipv4(&out[3 + i], e->ipv4);
+        elem_to_chain(&out[3 + i], s->acl_chains[i], true);
+    }
 }
 
 void
@@ -103,12 +114,47 @@ endpoint_each_elem(const struct net *net, const struct network *network,
         const struct subnet *s = subnet_of(net, e);
         struct elem list[ENDPOINT_ELEMS];
         if (s && s->network == network) {
-            endpoint_elems(e, list);
+            endpoint_elems(e, s, list);
             for (size_t i = 0; i < ENDPOINT_ELEMS; i++) {
                 fn(ctx, &list[i]);
             }
         }
     }
+}
+
+bool
+endpoint_acls(const struct net *net, const struct subnet *s, struct err *err)
+{
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(net->endpoints, &it, &id, &value);) {
+        struct elem list[ENDPOINT_ELEMS];
+        if (subnet_of(net, value) == s) {
+            endpoint_elems(value, s, list);
+            if (!elems_add(s->network->elems, list, ENDPOINT_ELEMS, err)) {
+                return err_wrap(err, "endpoint %s", id);
+            }
+        }
+    }
+    return true;
+}
+
+bool
+endpoint_routes(const struct net *net, const struct network *network, struct err *err)
+{
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(net->endpoints, &it, &id, &value);) {
+        const struct endpoint *e = value;
+        const struct subnet *s = subnet_of(net, e);
+        bool has_table = s && s->route_table[0] != '\0';
+        if (s && s->network == network &&
+            !routes_rule_from(network->links, e->ipv4,
+                              has_table ? GATEWAY_TABLE(s->route_table) : 0, err)) {
+            return err_wrap(err, "endpoint %s", id);
+        }
+    }
+    return true;
 }
 
 /* ---- wanted ---------------------------------------------------------------------------
@@ -173,7 +219,7 @@ static bool
 endpoint_make(const struct subnet *s, const struct endpoint *e, struct err *err)
 {
     struct elem list[ENDPOINT_ELEMS];
-    endpoint_elems(e, list);
+    endpoint_elems(e, s, list);
     return elems_add(s->network->elems, list, ENDPOINT_ELEMS, err) &&
            links_address(s->network->links, s->bridge_index, e->ipv4, 32, err);
 }
@@ -201,6 +247,7 @@ endpoint_want(struct net *net, const void *record, struct err *err)
     kept->id = xstrdup(want->id);
     map_put(net->endpoints, want->id, kept);
     port_note_number(s->network, kept->number, kept);
+    s->network->routes_dirty = true;
     return network_flush(net, s->network, err);
 }
 
@@ -212,9 +259,10 @@ endpoint_drop(struct net *net, int kind UNUSED, const char *id, struct err *err)
     if (s) {
         struct elem list[ENDPOINT_ELEMS];
         struct in6_addr ip = flow_ipv4(e->ipv4);
-        endpoint_elems(e, list);
+        endpoint_elems(e, s, list);
         if (!elems_del(s->network->elems, list, ENDPOINT_ELEMS, err) ||
             !links_drop_address(s->network->links, s->bridge_index, e->ipv4, 32, err) ||
+            !routes_rule_from(s->network->links, e->ipv4, 0, err) ||
             !forget_remote(net, s->network, &ip, 1, err)) {
             return err_wrap(err, "endpoint %s", id);
         }

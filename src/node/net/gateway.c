@@ -294,7 +294,7 @@ rules_set(struct net *net, struct network *network, struct err *err)
             return false;
         }
     }
-    return true;
+    return endpoint_routes(net, network, err);
 }
 
 /* ---- flush ----------------------------------------------------------------------------
@@ -371,26 +371,29 @@ static bool
 lead_all_in(struct net *net, struct network *network, const struct way *w,
             struct err *err)
 {
-    VEC(uint32_t) publics = {0};
+    VEC(struct lead) leads = {0};
+    struct lead lead;
     const char *id;
     void *value;
+    memcpy(lead.mac, w->inner_mac, sizeof lead.mac);
     for (size_t it = 0; map_next(net->ports, &it, &id, &value);) {
         const struct port *port = value;
         for (size_t i = 0; port->subnet->network == network && i < port->public_count;
              i++) {
-            VEC_PUSH(&publics, port->publics[i].public);
+            lead.public = port->publics[i].public;
+            VEC_PUSH(&leads, lead);
         }
     }
     for (size_t it = 0; map_next(net->nats, &it, &id, &value);) {
         const struct nat *nat = value;
         if (str_eq(nat->network_id, network->id) &&
             !nat_home_is_elsewhere(net, &nat->home)) {
-            VEC_PUSH(&publics, nat->pair.public);
+            lead.public = nat->pair.public;
+            VEC_PUSH(&leads, lead);
         }
     }
-    bool ok = leads_set(net->outside, w->outer_index, w->inner_mac, publics.items,
-                        publics.count, err);
-    VEC_FREE(&publics);
+    bool ok = leads_set(net->outside, w->outer_index, leads.items, leads.count, err);
+    VEC_FREE(&leads);
     return ok;
 }
 
@@ -400,16 +403,17 @@ nats_apply(struct net *net, struct network *network, struct err *err)
     const char *id;
     void *value;
     for (size_t it = 0; map_next(net->nats, &it, &id, &value);) {
-        const struct nat *nat = value;
+        struct nat *nat = value;
         struct elem e = elem_in(NFPROTO_INET, "nats");
         elem_key_ipv4(&e, nat->pair.private);
         elem_to_ipv4(&e, nat->pair.public);
         if (str_eq(nat->network_id, network->id) &&
-            !elems_add(network->elems, &e, 1, err)) {
+            (!elems_add(network->elems, &e, 1, err) ||
+             !nat_home_speak(net, network, &nat->home, nat->pair.private, err))) {
             return false;
         }
     }
-    return true;
+    return nat_home_answer(net, err);
 }
 
 bool
@@ -453,6 +457,17 @@ gateway_has_nat(const struct net *net, const struct network *network)
 }
 
 void
+gateway_each_nat(const struct net *net, gateway_nat_fn *fn, void *ctx)
+{
+    const char *id;
+    void *value;
+    for (size_t it = 0; map_next(net->nats, &it, &id, &value);) {
+        struct nat *nat = value;
+        fn(ctx, map_get(net->networks, nat->network_id), &nat->pair, &nat->home);
+    }
+}
+
+void
 gateway_each_public(const struct net *net, void (*fn)(void *ctx, uint32_t ipv4),
                     void *ctx)
 {
@@ -460,7 +475,7 @@ gateway_each_public(const struct net *net, void (*fn)(void *ctx, uint32_t ipv4),
     void *value;
     for (size_t it = 0; map_next(net->nats, &it, &id, &value);) {
         const struct nat *nat = value;
-        if (nat->is_public && !nat_home_is_elsewhere(net, &nat->home)) {
+        if (nat->is_public && nat->home.speaks) {
             fn(ctx, nat->pair.public);
         }
     }
@@ -681,6 +696,7 @@ gateway_drop(struct net *net, int kind, const char *id, struct err *err)
     struct in6_addr spoke = flow_ipv4(nat ? nat->pair.public : 0);
     if (nat && network &&
         (!elems_del(network->elems, &e, 1, err) ||
+         !nat_home_silence(network, &nat->home, nat->pair.private, err) ||
          !nat_home_drop(network, &nat->home, err) ||
          !forget_remote(net, network, &spoke, 1, err))) {
         return err_wrap(err, "NAT gateway %s", id);

@@ -5,19 +5,19 @@
 #include "node/net/routes.h"
 
 static bool
-among(const uint32_t *list, size_t count, uint32_t ipv4)
+among(const struct lead *list, size_t count, uint32_t ipv4)
 {
     for (size_t i = 0; i < count; i++) {
-        if (list[i] == ipv4) {
+        if (list[i].public == ipv4) {
             return true;
         }
     }
     return false;
 }
 
-/* Neighbours by the link that are not among 'publics' go. */
+/* Neighbours by the link that are not among 'leads' go. */
 static bool
-drop_neighbours(struct links *links, int index, const uint32_t *publics, size_t count,
+drop_neighbours(struct links *links, int index, const struct lead *leads, size_t count,
                 struct err *err)
 {
     struct nl_cache *cache = NULL;
@@ -31,7 +31,7 @@ drop_neighbours(struct links *links, int index, const uint32_t *publics, size_t 
         struct rtnl_neigh *neigh = (struct rtnl_neigh *)o;
         uint32_t ipv4 = links_neighbour4(neigh);
         if (rtnl_neigh_get_ifindex(neigh) == index && ipv4 != 0 &&
-            !among(publics, count, ipv4)) {
+            !among(leads, count, ipv4)) {
             ok = links_drop_neighbour(links, index, ipv4, err);
         }
     }
@@ -40,19 +40,19 @@ drop_neighbours(struct links *links, int index, const uint32_t *publics, size_t 
 }
 
 bool
-leads_set(struct links *outside, int index, const uint8_t router[6],
-          const uint32_t *publics, size_t count, struct err *err)
+leads_set(struct links *outside, int index, const struct lead *leads, size_t count,
+          struct err *err)
 {
     AUTO(free) struct route_entry *list = xcalloc(count + 1, sizeof *list);
     for (size_t i = 0; i < count; i++) {
-        list[i] = (struct route_entry){.to = {.ipv4 = publics[i], .prefix = 32},
+        list[i] = (struct route_entry){.to = {.ipv4 = leads[i].public, .prefix = 32},
                                        .kind = ROUTE_LINK,
                                        .index = index};
-        if (!links_neighbour(outside, index, publics[i], router, err) ||
+        if (!links_neighbour(outside, index, leads[i].public, leads[i].mac, err) ||
             !routes_put(outside, ROUTES_MAIN, &list[i], err)) {
             return false;
         }
     }
     return routes_keep4(outside, ROUTES_MAIN, index, list, count, err) &&
-           drop_neighbours(outside, index, publics, count, err);
+           drop_neighbours(outside, index, leads, count, err);
 }

@@ -5,6 +5,10 @@
  *           gateway through it; at home, what comes by that device is routed out as what comes
  *           from here. Answers go from home to the guest's node in the guest's subnet.
  * Place:    part of net/; gateway.c decides when.
+ * Lease:    where another node takes a lost one's place, the home begins to speak when this node
+ *           has its lease, and says so on an uplink's network as long as that lives; it ends
+ *           when it is told to, or hears another say so there. The rules' set 'homes' is the
+ *           memory of it: it outlives the agent, and not the host.
  * Fallback: without a number, a home or an underlay here, each node does it by itself, which is
  *           as good where addresses behind the gateway are the node's own.
  * Threads:  those of 'struct links'. Each call is idempotent. */
@@ -19,6 +23,8 @@ struct nat_home {
     char link[IFNAMSIZ]; /* "mn" and 12 hex digits. */
     uint8_t mac[6];      /* Of the device at home. */
     int index;           /* 0: no device here. */
+    bool leased;
+    bool speaks, looked; /* As the rules have it, since that was looked at. */
 };
 
 MUST_CHECK bool nat_home_read(const struct net *net,
@@ -30,5 +36,14 @@ bool nat_home_is_elsewhere(const struct net *net, const struct nat_home *home);
 MUST_CHECK bool nat_home_make(struct net *net, struct network *network,
                               struct nat_home *home, uint32_t hop, int way,
                               struct err *err);
+/* Lets it speak where it is at home and may, and nowhere else. */
+MUST_CHECK bool nat_home_speak(struct net *net, struct network *network,
+                               struct nat_home *home, uint32_t hop, struct err *err);
+/* Lets it speak no more. */
+MUST_CHECK bool nat_home_silence(struct network *network, struct nat_home *home,
+                                 uint32_t hop, struct err *err);
+/* On the network of an uplink of mode bridge: who speaks with a lease says so, and yields to
+ * another who does. */
+MUST_CHECK bool nat_home_answer(struct net *net, struct err *err);
 MUST_CHECK bool nat_home_drop(struct network *network, const struct nat_home *home,
                               struct err *err);

@@ -455,7 +455,8 @@ subnet_change(struct net *net, struct subnet *subnet, const struct link_subnet *
     }
     subnet->cidr6 = *cidr6;
     subnet_acl(subnet, want);
-    if (!network_flush(net, subnet->network, err) || !subnet_make(net, subnet, err)) {
+    if (!network_flush(net, subnet->network, err) || !subnet_make(net, subnet, err) ||
+        !endpoint_acls(net, subnet, err)) {
         return err_wrap(err, "subnet %s", want->id);
     }
     subnet_table(subnet, want);

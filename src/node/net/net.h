@@ -153,6 +153,13 @@ struct link_flow_batch;
 typedef void net_flows_fn(void *ctx, const struct link_flow_batch *batch);
 int64_t net_flows(struct net *net, int64_t now_ns, net_flows_fn *fn, void *ctx);
 
+/* Until when, on clock_mono, this node has its lease. NAT gateways that another node does when
+ * that is lost begin to speak with it here, and say so to an uplink's network again at each
+ * call; they go on without it until another does, or a record says so. */
+MUST_CHECK bool net_lease(struct net *net, int64_t until_ns, struct err *err);
+/* How many such gateways are at home here. */
+size_t net_leased(const struct net *net);
+
 /* Compares the kernel with what is wanted: the settings that filtering depends on, rules and
  * elements. What differs is put right and counted in '*out_drift'; where something cannot be,
  * the network's interfaces are set down until a later check finds all in order. For a

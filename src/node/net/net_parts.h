@@ -94,9 +94,11 @@ struct net {
     char *cloud_id, *run_dir, *dnsmasq_path, *dnsmasq_user;
     struct map *networks, *subnets, *ports; /* By id. */
     struct map *tables, *nats, *peerings;   /* gateway.c's, by id. */
-    struct map *options;                    /* serve.c's, by id. */
-    struct map *remotes;                    /* remote.c's, by id. */
-    struct map *endpoints;                  /* endpoint.c's, by id. */
+    int64_t lease_until_ns; /* nat_home.c's: on clock_mono; 0: not told. */
+    bool answers_leased;    /* Some of what is answered for outside is leased. */
+    struct map *options;    /* serve.c's, by id. */
+    struct map *remotes;    /* remote.c's, by id. */
+    struct map *endpoints;  /* endpoint.c's, by id. */
     struct map *peers;      /* Other nodes' addresses, as text: struct peer. */
     bool peers_dirty;       /* The guard does not know them all yet. */
     struct overlay overlay; /* local 0: no underlay. */
@@ -104,6 +106,7 @@ struct net {
     int outside_fd;         /* The operator's namespace; -1: not made. */
     struct links *outside;
     struct map *uplinks; /* uplink.c's, by id. */
+    struct map *far;     /* uplink_overlay.c's, by id. */
     struct links *host;  /* In the agent's own namespace; NULL: not needed yet. */
     int aside_fd;        /* passthrough.c's namespace; -1: not made. */
     struct links *aside;
@@ -124,7 +127,7 @@ void port_free(struct port *port);
 /* Whether the element is one of the port's rights. */
 bool port_may(const struct port *port, const struct elem *elem);
 /* All of them; at most PORT_ELEMS_MAX. */
-#define PORT_ELEMS_MAX (11 * PORT_ADDRESSES_MAX + 12)
+#define PORT_ELEMS_MAX (13 * PORT_ADDRESSES_MAX + 12)
 size_t port_elems(const struct port *port, struct elem *out);
 /* The same, malloc'ed. */
 struct elem *port_elems_all(const struct port *port, size_t *out_count);
@@ -156,6 +159,12 @@ MUST_CHECK bool endpoint_want(struct net *net, const void *record, struct err *e
 MUST_CHECK bool endpoint_drop(struct net *net, int kind, const char *id,
                               struct err *err);
 bool endpoint_has(const struct net *net, const struct network *network, uint32_t ipv4);
+/* What endpoints answer goes by their subnets' route tables. */
+MUST_CHECK bool endpoint_routes(const struct net *net, const struct network *network,
+                                struct err *err);
+/* The subnet's ACL is another: it is asked about its endpoints too. */
+MUST_CHECK bool endpoint_acls(const struct net *net, const struct subnet *s,
+                              struct err *err);
 /* Notes the network's endpoints' addresses, each with a value that is not NULL. */
 void endpoint_note(const struct net *net, const struct network *network,
                    struct map *ips);
@@ -172,6 +181,8 @@ MUST_CHECK bool remote_want(struct net *net, const void *record, struct err *err
 MUST_CHECK bool remote_drop(struct net *net, int kind, const char *id, struct err *err);
 void remote_open(struct net *net);
 void remote_close(struct net *net);
+/* One thing more (1), or less (-1), that is at home on the node at this address. */
+void remote_peer(struct net *net, uint32_t address, int change);
 /* Lets VXLAN in from the nodes that are known by now. */
 MUST_CHECK bool remote_flush(struct net *net, struct err *err);
 /* An interface that is here, and has its addresses, hides what a neighbour record says of
@@ -241,6 +252,11 @@ bool gateway_keeps(const struct net *net, const struct network *network,
 MUST_CHECK bool gateway_outside(struct net *net, struct err *err);
 /* Whether a NAT gateway of the network is at home here. */
 bool gateway_has_nat(const struct net *net, const struct network *network);
+/* NAT gateways, here and elsewhere; 'network' NULL: it is not here. */
+struct nat_home;
+typedef void gateway_nat_fn(void *ctx, struct network *network,
+                            const struct nat_pair *pair, struct nat_home *home);
+void gateway_each_nat(const struct net *net, gateway_nat_fn *fn, void *ctx);
 /* The addresses by which NAT gateways speak outside. */
 void gateway_each_public(const struct net *net, void (*fn)(void *ctx, uint32_t ipv4),
                          void *ctx);

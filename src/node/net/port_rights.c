@@ -56,6 +56,8 @@ push_ipv4(struct list *l, const struct port *port, uint32_t ip)
     elem_key_link(e, port->subnet->bridge);
     elem_key_ipv4(e, ip);
     elem_to_mark(e, port->number);
+    e = push(l, NFPROTO_INET, "here4");
+    elem_key_ipv4(e, ip);
 }
 
 static void
@@ -85,6 +87,8 @@ push_ipv6(struct list *l, const struct port *port, const struct in6_addr *ip)
     elem_key_link(e, port->subnet->bridge);
     elem_key_ipv6(e, ip);
     elem_to_mark(e, port->number);
+    e = push(l, NFPROTO_INET, "here6");
+    elem_key_ipv6(e, ip);
 }
 
 static void

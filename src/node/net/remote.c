@@ -73,6 +73,14 @@ peer_forget_if_idle(struct net *net, const struct peer *peer)
     }
 }
 
+void
+remote_peer(struct net *net, uint32_t address, int change)
+{
+    struct peer *peer = peer_at(net, address);
+    peer->homes += (size_t)change;
+    peer_forget_if_idle(net, peer);
+}
+
 static void
 peers_tell(struct net *net, const uint32_t *told, size_t count)
 {
@@ -399,9 +407,7 @@ remote_forget(struct net *net, const char *id)
 {
     const struct remote *r = map_get(net->remotes, id);
     if (r) {
-        struct peer *peer = peer_at(net, r->node);
-        peer->homes--;
-        peer_forget_if_idle(net, peer);
+        remote_peer(net, r->node, -1);
         map_del(net->remotes, id);
     }
 }
@@ -439,7 +445,7 @@ remote_want(struct net *net, const void *record, struct err *err)
     }
     struct remote *kept = xmalloc(sizeof *kept);
     *kept = r;
-    peer_at(net, r.node)->homes++;
+    remote_peer(net, r.node, 1);
     remote_forget(net, want->id);
     map_put(net->remotes, want->id, kept);
     return remote_flush(net, err);

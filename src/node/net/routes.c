@@ -146,16 +146,29 @@ routes_keep4(struct links *links, uint32_t table, int index,
     return drop_others(links, table, AF_INET, index, list, count, err);
 }
 
+/* What a rule is about: packets that come by a link, or that the router itself sends from one
+ * of its addresses. */
+struct about {
+    const char *link; /* NULL: 'from' counts. */
+    uint32_t from;
+};
+
 static bool
-rule_change(struct links *links, int family, const char *link, uint32_t table, bool add,
-            struct err *err)
+rule_change(struct links *links, int family, const struct about *about, uint32_t table,
+            bool add, struct err *err)
 {
     AUTO(rtrule) struct rtnl_rule *rule = rtnl_rule_alloc();
-    if (!rule) {
+    AUTO(nladdr)
+    struct nl_addr *from = about->link ? NULL : links_addr4(about->from, 32);
+    if (!rule || (!about->link && !from)) {
         return err_set(err, ERR_SYSTEM, "rule: out of memory");
     }
     rtnl_rule_set_family(rule, family);
-    (void)rtnl_rule_set_iif(rule, link);
+    if (from) {
+        (void)rtnl_rule_set_src(rule, from);
+    } else {
+        (void)rtnl_rule_set_iif(rule, about->link);
+    }
     rtnl_rule_set_table(rule, table);
     rtnl_rule_set_prio(rule, RULE_PRIORITY);
     rtnl_rule_set_action(rule, FR_ACT_TO_TBL);
@@ -165,9 +178,21 @@ rule_change(struct links *links, int family, const char *link, uint32_t table, b
     return fine ? true : links_fail(err, rc, "route rule");
 }
 
-/* Drops the link's rules that name another table. */
 static bool
-drop_rules(struct links *links, int family, const char *link, uint32_t keep,
+is_about(struct rtnl_rule *rule, const struct about *about)
+{
+    const char *iif = rtnl_rule_get_iif(rule);
+    if (about->link) {
+        return iif && strcmp(iif, about->link) == 0;
+    }
+    AUTO(nladdr) struct nl_addr *from = links_addr4(about->from, 32);
+    struct nl_addr *src = rtnl_rule_get_src(rule);
+    return from && src && nl_addr_cmp(from, src) == 0;
+}
+
+/* Drops the rules about it that name another table. */
+static bool
+drop_rules(struct links *links, int family, const struct about *about, uint32_t keep,
            struct err *err)
 {
     struct nl_cache *cache = NULL;
@@ -179,25 +204,34 @@ drop_rules(struct links *links, int family, const char *link, uint32_t keep,
     for (struct nl_object *o = nl_cache_get_first(cache); o && ok;
          o = nl_cache_get_next(o)) {
         struct rtnl_rule *rule = (struct rtnl_rule *)o;
-        const char *iif = rtnl_rule_get_iif(rule);
         uint32_t table = rtnl_rule_get_table(rule);
-        if (iif && strcmp(iif, link) == 0 && table != keep) {
-            ok = rule_change(links, family, link, table, false, err);
+        if (is_about(rule, about) && table != keep) {
+            ok = rule_change(links, family, about, table, false, err);
         }
     }
     nl_cache_free(cache);
     return ok;
 }
 
+static bool
+rule_set(struct links *links, int family, const struct about *about, uint32_t table,
+         struct err *err)
+{
+    return (table == 0 || rule_change(links, family, about, table, true, err)) &&
+           drop_rules(links, family, about, table, err);
+}
+
 bool
 routes_rule(struct links *links, const char *link, uint32_t table, struct err *err)
 {
-    static const int families[] = {AF_INET, AF_INET6};
-    for (size_t i = 0; i < ARRAY_LEN(families); i++) {
-        if ((table != 0 && !rule_change(links, families[i], link, table, true, err)) ||
-            !drop_rules(links, families[i], link, table, err)) {
-            return false;
-        }
-    }
-    return true;
+    const struct about about = {.link = link};
+    return rule_set(links, AF_INET, &about, table, err) &&
+           rule_set(links, AF_INET6, &about, table, err);
+}
+
+bool
+routes_rule_from(struct links *links, uint32_t ipv4, uint32_t table, struct err *err)
+{
+    const struct about about = {.from = ipv4};
+    return rule_set(links, AF_INET, &about, table, err);
 }

@@ -38,3 +38,6 @@ MUST_CHECK bool routes_keep4(struct links *links, uint32_t table, int index,
 /* What comes in by the link looks into the table first; 0: into none but main. */
 MUST_CHECK bool routes_rule(struct links *links, const char *link, uint32_t table,
                             struct err *err);
+/* The same for what the router sends from an address of its own. */
+MUST_CHECK bool routes_rule_from(struct links *links, uint32_t ipv4, uint32_t table,
+                                 struct err *err);

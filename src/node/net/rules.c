@@ -18,7 +18,9 @@
  * its groups), acl_out and acl_in (bridge: chain of its ACL), hops (connections that a port
  * with checks off has let through: such a port sees one connection on several ways),
  * endpoints4 (addresses behind which this node serves: their numbers),
- * endpoint_rate (who calls those), open6 (bridges that the outside reaches by IPv6 unasked),
+ * endpoint_acl_in and _out (the ACLs of their subnets), endpoint_near (their own bridges),
+ * endpoint_rate (who calls those), here4/6 (addresses of this node's ports), homes (next hops
+ * of the NAT gateways that this node does), open6 (bridges that the outside reaches by IPv6 unasked),
  * eip_in, eip_out, eip_sources (1:1 NAT), nats (next hop of a NAT gateway: its address).
  *
  * Every frame from a tap passes: bridge prerouting (may it say so?), inet prerouting
@@ -55,10 +57,15 @@ const char rules_text[] =
     "timeout 10m; }\n"
     "    map nexthops4 { type ifname . ipv4_addr : mark; }\n"
     "    map nexthops6 { type ifname . ipv6_addr : mark; }\n"
+    "    set here4 { type ipv4_addr; }\n"
+    "    set here6 { type ipv6_addr; }\n"
     "    map leaving_of { type mark : verdict; }\n"
     "    map arriving_at { type mark : verdict; }\n"
     "    set open6 { type ifname; }\n"
     "    map endpoints4 { type ipv4_addr : mark; }\n"
+    "    set endpoint_near { type ifname . ipv4_addr; }\n"
+    "    map endpoint_acl_in { type ipv4_addr : verdict; }\n"
+    "    map endpoint_acl_out { type ipv4_addr : verdict; }\n"
     "    set endpoint_rate { type ipv4_addr; size 65535; flags dynamic,timeout; "
     "timeout 1m; }\n"
     "    map acl_out { type ifname : verdict; }\n"
@@ -67,6 +74,7 @@ const char rules_text[] =
     "    map eip_in { type ipv4_addr : ipv4_addr; }\n"
     "    map eip_out { type ipv4_addr : ipv4_addr; }\n"
     "    map nats { type ipv4_addr : ipv4_addr; }\n"
+    "    set homes { type ipv4_addr; }\n"
     "    ct timeout nat_tcp { protocol tcp; l3proto ip; policy = { established : 350 "
     "}; "
     "}\n"
@@ -80,7 +88,10 @@ const char rules_text[] =
     "    chain nat_out { type nat hook postrouting priority 100; policy accept; }\n"
     "    chain routed { }\n"
     "    chain arriving { }\n"
+    "    chain from_elsewhere { }\n"
     "    chain endpoint { }\n"
+    "    chain endpoint_entry { }\n"
+    "    chain endpoint_exit { }\n"
     "    chain pass { }\n"
     "    chain nat_gateway { }\n"
     "    chain refuse_log { }\n"
@@ -108,7 +119,10 @@ const char rules_text[] =
     "flush chain inet moln nat_out\n"
     "flush chain inet moln routed\n"
     "flush chain inet moln arriving\n"
+    "flush chain inet moln from_elsewhere\n"
     "flush chain inet moln endpoint\n"
+    "flush chain inet moln endpoint_entry\n"
+    "flush chain inet moln endpoint_exit\n"
     "flush chain inet moln pass\n"
     "flush chain inet moln passed\n"
     "flush chain inet moln refuse\n"
@@ -196,10 +210,10 @@ const char rules_text[] =
     "}\n"
     "table inet moln {\n"
     "    chain leaving {\n"
-    "        iifname != \"mb*\" accept\n"
+    "        iifname != \"mb*\" goto from_elsewhere\n"
     "        ct state established,related meta mark & " RULES_LENT_TEXT
     " == 0 ct mark & 1 == 0 accept\n"
-    "        meta mark 1 accept\n"
+    "        meta mark 1 goto from_elsewhere\n"
     "        ip daddr 169.254.0.0/16 accept\n"
     "        ip daddr @resolvers accept\n"
     "        ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept\n"
@@ -207,8 +221,18 @@ const char rules_text[] =
     "nd-router-solicit } accept\n"
     "        ip6 daddr ff02::1:2 udp dport 547 accept\n"
     "        ct state established,related ct id . meta mark @hops goto pass\n"
-    "        ct state new meta mark & " RULES_LENT_TEXT " != 0 ct mark set ct mark | 1\n"
+    "        ct state new ct status ! confirmed meta mark & " RULES_LENT_TEXT
+    " != 0 ct mark set ct mark | 1\n"
     "        meta mark vmap @leaving_of\n"
+    "    }\n"
+    /* What begins in the name of a port that is here, and does not come from it: its answers
+     * would pass that port's groups. What had begun at it goes on. */
+    "    chain from_elsewhere {\n"
+    "        ct state new ct status ! confirmed ip saddr @here4 ct mark set ct mark | "
+    "1\n"
+    "        ct state new ct status ! confirmed ip6 saddr @here6 ct mark set ct mark | "
+    "1\n"
+    "        accept\n"
     "    }\n"
     "    chain pass {\n"
     "        meta mark & " RULES_LENT_TEXT " != 0 update @hops { ct id . meta mark }\n"
@@ -222,15 +246,13 @@ const char rules_text[] =
     "        jump refuse_log\n"
     "        drop\n"
     "    }\n"
-    /* By an ACL: the mark is still the sender's... */
+    /* By an ACL: the mark is the sender's still... */
     "    chain refuse_leaving {\n"
     "        jump refuse_acl_log\n"
     "        drop\n"
     "    }\n"
-    /* ...and has to become the receiver's. */
+    /* ...or the receiver's already. */
     "    chain refuse_entering {\n"
-    "        ip version 4 meta mark set oifname . rt ip nexthop map @nexthops4\n"
-    "        ip6 version 6 meta mark set oifname . rt ip6 nexthop map @nexthops6\n"
     "        jump refuse_log\n"
     "        drop\n"
     "    }\n"
@@ -241,6 +263,8 @@ const char rules_text[] =
     "        goto refuse\n"
     "    }\n"
     "    chain input {\n"
+    "        iifname { \"mb*\", \"mp*\" } tcp dport { 80, 443 } "
+    "meta mark set ip daddr map @endpoints4 jump endpoint_entry\n"
     "        ct state established,related accept\n"
     "        ct state invalid drop\n"
     "        iifname { \"mb*\", \"mp*\" } tcp dport { 80, 443 } "
@@ -269,6 +293,9 @@ const char rules_text[] =
     "        ip saddr 169.254.0.0/16 drop\n"
     "        ip daddr 169.254.0.0/16 drop\n"
     "        iifname \"mb*\" iifname vmap @acl_out\n"
+    "        meta mark set 0\n"
+    "        ip version 4 meta mark set oifname . rt ip nexthop map @nexthops4\n"
+    "        ip6 version 6 meta mark set oifname . rt ip6 nexthop map @nexthops6\n"
     "        oifname \"mb*\" oifname vmap @acl_in\n"
     "        iifname \"mu*\" oifname != \"mb*\" drop\n"
     "        iifname \"mp*\" oifname != \"mb*\" drop\n"
@@ -281,14 +308,12 @@ const char rules_text[] =
     "        oifname \"mu*\" ip6 version 6 fib saddr oifname != \"mb*\" drop\n"
     "        oifname \"mu*\" rt ip nexthop != " RULES_GATEWAY4 " jump nat_gateway\n"
     "        oifname { \"mu*\", \"mp*\", \"mn*\" } meta mark set 2 return\n"
-    "        ip version 4 meta mark set oifname . rt ip nexthop map @nexthops4 return\n"
-    "        ip6 version 6 meta mark set oifname . rt ip6 nexthop map @nexthops6 "
-    "return\n"
-    "        drop\n"
+    "        meta mark 0 drop\n"
     "    }\n"
-    /* A NAT gateway, as AWS's: a connection is forgotten after 350 s of silence, and what goes
+    /* A NAT gateway, where it is at home, as AWS's: a connection is forgotten after 350 s of silence, and what goes
      * on after that is told so. */
     "    chain nat_gateway {\n"
+    "        rt ip nexthop != @homes drop\n"
     "        ct state established,related return\n"
     "        tcp flags & (syn | ack) != syn reject with tcp reset\n"
     "        meta l4proto tcp ct timeout set \"nat_tcp\"\n"
@@ -301,6 +326,17 @@ const char rules_text[] =
     "        ip daddr 169.254.0.0/16 drop\n"
     "        ct state established,related ct id . meta mark @hops goto pass\n"
     "        meta mark vmap @arriving_at\n"
+    "    }\n"
+    /* ACLs know no connections, and are not asked within a subnet. */
+    "    chain endpoint_entry {\n"
+    "        iifname . ip daddr @endpoint_near return\n"
+    "        iifname \"mb*\" iifname vmap @acl_out\n"
+    "        ip daddr vmap @endpoint_acl_in\n"
+    "    }\n"
+    "    chain endpoint_exit {\n"
+    "        oifname . ip saddr @endpoint_near return\n"
+    "        ip saddr vmap @endpoint_acl_out\n"
+    "        oifname \"mb*\" oifname vmap @acl_in\n"
     "    }\n"
     /* The endpoint's own groups judge, whoever comes; peers among them. */
     "    chain endpoint {\n"
@@ -318,6 +354,8 @@ const char rules_text[] =
     "    }\n"
     "    chain output {\n"
     "        oifname \"lo\" accept\n"
+    "        oifname { \"mb*\", \"mp*\" } tcp sport { 80, 443 } "
+    "meta mark set ip saddr map @endpoints4 jump endpoint_exit\n"
     "        ct state established,related accept\n"
     "        oifname \"mb*\" udp sport 67 udp dport 68 accept\n"
     "        oifname \"mb*\" udp sport 547 udp dport 546 accept\n"

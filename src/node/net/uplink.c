@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/vfio.h"
 #include "link/records.h"
+#include "node/net/nat_home.h"
 #include "node/net/netns.h"
 #include "node/net/passthrough.h"
 #include "node/net/rules.h"
@@ -12,6 +13,7 @@ void
 uplink_open(struct net *net)
 {
     net->uplinks = map_create(free);
+    net->far = map_create(free);
     net->publics_dirty = false;
     net->publics_text = NULL;
 }
@@ -20,6 +22,7 @@ void
 uplink_close(struct net *net)
 {
     map_destroy(net->uplinks);
+    map_destroy(net->far);
     links_close(net->host);
     free(net->publics_text);
     net->host = NULL;
@@ -38,15 +41,21 @@ uplink_host_name(const struct net *net, char out[IFNAMSIZ])
     addr_link_name(net->cloud_id, UPLINK_HOST, "uplink", out);
 }
 
-/* The one that internet gateways use; NULL: none. */
-static struct uplink *
-current(const struct net *net)
+static bool
+is_leg(const struct uplink *u)
+{
+    return u->mode == UPLINK_NAT || u->mode == UPLINK_BRIDGE ||
+           u->mode == UPLINK_OVERLAY;
+}
+
+struct uplink *
+uplink_current(const struct net *net)
 {
     const char *id;
     void *value;
     for (size_t it = 0; map_next(net->uplinks, &it, &id, &value);) {
         struct uplink *u = value;
-        if (u->mode == UPLINK_NAT || u->mode == UPLINK_BRIDGE) {
+        if (is_leg(u)) {
             return u;
         }
     }
@@ -125,6 +134,10 @@ static bool
 link_ok(struct net *net, struct uplink *u, struct err *err)
 {
     struct links_view view;
+    if (u->mode == UPLINK_OVERLAY) {
+        return net->overlay.local != 0 ||
+               err_set(err, ERR_INVALID, "this host names no underlay");
+    }
     if (!net->host && !(net->host = links_open(err))) {
         return false;
     }
@@ -175,6 +188,7 @@ mode_read(const char *text, enum uplink_mode *out)
     static const char *const names[] = {[UPLINK_NONE] = "none",
                                         [UPLINK_NAT] = "nat",
                                         [UPLINK_BRIDGE] = "bridge",
+                                        [UPLINK_OVERLAY] = "overlay",
                                         [UPLINK_PASSTHROUGH] = "passthrough"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (str_eq(names[i], text)) {
@@ -205,6 +219,20 @@ address_read(const struct link_uplink *want, struct uplink *u)
     u->prefix = block.prefix;
     return block.prefix >= 8 && block.prefix <= 30 && u->router != u->address &&
            addr_in_cidr4(u->router, &net4);
+}
+
+/* "100.88.0.5/13", and a number. */
+static bool
+overlay_read(const struct link_uplink *want, struct uplink *u)
+{
+    char ip[ADDR_IPV4_LEN] = "";
+    const char *slash = want->address ? strchr(want->address, '/') : NULL;
+    if (slash && (size_t)(slash - want->address) < sizeof ip) {
+        (void)snprintf(ip, sizeof ip, "%.*s", (int)(slash - want->address),
+                       want->address);
+    }
+    u->vni = want->vni > 0 && want->vni < 1 << 24 ? (uint32_t)want->vni : 0;
+    return u->vni != 0 && addr_parse_ipv4(ip, &u->address);
 }
 
 /* "2001:db8::2/64", and a router in that block or a link-local one; neither: no IPv6. */
@@ -241,9 +269,13 @@ uplink_read(const struct link_uplink *want, struct uplink *u, struct err *err)
         !mode_read(want->mode, &u->mode)) {
         return err_set(err, ERR_INVALID, "uplink: bad id or mode");
     }
-    if (u->mode != UPLINK_NONE && (len == 0 || len >= sizeof u->link)) {
+    bool linked = u->mode != UPLINK_NONE && u->mode != UPLINK_OVERLAY;
+    if (linked && (len == 0 || len >= sizeof u->link)) {
         return err_set(err, ERR_INVALID, "uplink %s: not an interface's name",
                        want->id);
+    }
+    if (u->mode == UPLINK_OVERLAY && !overlay_read(want, u)) {
+        return err_set(err, ERR_INVALID, "uplink %s: bad address or VNI", want->id);
     }
     if (u->mode == UPLINK_BRIDGE && !address6_read(want, u)) {
         return err_set(
@@ -299,7 +331,7 @@ run_here(void *ctx, struct err *err)
 bool
 uplink_refresh(struct net *net, struct err *err)
 {
-    const struct uplink *u = current(net);
+    const struct uplink *u = uplink_current(net);
     if (!u || !net->outside || net->held) {
         return true;
     }
@@ -312,6 +344,7 @@ uplink_refresh(struct net *net, struct err *err)
         !str_eq(net->publics_text, buf_str(&text))) {
         ok = netns_run(net->outside_fd, run_here, (void *)(uintptr_t)buf_str(&text),
                        err) &&
+             nat_home_answer(net, err) &&
              (u->mode != UPLINK_BRIDGE || uplink_answer(net, u, &p, err));
     }
     VEC_FREE(&p.list);
@@ -332,8 +365,9 @@ leg_make(struct net *net, struct uplink *u, struct err *err)
 {
     net->publics_dirty = true;
     if (!gateway_outside(net, err) || !uplink_refresh(net, err) ||
-        !(u->mode == UPLINK_NAT ? uplink_nat_make(net, u, err)
-                                : uplink_bridge_make(net, u, err))) {
+        !(u->mode == UPLINK_NAT      ? uplink_nat_make(net, u, err)
+          : u->mode == UPLINK_BRIDGE ? uplink_bridge_make(net, u, err)
+                                     : uplink_overlay_make(net, u, err))) {
         return false;
     }
     net->publics_dirty = true; /* Now there is a link that can answer. */
@@ -350,12 +384,6 @@ leg_drop(struct net *net, const struct uplink *u, struct err *err)
 }
 
 static bool
-is_leg(const struct uplink *u)
-{
-    return u->mode == UPLINK_NAT || u->mode == UPLINK_BRIDGE;
-}
-
-static bool
 take_down(struct net *net, const struct uplink *u, struct err *err)
 {
     return u->mode == UPLINK_PASSTHROUGH ? passthrough_drop_uplink(net, u->id, err)
@@ -367,7 +395,7 @@ same(const struct uplink *a, const struct uplink *b)
 {
     return a->mode == b->mode && str_eq(a->link, b->link) && a->address == b->address &&
            a->prefix == b->prefix && a->router == b->router && a->index == b->index &&
-           a->unfiltered == b->unfiltered && a->vfio == b->vfio &&
+           a->vni == b->vni && a->unfiltered == b->unfiltered && a->vfio == b->vfio &&
            a->prefix6 == b->prefix6 &&
            memcmp(&a->address6, &b->address6, sizeof a->address6) == 0 &&
            memcmp(&a->router6, &b->router6, sizeof a->router6) == 0;
@@ -381,7 +409,8 @@ uplink_want(struct net *net, const void *record, struct err *err)
     if (!uplink_read(want, &u, err)) {
         return false;
     }
-    const struct uplink *old = map_get(net->uplinks, u.id), *other = current(net);
+    const struct uplink *old = map_get(net->uplinks, u.id),
+                        *other = uplink_current(net);
     if (is_leg(&u) && other && other != old) {
         return err_set(err, ERR_BUSY, "uplink %s: this node has uplink %s still", u.id,
                        other->id);
@@ -431,7 +460,7 @@ uplink_is_at(const struct net *net, uint32_t ipv4, struct err *err)
     void *value;
     for (size_t it = 0; map_next(net->uplinks, &it, &id, &value);) {
         const struct uplink *u = value;
-        if (u->mode != UPLINK_NONE && has_address(u->link, ipv4)) {
+        if (u->link[0] != '\0' && has_address(u->link, ipv4)) {
             (void)err_set(err, ERR_INVALID,
                           "'%s' is uplink %s: nodes do not meet there", u->link, u->id);
             return true;
@@ -472,7 +501,7 @@ how_it_stands(struct net *net, const struct uplink *u)
 bool
 uplink_check(struct net *net, size_t *drift, struct err *err)
 {
-    struct uplink *u = current(net);
+    struct uplink *u = uplink_current(net);
     if (!u || !net->outside) {
         return true;
     }

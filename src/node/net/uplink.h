@@ -8,6 +8,8 @@
  *                     address stands for all of them. Nobody outside can begin.
  *             bridge  a macvlan on the interface: public addresses are the provider's
  *                     network's, answered for there while a port or NAT gateway has them.
+ *             overlay a VXLAN device between the external namespaces of the nodes that have
+ *                     it: their public addresses meet, and nothing else is reached.
  *             none    nothing; an operator says so for one node of a zone.
  *           Besides, any number of mode passthrough: interfaces on which ports have cards of
  *           their own (passthrough.h); no gateway leads there.
@@ -20,14 +22,21 @@
 #include "base/buf.h"
 #include "node/net/net_parts.h"
 
-enum uplink_mode { UPLINK_NONE, UPLINK_NAT, UPLINK_BRIDGE, UPLINK_PASSTHROUGH };
+enum uplink_mode {
+    UPLINK_NONE,
+    UPLINK_NAT,
+    UPLINK_BRIDGE,
+    UPLINK_OVERLAY,
+    UPLINK_PASSTHROUGH
+};
 
 struct uplink {
     char id[48];
     enum uplink_mode mode;
     char link[IFNAMSIZ];
     int index;        /* Of 'link'. */
-    uint32_t address; /* bridge: the external namespace's own... */
+    uint32_t vni;     /* overlay. */
+    uint32_t address; /* bridge, overlay: the external namespace's own... */
     int prefix;
     uint32_t router;                   /* ...and the provider's router. */
     struct in6_addr address6, router6; /* bridge, as above... */
@@ -45,6 +54,8 @@ void uplink_open(struct net *net);
 void uplink_close(struct net *net); /* Touches nothing in the kernel. */
 MUST_CHECK bool uplink_want(struct net *net, const void *record, struct err *err);
 MUST_CHECK bool uplink_drop(struct net *net, int kind, const char *id, struct err *err);
+/* The one that internet gateways use; NULL: none. */
+struct uplink *uplink_current(const struct net *net);
 /* The public addresses have changed: rules, and who answers for them, follow. */
 MUST_CHECK bool uplink_refresh(struct net *net, struct err *err);
 /* Puts right what somebody changed; counts it. */
@@ -64,6 +75,13 @@ MUST_CHECK bool uplink_nat_drop(struct net *net, const char *link, struct err *e
 MUST_CHECK bool uplink_bridge_make(struct net *net, const struct uplink *u,
                                    struct err *err);
 void uplink_bridge_mac(const struct net *net, const struct uplink *u, uint8_t out[6]);
+/* uplink_overlay.c: the VXLAN device, and LINK_PUBLIC records. */
+MUST_CHECK bool uplink_overlay_make(struct net *net, const struct uplink *u,
+                                    struct err *err);
+MUST_CHECK bool uplink_want_public(struct net *net, const void *record,
+                                   struct err *err);
+MUST_CHECK bool uplink_drop_public(struct net *net, int kind, const char *id,
+                                   struct err *err);
 /* uplink_rules.c: single addresses, and the external namespace's rules for them. */
 struct uplink_publics {
     VEC(struct addr_block) list;
@@ -76,6 +94,9 @@ void uplink_rules(const struct net *net, const struct uplink *u,
  * those that are new. */
 MUST_CHECK bool uplink_answer(struct net *net, const struct uplink *u,
                               const struct uplink_publics *p, struct err *err);
+/* Says so again, of these. */
+MUST_CHECK bool uplink_tell(struct net *net, const struct uplink *u,
+                            const struct uplink_publics *p, struct err *err);
 /* The link's name in the external namespace, and of the other end. */
 void uplink_leg_name(const struct net *net, char out[IFNAMSIZ]);
 void uplink_host_name(const struct net *net, char out[IFNAMSIZ]);

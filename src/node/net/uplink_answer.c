@@ -222,3 +222,21 @@ uplink_answer(struct net *net, const struct uplink *u, const struct uplink_publi
     VEC_FREE(&t.fresh);
     return ok;
 }
+
+bool
+uplink_tell(struct net *net, const struct uplink *u, const struct uplink_publics *p,
+            struct err *err)
+{
+    char leg[IFNAMSIZ];
+    struct telling t = {.net = net, .uplink = u};
+    uplink_leg_name(net, leg);
+    if (!links_find(net->outside, leg, &t.index, err) || t.index == 0) {
+        return t.index == 0;
+    }
+    for (size_t i = 0; i < p->list.count; i++) {
+        VEC_PUSH(&t.fresh, p->list.items[i]);
+    }
+    bool ok = netns_run(net->outside_fd, tell_here, &t, err);
+    VEC_FREE(&t.fresh);
+    return ok;
+}

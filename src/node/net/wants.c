@@ -116,6 +116,7 @@ static const struct kind {
     [LINK_NAT_GATEWAY] = {gateway_want_nat, NULL, gateway_drop},
     [LINK_PEERING] = {gateway_want_peering, NULL, gateway_drop},
     [LINK_NAME] = {names_want, NULL, names_drop},
+    [LINK_PUBLIC] = {uplink_want_public, NULL, uplink_drop_public},
     [LINK_ENDPOINT] = {endpoint_want, NULL, endpoint_drop},
     [LINK_DHCP_OPTIONS] = {serve_want_options, NULL, serve_drop_options},
 };

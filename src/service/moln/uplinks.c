@@ -1,6 +1,7 @@
 /* uplinks.c - the interfaces of hosts that lead to the world, as operators name them. */
 #include "core/address.h"
 #include "core/address6.h"
+#include "core/network_rows.h"
 #include "core/uplink_rows.h"
 #include "link/link.h"
 #include "service/moln/operators.h"
@@ -46,12 +47,15 @@ nodes_out(struct call *call, const struct row_uplink *row, struct moln_uplink *o
             !str_eq(node->state, "active")) {
             continue;
         }
-        if (row->addresses > 0 &&
+        if ((row->addresses > 0 || uplink_is_overlay(row)) &&
             !uplink_place_of(call->txn, row->id, node->id, &place, err)) {
             return false;
         }
         items[count++] = (struct moln_uplink_node){
-            .address = place < 0 ? NULL : uplink_address_at(call->arena, row, place),
+            .address = place < 0 ? NULL
+                       : uplink_is_overlay(row)
+                           ? uplink_overlay_address(call->arena, place)
+                           : uplink_address_at(call->arena, row, place),
             .node_id = node->id,
             .state = seen ? seen->state : "pending",
             .message = seen && !str_empty(seen->message) ? seen->message : NULL,
@@ -237,16 +241,38 @@ static bool
 mode_check(struct call *call, const struct moln_create_uplink_request *in,
            struct row_uplink *row, struct err *err)
 {
-    bool bridge = str_eq(in->mode, "bridge"), none = str_eq(in->mode, "none");
-    if (none != !in->interface) {
-        return err_set(err, ERR_VALIDATION,
-                       none ? "Mode none has no Interface" : "Name the Interface");
+    bool bridge = str_eq(in->mode, "bridge");
+    bool bare = str_eq(in->mode, "none") || uplink_is_overlay(row);
+    if (bare != !in->interface) {
+        return bare ? err_set(err, ERR_VALIDATION, "Mode %s has no Interface", in->mode)
+                    : err_set(err, ERR_VALIDATION, "Name the Interface");
     }
     if (!bridge && (in->address || in->router || in->address6 || in->router6)) {
         return err_set(err, ERR_VALIDATION, "Address and Router are for mode bridge");
     }
     return !bridge ||
            (bridge_read4(call, in, row, err) && bridge_read6(call, in, row, err));
+}
+
+/* All overlays of a region are one. */
+static bool
+overlay_number(struct call *call, struct row_uplink *row, struct err *err)
+{
+    struct row_list list;
+    if (!uplink_is_overlay(row)) {
+        return true;
+    }
+    if (!row_all(call, &row_uplink_type, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        const struct row_uplink *old = list.rows[i];
+        if (uplink_is_overlay(old) && str_eq(old->region, row->region)) {
+            row->vni = old->vni;
+            return true;
+        }
+    }
+    return vni_take(call->txn, &row->vni, err);
 }
 
 /* A node's, or a zone's, gateways use one; so do an account's local network interfaces. */
@@ -291,6 +317,7 @@ moln_create_uplink(struct call *call, const struct moln_create_uplink_request *i
     };
     if (!place_read(call, in, &row, err) || !mode_check(call, in, &row, err) ||
         !lent_check(call, in, err) || !check_single(call, &row, err) ||
+        !overlay_number(call, &row, err) ||
         !row_insert(call->txn, &row_uplink_type, &row, err)) {
         return false;
     }

@@ -3,6 +3,7 @@
 #include "stage.h"
 
 #include "base/tlv.h"
+#include "control/leases.h"
 #include "control/network_interface.h"
 #include "control/network_loop.h"
 #include "control/network_places.h"
@@ -542,6 +543,66 @@ TEST(nat_gateway_is_at_home_on_one_node_and_moves_when_it_is_lost)
     CHECK_EQ(wants(&s, B, LINK_NETWORK, "vpc-1"), 1);
     stage_run(&s, end_nat, NULL);
     CHECK_EQ(wants(&s, B, LINK_NETWORK, "vpc-1"), 0);
+    stage_close(&s);
+}
+
+static bool
+put_seen(struct pass *pass, void *ctx, struct err *err)
+{
+    return row_put(pass->txn, &row_node_seen_type, ctx, err);
+}
+
+static void
+seen(struct stage *s, const char *id, bool connected)
+{
+    struct row_node_seen row = {.id = id, .connected = connected, .nat_leases = true};
+    stage_run(s, put_seen, &row);
+}
+
+/* The lease that was granted last is not renewed. */
+static bool
+lose_lease(struct pass *pass, void *ctx, struct err *err)
+{
+    const struct row_node_lease key = {.id = ctx};
+    const void *row;
+    if (!row_get(pass->txn, &row_node_lease_type, &key, &row, err)) {
+        return false;
+    }
+    CHECK(row != NULL);
+    return lease_lose(pass, ctx, ((const struct row_node_lease *)row)->serial, err) &&
+           look_at_places(pass, NULL, err);
+}
+
+static bool
+get_lease(struct pass *pass, void *ctx, struct err *err)
+{
+    const struct link_lease_ask ask = {.serial = 1, .empty = true};
+    struct link_lease answer;
+    return lease_grant(pass, ctx, &ask, &answer, err) && look_at_places(pass, NULL, err);
+}
+
+TEST(nat_gateway_of_a_node_that_lost_its_lease_is_done_by_another)
+{
+    struct stage s;
+    two_nodes(&s);
+    seen(&s, A, true);
+    seen(&s, B, true);
+    launch(&s, "1", A, "vpc-1");
+    launch(&s, "2", B, "vpc-1");
+    stage_run(&s, put_nat, NULL);
+    CHECK_STR(home_told(&s, B, "eni-nat"), "192.168.0.1");
+    seen(&s, A, false); /* A stream that ends says nothing of what the host does. */
+    stage_run(&s, look_at_places, NULL);
+    CHECK_STR(home_told(&s, B, "eni-nat"), "192.168.0.1");
+    stage_run(&s, lose_lease, A);
+    CHECK_STR(home_told(&s, A, "eni-nat"), "192.168.0.2");
+    CHECK_STR(home_told(&s, B, "eni-nat"), "nowhere");
+    seen(&s, A, true);
+    stage_run(&s, get_lease, A); /* It is back, and not at home. */
+    CHECK_STR(home_told(&s, A, "eni-nat"), "192.168.0.2");
+    seen(&s, A, false);
+    stage_run(&s, lose_lease, B); /* Nobody is there: it waits for B. */
+    CHECK_STR(home_told(&s, A, "eni-nat"), "192.168.0.2");
     stage_close(&s);
 }
 

@@ -2,6 +2,7 @@
 #include "stage.h"
 
 #include "base/tlv.h"
+#include "control/network_interface.h"
 #include "control/uplinks.h"
 #include "control/wants.h"
 #include "core/uplink_rows.h"
@@ -115,6 +116,112 @@ TEST(uplinks_give_each_node_of_a_zone_an_address)
     CHECK_STR(c.record.address, "192.0.2.254/23");
     b = told(&s, B, "uplink-1");
     CHECK_STR(b.record.address, "192.0.2.255/23");
+    stage_close(&s);
+}
+
+/* ---- overlay ---- */
+
+static bool
+put_joined(struct pass *pass, void *ctx, struct err *err)
+{
+    const struct row_node row = {.id = ctx, .region = "us-east-1", .zone = ZONE,
+                                 .state = "active",
+                                 .underlay = str_eq(ctx, A) ? "10.9.0.1" : "10.9.0.2"};
+    return row_put(pass->txn, &row_node_type, &row, err) &&
+           uplinks_pass(pass, NULL, NULL, err);
+}
+
+struct placed {
+    const char *node_id; /* NULL: it is nowhere. */
+    const char *public_ip;
+};
+
+static bool
+put_interface(struct pass *pass, void *ctx, struct err *err)
+{
+    const struct placed *p = ctx;
+    const struct row_eni eni = {.account = "123456789012", .id = "eni-1", .vpc_id = "vpc-1",
+                                .instance_id = "i-1", .ipv4 = "10.0.0.5",
+                                .public_ip = p->public_ip, .region = "us-east-1"};
+    const struct row_instance machine = {.account = "123456789012", .id = "i-1",
+                                         .node_id = p->node_id, .vpc_id = "vpc-1"};
+    return row_put(pass->txn, &row_eni_type, &eni, err) &&
+           row_put(pass->txn, &row_instance_type, &machine, err) &&
+           interface_tell(pass, eni.account, eni.id, err);
+}
+
+struct led {
+    const char *node_id, *id, *to; /* 'to': an address and a node, or "nowhere". */
+};
+
+static bool
+read_led(struct pass *pass, void *ctx, struct err *err)
+{
+    struct led *l = ctx;
+    const struct row_node_want *want;
+    struct link_public record;
+    l->to = "nowhere";
+    if (!want_get(pass->txn, l->node_id, LINK_PUBLIC, l->id, &want, err) || !want ||
+        want->deleted) {
+        return err->code == ERR_NONE;
+    }
+    if (!tlv_decode(&link_public_desc, want->body.data, want->body.len,
+                    txn_arena(pass->txn), &record, err)) {
+        return false;
+    }
+    CHECK_EQ(record.addresses.count, 1);
+    l->to = arena_printf(txn_arena(pass->txn), "%s at %s", record.addresses.items[0],
+                         record.node_address);
+    return true;
+}
+
+static const char *
+led(struct stage *s, const char *node_id, const char *id)
+{
+    struct led l = {.node_id = node_id, .id = id};
+    stage_run(s, read_led, &l);
+    return l.to;
+}
+
+/* Each other's own addresses, and the public ones that are at home there, as long as both have
+ * the uplink. */
+TEST(uplinks_of_mode_overlay_lead_public_addresses_between_nodes)
+{
+    struct stage s;
+    struct row_uplink row = {.id = "uplink-1", .region = "us-east-1", .zone = ZONE,
+                             .mode = UPLINK_OVERLAY_MODE, .vni = 77};
+    struct row_uplink none = {.id = "uplink-2", .region = "us-east-1", .zone = ZONE,
+                              .node_id = A, .mode = "none"};
+    stage_open(&s);
+    stage_run(&s, put_joined, A);
+    stage_run(&s, put_interface, &(struct placed){A, "203.0.113.5"});
+    CHECK_STR(led(&s, B, "eni-1"), "nowhere");
+    stage_run(&s, put_uplink, &row);
+    stage_run(&s, put_joined, B);
+    node(&s, C, "active"); /* It names no underlay. */
+    struct told a = told(&s, A, "uplink-1"), b = told(&s, B, "uplink-1");
+    CHECK_EQ(a.record.vni, 77);
+    CHECK(str_starts(a.record.address, "100.88.0.") && !str_eq(a.record.address, b.record.address));
+    CHECK_STR(led(&s, B, "eni-1"), "203.0.113.5 at 10.9.0.1");
+    CHECK_STR(led(&s, A, "eni-1"), "nowhere");
+    CHECK_STR(led(&s, C, "eni-1"), "nowhere");
+    CHECK(strstr(led(&s, B, A), " at 10.9.0.1") && strstr(led(&s, A, B), " at 10.9.0.2"));
+    stage_run(&s, put_interface, &(struct placed){B, "203.0.113.5"}); /* It moves. */
+    CHECK_STR(led(&s, A, "eni-1"), "203.0.113.5 at 10.9.0.2");
+    CHECK_STR(led(&s, B, "eni-1"), "nowhere");
+    stage_run(&s, put_interface, &(struct placed){B, NULL});
+    CHECK_STR(led(&s, A, "eni-1"), "nowhere");
+    stage_run(&s, put_interface, &(struct placed){B, "203.0.113.6"});
+    CHECK_STR(led(&s, A, "eni-1"), "203.0.113.6 at 10.9.0.2");
+    stage_run(&s, put_uplink, &none); /* A has its own now, which is nothing. */
+    CHECK_STR(led(&s, A, "eni-1"), "nowhere");
+    CHECK_STR(led(&s, A, B), "nowhere");
+    CHECK_STR(led(&s, B, A), "nowhere");
+    stage_run(&s, drop_uplink, "uplink-2");
+    CHECK_STR(led(&s, A, "eni-1"), "203.0.113.6 at 10.9.0.2");
+    stage_run(&s, drop_uplink, "uplink-1");
+    CHECK_STR(led(&s, A, "eni-1"), "nowhere");
+    CHECK_STR(led(&s, B, A), "nowhere");
     stage_close(&s);
 }
 

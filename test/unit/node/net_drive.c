@@ -11,6 +11,7 @@
  *                                  with "known":HEX, those that are new since
  *   {"op":"import","id":"eni-1","bytes":HEX}
  *   {"op":"flows","at":SECONDS}   as if it were that real time: {"ok":true,"batches":[...]}
+ *   {"op":"lease","ms":MS}   this node has its lease for so long from now; 0: no more
  *   {"op":"check"}   compares the kernel with what is wanted: {"ok":true,"drift":0,"events":[]}
  *   {"op":"sweep"}
  * Answers: {"ok":true} or {"ok":false,"message":"..."}. At its end it sweeps. */
@@ -44,6 +45,7 @@ static const struct {
     {"neighbour", LINK_NEIGHBOUR},
     {"name", LINK_NAME},
     {"endpoint", LINK_ENDPOINT},
+    {"public", LINK_PUBLIC},
 };
 
 static const char *
@@ -231,6 +233,10 @@ obey(struct net *net, const json_t *in, struct buf *answer, struct err *err)
         (void)net_flows(net, at_s * NS_PER_S, put_batch, answer);
         buf_puts(answer, "]");
         return true;
+    }
+    if (str_eq(op, "lease")) {
+        int64_t ms = json_integer_value(json_object_get(in, "ms"));
+        return net_lease(net, ms ? clock_mono(&clock_system) + ms * NS_PER_MS : 0, err);
     }
     if (str_eq(op, "export")) {
         return export_flows(net, in, answer, err);
