@@ -238,12 +238,11 @@ keep_removed(struct version *v, const void *row)
     VEC_PUSH(&v->removed, row);
 }
 
-const void *
-version_put(struct version *v, const struct table *table, const void *row,
-            const void **out_old)
+/* Puts a row of the image's own in. */
+static const void *
+put_block(struct version *v, const struct table *table, const void *fresh)
 {
     struct tree_node **roots = v->roots + v->image->first_tree[table->type->id];
-    const void *fresh = block_new(table, row);
     const void *old = tree_put(&roots[0], &table->orders[0], fresh);
     for (unsigned i = 1; i < table->order_count; i++) {
         const struct order *order = &table->orders[i];
@@ -261,9 +260,29 @@ version_put(struct version *v, const struct table *table, const void *row,
     if (old) {
         keep_removed(v, old);
     }
+    return old;
+}
+
+const void *
+version_put(struct version *v, const struct table *table, const void *row,
+            const void **out_old)
+{
+    const void *fresh = block_new(table, row);
+    const void *old = put_block(v, table, fresh);
     block_unref(fresh); /* The trees hold it now. */
     *out_old = old;
     return fresh;
+}
+
+void
+version_undo(struct version *v, const struct table *table, const void *row,
+             const void *old)
+{
+    if (old) {
+        (void)put_block(v, table, old);
+    } else {
+        (void)version_del(v, table, row);
+    }
 }
 
 const void *

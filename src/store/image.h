@@ -41,6 +41,10 @@ const void *version_rival(const struct version *version, const struct table *tab
  * Both live as long as the version. */
 const void *version_put(struct version *version, const struct table *table,
                         const void *row, const void **out_old);
+/* Undoes one change of this version's: 'row' is what was put ('old' what it replaced) or, NULL,
+ * what took 'old' out. The very row is there again. */
+void version_undo(struct version *version, const struct table *table, const void *row,
+                  const void *old);
 /* Takes a row out and returns it; it lives as long as the version. NULL: there was
  * none. */
 const void *version_del(struct version *version, const struct table *table,

@@ -101,6 +101,7 @@ struct batch {
     size_t count;
     struct txn *txns;    /* Of each request. */
     struct version *tip; /* What the next of them starts from; pinned. */
+    bool forked;         /* It is the batch's own, to be changed. */
     uint64_t breaks;     /* Of the store, before it was run. */
     bool began;          /* The database's transaction has begun. */
     bool changed;        /* Something in it is to be committed. */
@@ -117,11 +118,16 @@ struct change {
     bool sent;
 };
 
+/* What undoes a change in memory: see version_undo. */
+struct step_back {
+    const struct table *table;
+    const void *row, *old;
+};
+
 struct txn {
     struct store *store;
     struct arena *arena;
     bool writable;
-    bool forked;       /* 'version' is its own, to be changed. */
     bool brief, spent; /* Only 'left' more rows are handed out; or they were. */
     size_t left;
     struct version *version; /* Pinned until the arena ends. */
@@ -130,6 +136,7 @@ struct txn {
     bool began;          /* Its part of the database's transaction has begun. */
     struct batch *batch; /* Of the writer: what is shared with the others. */
     VEC(struct change) changes;
+    VEC(struct step_back) back; /* Of the changes in memory, in their order. */
 };
 
 /* Of batches that follow one another. */

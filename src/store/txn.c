@@ -104,6 +104,16 @@ still_there(struct txn *txn, struct err *err)
     return !txn->batch->lost || err_set(err, ERR_GONE, "the database gave it up");
 }
 
+/* The batch's version is again as the transactions before left it. */
+static void
+step_back(struct txn *txn)
+{
+    while (txn->back.count > 0) {
+        const struct step_back *b = &txn->back.items[--txn->back.count];
+        version_undo(txn->version, b->table, b->row, b->old);
+    }
+}
+
 bool
 txn_settle(struct txn *txn, bool keep, struct err *err)
 {
@@ -118,14 +128,10 @@ txn_settle(struct txn *txn, bool keep, struct err *err)
     }
     txn->began = false;
     if (!ok) {
+        step_back(txn);
         txn->changes.count = 0;
     } else if (txn->writable) {
         txn->batch->changed |= txn->changes.count > 0;
-    }
-    if (ok && txn->forked) {
-        version_pin(txn->version);
-        version_unpin(txn->batch->tip);
-        txn->batch->tip = txn->version;
     }
     return ok || !keep;
 }
@@ -137,6 +143,7 @@ txn_fini(struct txn *txn)
         reader_return(txn->store, txn->session);
     }
     VEC_FREE(&txn->changes);
+    VEC_FREE(&txn->back);
 }
 
 /* ---- rows ------------------------------------------------------------------------ */
@@ -189,14 +196,18 @@ note_change(struct txn *txn, struct change c, const void *old)
     }
 }
 
-/* The transaction's own version, from its first change on. */
+/* The batch's own version, made at its first change. */
 static struct version *
 own_version(struct txn *txn)
 {
-    if (!txn->forked) {
-        txn->version = version_fork(txn->version);
-        arena_defer(txn->arena, version_unpin, txn->version);
-        txn->forked = true;
+    struct batch *batch = txn->batch;
+    if (!batch->forked) {
+        struct version *own = version_fork(batch->tip);
+        version_unpin(batch->tip);
+        batch->tip = txn->version = own;
+        batch->forked = true;
+        version_pin(own); /* For the arena's sake, as txn_init. */
+        arena_defer(txn->arena, version_unpin, own);
     }
     return txn->version;
 }
@@ -210,6 +221,7 @@ change_hot(struct txn *txn, const struct table *table, enum table_op op,
         old = version_del(own_version(txn), table, row);
         if (old) {
             note_change(txn, (struct change){table, old, true, false}, old);
+            VEC_PUSH(&txn->back, ((struct step_back){table, NULL, old}));
         }
         return true;
     }
@@ -219,6 +231,7 @@ change_hot(struct txn *txn, const struct table *table, enum table_op op,
     }
     const void *fresh = version_put(own_version(txn), table, row, &old);
     note_change(txn, (struct change){table, fresh, false, false}, old);
+    VEC_PUSH(&txn->back, ((struct step_back){table, fresh, old}));
     return true;
 }
 

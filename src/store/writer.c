@@ -1,9 +1,10 @@
 /* writer.c - the one thread that runs what writes, and its batches' beginning and end.
  *
- * Each request's function runs against its own fork of the newest version in memory, which
- * readers do not see yet. The batch then goes to the committer (commit.h), which makes it
- * durable, publishes it and answers, while the writer runs the next. A store without a
- * thread does the same in turn when store_turn is called.
+ * A batch's functions run against its own fork of the newest version in memory, which
+ * readers do not see yet; what one that fails has changed there is undone. The batch then
+ * goes to the committer (commit.h), which makes it durable, publishes it and answers, while
+ * the writer runs the next. A store without a thread does the same in turn when store_turn
+ * is called.
  *
  * On a shared database the committer takes the change log's lock first (follow.h), and gives
  * back what it was handed when others have committed since it was run. So what runs ahead is
@@ -50,7 +51,7 @@ batch_reset(struct batch *batch)
         version_unpin(batch->tip);
         batch->tip = NULL;
     }
-    batch->began = batch->changed = batch->lost = false;
+    batch->forked = batch->began = batch->changed = batch->lost = false;
 }
 
 void

@@ -66,7 +66,7 @@ struct lane {
     struct fixture *f;
     pthread_t thread;
     unsigned number;
-    atomic_int waiting, done, refused, odd;
+    atomic_int waiting, done, refused, failed, odd;
 };
 
 struct ask {
@@ -74,7 +74,25 @@ struct ask {
     struct arena *arena;
     int64_t id;
     bool looks; /* At a row of a cold table, first. */
+    bool fails; /* When it has changed all it could. */
 };
+
+/* What is put, replaced and taken out, and then never was. */
+static bool
+change_and_fail(struct txn *txn, const struct test_thing *own, struct err *err)
+{
+    struct test_thing sum = {.account = "all", .id = "sum", .size = -1};
+    struct test_thing other = *own;
+    other.account = "other";
+    other.size = 7;
+    return row_put(txn, &test_thing_type, &sum, err) &&
+           row_insert(txn, &test_thing_type, own, err) &&
+           row_put(txn, &test_thing_type, &other, err) &&
+           row_delete(txn, &test_thing_type, &sum, err) &&
+           row_delete(txn, &test_thing_type, own, err) &&
+           row_put(txn, &test_thing_type, &sum, err) &&
+           err_set(err, ERR_INVALID, "on purpose");
+}
 
 /* Adds one to a number that all share, and two rows of its own. */
 static bool
@@ -95,6 +113,9 @@ add_one(struct txn *txn, void *ctx, struct err *err)
     if (!row_get(txn, &test_thing_type, &sum, &found, err)) {
         return false;
     }
+    if (ask->fails) {
+        return change_and_fail(txn, &own, err);
+    }
     sum.size = found ? ((const struct test_thing *)found)->size + 1 : 1;
     return row_put(txn, &test_thing_type, &sum, err) &&
            row_insert(txn, &test_thing_type, &own, err) &&
@@ -108,7 +129,10 @@ on_answer(void *ctx, const struct err *err)
     struct lane *lane = ask->lane;
     atomic_fetch_add(&lane->done, err->code == ERR_NONE);
     atomic_fetch_add(&lane->refused, err->code == ERR_NO_SPACE);
-    atomic_fetch_add(&lane->odd, err->code != ERR_NONE && err->code != ERR_NO_SPACE);
+    atomic_fetch_add(&lane->failed, err->code == ERR_INVALID);
+    bool known =
+        err->code == ERR_NONE || err->code == ERR_NO_SPACE || err->code == ERR_INVALID;
+    atomic_fetch_add(&lane->odd, !known);
     arena_destroy(ask->arena);
     atomic_fetch_sub(&lane->waiting, 1);
 }
@@ -159,7 +183,8 @@ lane_main(void *ctx)
             *ask = (struct ask){.lane = lane,
                                 .arena = arena,
                                 .id = (lane->number * ROUNDS + round) * AT_ONCE + i,
-                                .looks = round % 8 == 0 && i == 3};
+                                .looks = round % 8 == 0 && i == 3,
+                                .fails = (round + i) % 5 == 0};
             atomic_fetch_add(&lane->waiting, 1);
             store_write_async(lane->f->store, arena, add_one, on_answer, ask);
         }
@@ -187,7 +212,7 @@ crowd_with_refusals(unsigned every)
 {
     struct fixture f;
     struct lane lanes[LANES] = {0};
-    int64_t done = 0, refused = 0;
+    int64_t done = 0, refused = 0, failed = 0;
     fixture_init(&f);
     open_refusing(&f, every);
     for (unsigned i = 0; i < LANES; i++) {
@@ -205,9 +230,10 @@ crowd_with_refusals(unsigned every)
         CHECK_EQ(atomic_load(&lanes[i].odd), 0);
         done += atomic_load(&lanes[i].done);
         refused += atomic_load(&lanes[i].refused);
+        failed += atomic_load(&lanes[i].failed);
     }
-    CHECK_EQ(done + refused, LANES * ROUNDS * AT_ONCE);
-    CHECK(done > 0 && (refused > 0) == (every > 0));
+    CHECK_EQ(done + refused + failed, LANES * ROUNDS * AT_ONCE);
+    CHECK(done > 0 && failed > 0 && (refused > 0) == (every > 0));
     fixture_reopen(&f);
     check_rows(&f, done);
     fixture_fini(&f);
