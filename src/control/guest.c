@@ -28,11 +28,21 @@ promise_of(const struct guest *g, struct link_machine *record)
 }
 
 /* What a burstable machine has of CPU credits goes along: as its old host said last, at most
- * a minute ago. */
+ * a minute ago; of one that was lost, at most a minute before that. */
 static bool
 bring_credits(const struct guest *g, struct link_machine *record, struct err *err)
 {
     const struct row_node_use *use;
+    const struct row_instance *i = g->instance;
+    if (record->baseline_permille > 0 && !str_empty(i->brought_as) &&
+        str_eq(g->node_id, i->node_id)) {
+        record->brought = true;
+        record->brought_as = i->brought_as;
+        record->credits_milli = i->brought_credits_milli;
+        record->surplus_milli = i->brought_surplus_milli;
+        record->charged_milli = i->brought_charged_milli;
+        return true;
+    }
     if (!g->migration || g->migration->cold || record->baseline_permille == 0 ||
         !str_eq(g->node_id, g->migration->to_node)) {
         return true;

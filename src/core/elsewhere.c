@@ -155,6 +155,30 @@ carry_root(struct txn *txn, const struct row_volume *root, const char *node_id,
            row_put(txn, &row_volume_type, &next, err);
 }
 
+/* What it has of CPU credits goes along, as its old node said last: the new one takes them once,
+ * under a name that no other move has. */
+static bool
+carry_credits(struct txn *txn, const char *left_node, struct row_instance *inst,
+              struct err *err)
+{
+    const struct row_node_use *use;
+    if (!GET(txn, node_use, &use, err, .id = left_node)) {
+        return false;
+    }
+    inst->brought_as = NULL;
+    for (size_t i = 0; use && i < use->machines.count; i++) {
+        const struct row_machine_use *m = &use->machines.items[i];
+        if (str_eq(m->id, inst->id)) {
+            inst->brought_as = arena_printf(txn_arena(txn), "%s.%" PRId64, left_node,
+                                            inst->generation);
+            inst->brought_credits_milli = m->credits_milli;
+            inst->brought_surplus_milli = m->surplus_milli;
+            inst->brought_charged_milli = m->charged_milli;
+        }
+    }
+    return true;
+}
+
 bool
 elsewhere_move(struct txn *txn, const struct row_instance *inst,
                const struct row_volume *root, const struct pool_pick *to,
@@ -178,5 +202,6 @@ elsewhere_move(struct txn *txn, const struct row_instance *inst,
     next.want_generation = next.generation; /* Pending, until seen running there. */
     next.observed_state = NULL;
     next.leased_generation = 0; /* As every want of it there will say. */
-    return instance_claim(txn, &next, out, err);
+    return carry_credits(txn, inst->node_id, &next, err) &&
+           instance_claim(txn, &next, out, err);
 }

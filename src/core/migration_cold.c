@@ -140,6 +140,7 @@ migration_cold_own(struct txn *txn, struct row_migration *m, bool *out_done,
     }
     struct row_instance next = *inst;
     next.node_id = m->to_node;
+    next.brought_as = NULL;
     next.generation++; /* The receiver's word counts from now on: it is asked for it. */
     if (m->starts) {   /* What was held for it is its own. */
         next.claimed = true;

@@ -514,6 +514,7 @@ migration_own(struct txn *txn, struct row_migration *m, const char *node_id,
     }
     struct row_instance next = *inst;
     next.node_id = node_id;
+    next.brought_as = NULL; /* They come with it. */
     if (!swap_promises(txn, inst, m, node_id, other, err)) {
         return false;
     }

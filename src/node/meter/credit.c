@@ -59,6 +59,23 @@ credit_bring(const struct credit_plan *plan, struct credit *c, int64_t balance_m
     credit_step(plan, c, 0, 0); /* Is it to be held from the first? */
 }
 
+bool
+credit_is_news(struct credit_brought *last, const struct credit_brought *said)
+{
+    bool same = last->balance_milli == said->balance_milli &&
+                last->surplus_milli == said->surplus_milli &&
+                last->charged_milli == said->charged_milli;
+    if (said->as[0] ? str_eq(last->as, said->as) : same) {
+        return false;
+    }
+    struct credit_brought next = *said;
+    if (!said->as[0]) { /* What was taken by name stays so. */
+        memcpy(next.as, last->as, sizeof next.as);
+    }
+    *last = next;
+    return true;
+}
+
 int64_t
 credit_limit_percent(const struct credit_plan *plan, const struct credit *credit)
 {

@@ -35,6 +35,14 @@ void credit_step(const struct credit_plan *plan, struct credit *credit, int64_t 
 /* The machine comes from another host with what it had there, in thousandths of a credit. */
 void credit_bring(const struct credit_plan *plan, struct credit *credit,
                   int64_t balance_milli, int64_t surplus_milli, int64_t charged_milli);
+/* What the control plane says that it had there, and what was taken of that last. */
+struct credit_brought {
+    char as
+        [80]; /* Told so, it is taken once, and never again; empty: whenever it differs. */
+    int64_t balance_milli, surplus_milli, charged_milli;
+};
+/* Whether 'said' is to be brought; it is then '*last'. */
+bool credit_is_news(struct credit_brought *last, const struct credit_brought *said);
 /* How much of one processor it may use, in percent; 0: as much as it can get. */
 int64_t credit_limit_percent(const struct credit_plan *plan,
                              const struct credit *credit);

@@ -52,23 +52,26 @@ begin(struct metered *m, const struct machine_metered *machine)
     m->balloon_bytes = 0;
 }
 
-/* One that is moved here brings its credits: told as it is awaited, and once more when it
- * comes, if they were others by then. */
+/* One that comes from another host brings its credits. While a migration brings it they are told
+ * as it is awaited, and once more when it comes, if they were others by then; where its host was
+ * lost, once and for all. */
 static void
 bring(struct meter *meter, struct metered *m, const struct link_machine *want)
 {
-    if (!want->brought || str_empty(want->incoming) ||
-        (m->brought.balance_milli == want->credits_milli &&
-         m->brought.surplus_milli == want->surplus_milli &&
-         m->brought.charged_milli == want->charged_milli)) {
+    struct credit_brought said = {.balance_milli = want->credits_milli,
+                                  .surplus_milli = want->surplus_milli,
+                                  .charged_milli = want->charged_milli};
+    if (!want->brought || (str_empty(want->incoming) && str_empty(want->brought_as))) {
         return;
     }
-    m->brought.balance_milli = want->credits_milli;
-    m->brought.surplus_milli = want->surplus_milli;
-    m->brought.charged_milli = want->charged_milli;
-    credit_bring(&m->plan, &m->credit, want->credits_milli, want->surplus_milli,
-                 want->charged_milli);
-    meter->unsaved = true;
+    if (str_empty(want->incoming)) {
+        snprintf(said.as, sizeof said.as, "%s", want->brought_as);
+    }
+    if (credit_is_news(&m->brought, &said)) {
+        credit_bring(&m->plan, &m->credit, said.balance_milli, said.surplus_milli,
+                     said.charged_milli);
+        meter->unsaved = true;
+    }
 }
 
 static void

@@ -29,6 +29,8 @@ load_one(struct meter *meter, const char *id, const json_t *item, bool same_boot
     m->last_ns = number(item, "at_ns");
     m->known = same_boot && m->last_ns > 0 && m->last_ns <= meter->now_ns;
     m->seen_ns = meter->now_ns;
+    const char *as = json_string_value(json_object_get(item, "brought_as"));
+    snprintf(m->brought.as, sizeof m->brought.as, "%s", as ? as : "");
     map_put(meter->machines, id, m);
 }
 
@@ -86,13 +88,14 @@ meter_save(struct meter *meter)
         const struct metered *m = value;
         (void)json_object_set_new(
             machines, id,
-            json_pack("{s:I, s:I, s:I, s:b, s:I, s:I, s:I}", "balance_ns",
+            json_pack("{s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:s}", "balance_ns",
                       (json_int_t)m->credit.balance_ns, "surplus_ns",
                       (json_int_t)m->credit.surplus_ns, "charged_ns",
                       (json_int_t)m->credit.charged_ns, "held", (int)m->credit.held,
                       "started_at_ns", (json_int_t)m->started_at_ns, "run_ns",
                       (json_int_t)m->last.run_ns, "at_ns",
-                      (json_int_t)(m->known ? m->last_ns : 0)));
+                      (json_int_t)(m->known ? m->last_ns : 0), "brought_as",
+                      m->brought.as));
     }
     if (json_object_size(machines) == 0 && !file_exists(meter->path)) {
         return;

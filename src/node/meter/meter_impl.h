@@ -12,11 +12,9 @@ struct metered {
     struct credit credit;
     struct ready_window ready;
     struct vcpu_threads threads;
-    struct { /* As the control plane said last of one that came from another host. */
-        int64_t balance_milli, surplus_milli, charged_milli;
-    } brought;
-    int64_t started_at_ns; /* Of the process that 'last' is about. */
-    bool known;            /* 'last...' are: of that process. */
+    struct credit_brought brought; /* Last, of one that came from another host. */
+    int64_t started_at_ns;         /* Of the process that 'last' is about. */
+    bool known;                    /* 'last...' are: of that process. */
     struct vcpu_times last;
     int64_t last_throttled_ns, last_ns;
     int64_t minute_run_ns, minute_ns; /* Since the last report. */

@@ -1,6 +1,7 @@
 /* test_leases.c - leases granted, refused and lost, and what becomes of instances then. */
 #include "one_instance.h"
 
+#include "base/tlv.h"
 #include "control/janitor.h"
 #include "control/leases.h"
 #include "control/recovery.h"
@@ -254,6 +255,51 @@ TEST(recovery_moves_an_instance_once_its_node_is_lost)
     CHECK_STR(l.instance->node_id, OTHER_NODE);
     stage_run(&s, do_pass, NULL);
     CHECK_STR(look(&s).instance->node_id, OTHER_NODE);
+    stage_close(&s);
+}
+
+static bool
+do_use(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    struct row_machine_use use = {
+        .id = INSTANCE, .credits_milli = 4200, .surplus_milli = 30, .charged_milli = 7};
+    const struct row_node_use node = {.id = NODE, .machines = {&use, 1}};
+    return row_put(pass->txn, &row_node_use_type, &node, err);
+}
+
+static bool
+do_machine_there(struct pass *pass, void *ctx, struct err *err)
+{
+    const struct row_node_want *want;
+    return want_get(pass->txn, OTHER_NODE, LINK_MACHINE, INSTANCE, &want, err) &&
+           want &&
+           tlv_decode(&link_machine_desc, want->body.data, want->body.len,
+                      txn_arena(pass->txn), ctx, err);
+}
+
+/* As its lost node said last; the new one takes them once, by the name. */
+TEST(recovery_brings_credits_along)
+{
+    static const struct instance_type types[] = {
+        {.name = "t3.nano", .family = "t3", .burstable = true, .baseline_percent = 5}};
+    struct stage s;
+    struct link_machine there;
+    setup(&s);
+    s.config.types = types;
+    s.config.type_count = 1;
+    set_policy(&s, true, RECOVERY_REBUILD);
+    (void)ask(&s, NODE, true);
+    report(&s, "running", 1, true);
+    stage_run(&s, do_use, NULL);
+    stage_run(&s, do_connect, OTHER_NODE);
+    lose(&s, look(&s).lease->serial);
+    stage_run(&s, do_pass, NULL);
+    CHECK_STR(look(&s).instance->node_id, OTHER_NODE);
+    stage_run(&s, do_machine_there, &there);
+    CHECK(there.brought && str_starts(there.brought_as, NODE "."));
+    CHECK_EQ(there.credits_milli, 4200);
+    CHECK_EQ(there.surplus_milli, 30);
+    CHECK_EQ(there.charged_milli, 7);
     stage_close(&s);
 }
 

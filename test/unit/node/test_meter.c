@@ -28,7 +28,8 @@ TEST(credit_is_earned_at_the_baseline_and_kept_for_a_day)
 
 TEST(credit_goes_along_with_a_machine_that_moves)
 {
-    struct credit c = {.balance_ns = 30 * CREDIT_NS}; /* What a launch would have given. */
+    struct credit c = {.balance_ns =
+                           30 * CREDIT_NS}; /* What a launch would have given. */
     credit_bring(&nano, &c, 12500, 0, 7000);
     CHECK_EQ(c.balance_ns, 12 * CREDIT_NS + CREDIT_NS / 2);
     CHECK_EQ(c.charged_ns, 7 * CREDIT_NS);
@@ -38,6 +39,25 @@ TEST(credit_goes_along_with_a_machine_that_moves)
     credit_bring(&nano, &c, INT64_MAX, -5, INT64_MAX); /* No more than a day's. */
     CHECK_EQ(credits(c.balance_ns), 144);
     CHECK_EQ(c.surplus_ns, 0);
+}
+
+/* While it is awaited the last word counts; of a lost host there is but one. */
+TEST(credit_is_brought_once_under_a_name_and_else_whenever_it_differs)
+{
+    struct credit_brought last = {.balance_milli = -1};
+    struct credit_brought said = {.balance_milli = 4200};
+    CHECK(credit_is_news(&last, &said));
+    CHECK(!credit_is_news(&last, &said));
+    said.balance_milli = 4300;
+    CHECK(credit_is_news(&last, &said));
+    struct credit_brought named = {.as = "node-1.7", .balance_milli = 900};
+    CHECK(credit_is_news(&last, &named));
+    last.balance_milli = -1; /* Another process of it has begun. */
+    CHECK(!credit_is_news(&last, &named));
+    CHECK(credit_is_news(&last, &said)); /* A migration, there and back... */
+    CHECK(!credit_is_news(&last, &named));
+    snprintf(named.as, sizeof named.as, "node-2.9"); /* ...and another loss. */
+    CHECK(credit_is_news(&last, &named));
 }
 
 TEST(credit_is_spent_by_use_beyond_the_baseline)
