@@ -510,24 +510,32 @@ instance_pass(const struct pass *pass, const char *account, const char *id,
 }
 
 /* In a shared pool only a word of its own ends the file itself: whoever merely loses its
- * part in a disk leaves it to the others. */
+ * part in a disk leaves it to the others. Its node may never have heard of one that came to it
+ * last. */
 static bool
 erase_shared(const struct pass *pass, const struct row_volume *v, struct err *err)
 {
     const struct row_node_want *old;
-    struct link_disk record;
+    struct link_disk record = {
+        .id = v->id,
+        .generation = v->generation,
+        .size_bytes = v->size_gib * (int64_t)GIB,
+        .base_blob = v->base_blob,
+        .tier = v->pool,
+        .made = true,
+    };
     if (str_empty(v->pool)) {
         return true;
     }
     if (!want_get(pass->txn, v->node_id, LINK_DISK, v->id, &old, err)) {
         return false;
     }
-    if (!old || old->deleted) {
-        return true;
-    }
-    if (!tlv_decode(&link_disk_desc, old->body.data, old->body.len,
-                    txn_arena(pass->txn), &record, err)) {
+    if (old && !tlv_decode(&link_disk_desc, old->body.data, old->body.len,
+                           txn_arena(pass->txn), &record, err)) {
         return false;
+    }
+    if (old && old->deleted && record.erase) {
+        return true;
     }
     record.erase = true;
     return want_put(pass->txn, v->node_id, LINK_DISK, v->id, v->account, &record, err);

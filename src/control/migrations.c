@@ -564,6 +564,9 @@ static void
 note_giver(struct row_migration *m, const struct link_migration_seen *seen)
 {
     m->give_state = str_eq(m->give_state, "kept") ? "kept" : seen->state;
+    if (m->cold && str_eq(m->take_state, "here")) {
+        return; /* All of it is there: what it says of its part is of before. */
+    }
     m->disk_bytes = seen->disk_bytes;
     m->disk_done_bytes = seen->disk_done_bytes;
     m->memory_bytes = seen->memory_bytes;

@@ -2,12 +2,14 @@
 #include "control/reports.h"
 
 #include "base/log.h"
+#include "base/tlv.h"
 #include "control/jobs.h"
 #include "control/migrations.h"
 #include "control/node_report.h"
 #include "control/uplinks.h"
 #include "control/use_report.h"
 #include "control/wants.h"
+#include "core/instance_rows.h"
 
 bool
 row_put_new(struct txn *txn, const struct row_type *type, const void *row,
@@ -112,6 +114,23 @@ disk_bytes(int64_t bytes)
     return MAX(0, MIN(bytes, INT64_C(1) << 50));
 }
 
+/* Whether the node's word ends the volume: of what lies in a shared pool, if it was told to
+ * erase it, and not only to lose its part in it. */
+static bool
+ends_volume(const struct pass *pass, const struct row_node_want *want,
+            const struct row_volume *volume, bool *out, struct err *err)
+{
+    struct link_disk record = {.erase = true};
+    bool ends = volume && volume->want_deleted;
+    if (ends && !str_empty(volume->pool) &&
+        !tlv_decode(&link_disk_desc, want->body.data, want->body.len,
+                    txn_arena(pass->txn), &record, err)) {
+        return false;
+    }
+    *out = ends && record.erase;
+    return true;
+}
+
 static bool
 report_disk(const struct pass *pass, const struct row_node_want *want,
             const struct link_disk_seen *r, struct err *err)
@@ -134,9 +153,14 @@ report_disk(const struct pass *pass, const struct row_node_want *want,
     /* Of a disk that is moved, its owner's word counts. */
     bool owner = !volume || str_eq(volume->node_id, want->node_id);
     if (want->deleted && is_absent(r->state)) {
-        return want_forget(pass->txn, want->node_id, LINK_DISK, want->id, err) &&
-               (!owner || (row_delete(pass->txn, &row_disk_seen_type, &row, err) &&
-                           volume_pass(pass, want->account, want->id, err)));
+        bool ends;
+        if (!ends_volume(pass, want, volume, &ends, err) ||
+            !want_forget(pass->txn, want->node_id, LINK_DISK, want->id, err)) {
+            return false;
+        }
+        return !owner || (row_delete(pass->txn, &row_disk_seen_type, &row, err) &&
+                          (ends ? volume_mark_deleted(pass->txn, volume, err)
+                                : volume_pass(pass, want->account, want->id, err)));
     }
     return !owner || (row_put_new(pass->txn, &row_disk_seen_type, &row, err) &&
                       note_made(pass, volume, r->state, err));

@@ -137,7 +137,8 @@ rebuild_root(struct txn *txn, const struct row_volume *old, const char *node_id,
     return root_volume_replace(txn, old, &change, now_ns, err);
 }
 
-/* The same volume, on another node: its file stays where both see it. */
+/* The same volume, on another node: its file stays where both see it, or is made there, if the
+ * old one never said that it had been. */
 static bool
 carry_root(struct txn *txn, const struct row_volume *root, const char *node_id,
            struct err *err)
@@ -148,7 +149,6 @@ carry_root(struct txn *txn, const struct row_volume *root, const char *node_id,
     const struct row_disk_seen seen = {.id = root->id};
     next.node_id = node_id;
     next.generation++;
-    next.made = true;
     return node_claim_add(txn, root->node_id, &less, err) &&
            node_claim_add(txn, node_id, &more, err) &&
            row_delete(txn, &row_disk_seen_type, &seen, err) &&

@@ -226,6 +226,7 @@ open_storage(struct agent *a, const char *jail_dir, struct err *err)
                              .dir = pool,
                              .blobs_dir = "blobs",
                              .shared_dir = a->config.shared_pool,
+                             .node_id = a->identity.node_id,
                              .rng = a->config.rng,
                              .clock = a->config.clock,
                              .host = agent_disk_host(a)};

@@ -88,7 +88,8 @@ write_host(const struct host *h)
 /* ---- rows ------------------------------------------------------------------------ */
 
 struct numbers {
-    struct map *hosts; /* Node id to host number. */
+    struct map *hosts;  /* Node id to host number. */
+    struct map *shared; /* Volumes whose file lies in the shared pool. */
 };
 
 static unsigned
@@ -148,6 +149,11 @@ of_volume(struct numbers *n, const void *row)
 {
     const struct row_volume *v = row;
     HISTORY(MOMENT_END_OWNED, .id = v->id);
+    if (map_get(n->shared, v->id)) {
+        map_del(n->shared, v->id);
+        HISTORY(MOMENT_END_HERE, .host = host_of(n, v->node_id), .kind_of = "disk",
+                .id = v->id);
+    }
     HISTORY(MOMENT_END_TAKEN, .id = v->id, .host = host_of(n, v->node_id),
             .disk_bytes = v->size_gib * (int64_t)GIB);
 }
@@ -220,13 +226,43 @@ write_rows(struct txn *txn, void *ctx, struct err *err)
            each(txn, &row_node_want_type, n, of_want, err);
 }
 
+static void
+find_shared(struct numbers *n, const char *path)
+{
+    DIR *dir = path ? opendir(path) : NULL;
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        char id[64];
+        snprintf(id, sizeof id, "%.*s", (int)strcspn(e->d_name, "+."), e->d_name);
+        if (str_starts(id, "vol-")) {
+            map_put(n->shared, id, n);
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    }
+}
+
+/* Whose volume is gone. Where a host was revoked nobody may be left who could erase its. */
+static void
+write_left_over(const struct run *run, const struct numbers *n)
+{
+    const char *id;
+    void *value;
+    for (size_t it = 0; !run->revoked && map_next(n->shared, &it, &id, &value);) {
+        HISTORY(MOMENT_END_HERE, .kind_of = "disk", .id = id);
+    }
+}
+
 void
 final_write(struct run *run)
 {
-    struct numbers n = {.hosts = map_create(NULL)};
+    struct numbers n = {.hosts = map_create(NULL), .shared = map_create(NULL)};
+    find_shared(&n, run->shared_dir);
     for (size_t i = 0; i < run->hosts.count; i++) {
         write_host(run->hosts.items[i]);
     }
     cloud_read(&run->cloud, write_rows, &n);
+    write_left_over(run, &n);
     map_destroy(n.hosts);
+    map_destroy(n.shared);
 }

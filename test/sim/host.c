@@ -65,7 +65,8 @@ static const struct offer *
 qemu_offer(void)
 {
     static const char *types[] = {"pc-q35-9.0", "pc-q35-7.2"};
-    static const char *models[] = {"EPYC-Rome", "x86-64-v3", "x86-64-v2-AES", "Nehalem"};
+    static const char *models[] = {"EPYC-Rome", "x86-64-v3", "x86-64-v2-AES",
+                                   "Nehalem"};
     static const struct offer offer = {"9.0.1", types, ARRAY_LEN(types), models,
                                        ARRAY_LEN(models)};
     return &offer;
@@ -84,6 +85,7 @@ on_agent_start(void *ctx)
         .join = h->places,
         .token = h->token,
         .underlay = h->address,
+        .shared_pool = h->shared_dir,
         .version = MOLN_VERSION,
     };
     trace("agent starts");

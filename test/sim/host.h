@@ -69,6 +69,7 @@ struct host {
     char name[16], dir[128], address[24], boot_id[40], places[128];
     char node_id[64]; /* As the cloud knows it; empty before it joined. */
     struct host_size size;
+    const char *shared_dir; /* A pool that other hosts have too; NULL: none. */
     bool on;
     int64_t booted_ns; /* By the world's clock... */
     int64_t drift; /* ...to which its own gains so many nanoseconds a microsecond. */

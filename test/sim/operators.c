@@ -186,6 +186,7 @@ revoke_host(void)
     const char *id = operators.may_revoke ? node_of(h) : NULL;
     if (id) {
         operators.may_revoke = false;
+        operators.run->revoked = true;
         HISTORY(MOMENT_REVOKED, .host = h->number);
         call("RevokeNode", id, true, h);
     }

@@ -1,6 +1,7 @@
 /* run.c - see run.h. */
 #include "run.h"
 
+#include "base/file.h"
 #include "service/moln/api.h"
 #include "tenant.h"
 
@@ -8,6 +9,8 @@
 #define CHAOS_MAX_NS (150 * NS_PER_S)
 #define REST_NS (240 * NS_PER_S) /* After the last fault, longer than any patience. */
 #define UPKEEP_NS NS_PER_S
+#define SHARED_PERCENT 30
+#define HAS_SHARED_PERCENT 80
 
 extern const struct service moln_service;
 
@@ -65,6 +68,19 @@ on_upkeep(void *ctx)
     (void)world_after(NULL, UPKEEP_NS, on_upkeep, NULL);
 }
 
+/* In some clouds, where most hosts keep their guests' disks. */
+static void
+make_shared_pool(void)
+{
+    struct err err = {0};
+    if (world_percent(CHANCE_TENANT, SHARED_PERCENT)) {
+        run.shared_dir = xasprintf("%s/shared", run.config.dir);
+        if (!dir_make(run.shared_dir, 0700, &err)) {
+            sim_abort("%s", err.msg);
+        }
+    }
+}
+
 static void
 make_hosts(void)
 {
@@ -77,6 +93,9 @@ make_hosts(void)
             .pool_bytes = world_between(CHANCE_TENANT, 10, 100) * (int64_t)GIB,
         };
         struct host *h = host_new(i, run.config.dir, &size, cloud_places(&run.cloud));
+        if (run.shared_dir && world_percent(CHANCE_TENANT, HAS_SHARED_PERCENT)) {
+            h->shared_dir = run.shared_dir;
+        }
         VEC_PUSH(&run.hosts, h);
         run_join(h);
     }
@@ -111,6 +130,7 @@ run_seed(const struct run_config *config, struct run_result *out)
     cloud_make(&run.cloud, dir, config->controls ? config->controls : drawn_controls());
     run.cloud.batch_max = (unsigned)world_below(CHANCE_ORDER, 5);
     cloud_start(&run.cloud);
+    make_shared_pool();
     make_hosts();
     on_upkeep(NULL);
     run.chaos_until_ns =

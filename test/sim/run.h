@@ -21,6 +21,8 @@ struct run {
     VEC(struct host *) hosts;
     unsigned numbers; /* Of hosts, so far. */
     int64_t chaos_until_ns;
+    const char *shared_dir; /* A pool that most hosts have; NULL: none. */
+    bool revoked;           /* Some host was. */
 };
 
 struct run_result {

@@ -18,6 +18,7 @@ struct making {
     char *path, *part, *base_name;
     const char *base_format;
     int64_t size_bytes;
+    bool shared;
     bool ok;
     struct err err;
 };
@@ -220,8 +221,10 @@ disk_path_for(const struct disk *d, const char *base)
 char *
 disk_part_for(const struct disk *d)
 {
-    return xasprintf("%s/%s.part", is_shared(d) ? d->set->shared_dir : d->set->dir,
-                     d->id);
+    const struct disks *set = d->set;
+    return is_shared(d) ? xasprintf("%s/%s.%s.part", set->shared_dir, d->id,
+                                    set->config.node_id ? set->config.node_id : "")
+                        : xasprintf("%s/%s.part", set->dir, d->id);
 }
 
 /* A disk in the shared pool may be there since it was another node's. */
@@ -239,6 +242,8 @@ find_shared(struct disk *d)
     const char *base = str_empty(d->want->base_blob) ? NULL : d->want->base_blob;
     AUTO(free) char *path = disk_path_for(d, base);
     if (file_exists(path)) {
+        AUTO(free) char *part = disk_part_for(d);
+        (void)unlink(part); /* Of an agent that was killed. */
         d->path = take_ptr(&path);
         snprintf(d->base, sizeof d->base, "%s", base ? base : "");
         d->message[0] = '\0';
@@ -293,17 +298,32 @@ disks_complete(struct disks *set)
 
 /* ---- steps ----------------------------------------------------------------------------- */
 
-bool
-disk_name_file(const char *part, const char *path, struct err *err)
+/* The folder's entry must last before anybody is told. */
+static bool
+sync_folder(const char *path, struct err *err)
 {
-    if (rename(part, path) < 0) {
-        return err_sys(err, errno, "name %s", path);
-    }
-    /* The folder's entry must last before anybody is told. */
     AUTO(free) char *dir = xstrdup(path);
     *strrchr(dir, '/') = '\0';
     AUTO(fd) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return (fd >= 0 && fsync(fd) == 0) || err_sys(err, errno, "sync %s", dir);
+}
+
+bool
+disk_name_file(const char *part, const char *path, struct err *err)
+{
+    return rename(part, path) == 0 ? sync_folder(path, err)
+                                   : err_sys(err, errno, "name %s", path);
+}
+
+/* In a shared pool another node may have made it since, and run a guest on it: whoever comes
+ * first has made it, and nothing is put in its place. */
+static bool
+name_shared(const struct making *k, struct err *err)
+{
+    bool ok = link(k->part, k->path) == 0 || errno == EEXIST ||
+              err_sys(err, errno, "name %s", k->path);
+    (void)unlink(k->part);
+    return ok && sync_folder(k->path, err);
 }
 
 static bool
@@ -311,7 +331,7 @@ make_file(struct making *k, struct err *err)
 {
     (void)unlink(k->part);
     return qcow2_make(k->part, k->size_bytes, k->base_name, k->base_format, err) &&
-           disk_name_file(k->part, k->path, err);
+           (k->shared ? name_shared(k, err) : disk_name_file(k->part, k->path, err));
 }
 
 static void
@@ -364,6 +384,7 @@ start_making(struct disk *d)
     k->size_bytes = d->want->size_bytes;
     k->path = disk_path_for(d, base);
     k->part = disk_part_for(d);
+    k->shared = is_shared(d);
     if (base) {
         k->base_name = base_name_of(set, base);
         k->base_format = host->blob_format(host->ctx, base);

@@ -37,6 +37,7 @@ struct disks_config {
     const char *dir; /* The pool. */
     const char
         *shared_dir;       /* A folder that other nodes see too; NULL: there is none. */
+    const char *node_id;    /* Ours, for names of our own in it; borrowed. */
     const char *blobs_dir; /* Beside it: bases are named relative to the pool. */
     const struct clock *clock;
     const struct rng *rng; /* For 'shared_dir'. */

@@ -154,6 +154,49 @@ TEST(instance_pass_follows_a_guest_that_shuts_itself_down)
 
 /* Deleted, absent, wanted again and deleted again: the first absence, should it come late
  * or twice, says nothing about what was made in between. */
+/* A volume of a shared pool that came to its node last, and ends before that has heard. */
+static bool
+do_end_shared(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const struct row_volume key = {.account = ACCOUNT, .id = VOLUME};
+    const struct row_volume *old;
+    if (!row_get(pass->txn, &row_volume_type, &key, (const void **)&old, err)) {
+        return false;
+    }
+    struct row_volume next = *old;
+    next.pool = "pool-1";
+    next.want_deleted = true;
+    return row_put(pass->txn, &row_volume_type, &next, err) &&
+           volume_pass(pass, ACCOUNT, VOLUME, err);
+}
+
+static bool
+do_disk_want(struct pass *pass, void *ctx, struct err *err)
+{
+    const struct row_node_want *want;
+    return want_get(pass->txn, NODE, LINK_DISK, VOLUME, &want, err) && want &&
+           want->deleted &&
+           tlv_decode(&link_disk_desc, want->body.data, want->body.len,
+                      txn_arena(pass->txn), ctx, err);
+}
+
+TEST(volume_of_a_shared_pool_is_erased_though_its_node_never_heard_of_it)
+{
+    struct stage s;
+    struct link_disk told;
+    const struct link_disk_seen gone = {.id = VOLUME, .state = "absent"};
+    setup(&s);
+    stage_run(&s, do_end_shared, NULL);
+    stage_run(&s, do_disk_want, &told);
+    CHECK(told.erase && str_eq(told.tier, "pool-1"));
+    CHECK(count(&s).volume != NULL);
+    stage_run(&s, do_report, &(struct said){LINK_DISK, &gone});
+    struct counted end = count(&s);
+    CHECK(!end.volume); /* And it is not asked for again. */
+    CHECK_EQ(end.rows, 0);
+    stage_close(&s);
+}
+
 TEST(report_apply_ignores_the_absence_of_an_earlier_record)
 {
     struct stage s;

@@ -4,6 +4,8 @@
 #include "base/file.h"
 #include "node/disk/disk.h"
 
+#include <sys/stat.h>
+
 #define DISK "vol-00000000000000001"
 
 /* One node's disks, and what they said last. */
@@ -40,6 +42,7 @@ node_open(struct node *n, const char *dir, const char *shared)
         .dir = dir,
         .blobs_dir = "blobs",
         .shared_dir = shared,
+        .node_id = strrchr(dir, '/') + 1,
         .rng = &rng_system,
         .clock = &clock_system,
         .host = {.blob_ready = no, .in_use = no, .changed = changed, .event = event},
@@ -125,6 +128,36 @@ TEST(disks_of_a_shared_pool_go_from_node_to_node_and_end_by_erasure_alone)
     want(&second, pool, true, true, true);
     CHECK_STR(pass(&second), "absent");
     CHECK(!file_exists(file));
+    node_close(&second);
+    CHECK_OK(dir_remove(dir, &err), &err);
+}
+
+/* One that was cut off may make it when another has it already, and a guest on it. */
+TEST(disks_of_a_shared_pool_are_made_by_whoever_comes_first)
+{
+    struct err err = {0};
+    char dir[] = "/tmp/moln-unit-XXXXXX";
+    CHECK(mkdtemp(dir) != NULL);
+    AUTO(free) char *shared = xasprintf("%s/shared", dir);
+    AUTO(free) char *first_dir = xasprintf("%s/first", dir);
+    AUTO(free) char *second_dir = xasprintf("%s/second", dir);
+    AUTO(free) char *file = xasprintf("%s/" DISK ".qcow2", shared);
+    struct node first = {0}, second = {0};
+    struct stat before, after;
+    CHECK_OK(dir_make(shared, 0700, &err), &err);
+    node_open(&first, first_dir, shared);
+    node_open(&second, second_dir, shared);
+    AUTO(free) char *pool = xstrdup(disks_shared_pool(first.disks));
+    want(&first, pool, false, false, false); /* Both look, and find nothing. */
+    want(&second, pool, false, false, false);
+    int64_t wake;
+    disks_pass(second.disks, &wake); /* It begins; who ends first is chance. */
+    CHECK_STR(pass(&first), "ready");
+    CHECK_EQ(stat(file, &before), 0);
+    CHECK_STR(pass(&second), "ready");
+    CHECK_EQ(stat(file, &after), 0);
+    CHECK_EQ(before.st_ino, after.st_ino);
+    node_close(&first);
     node_close(&second);
     CHECK_OK(dir_remove(dir, &err), &err);
 }

@@ -106,6 +106,7 @@ put_root_in_pool(struct call *call, const void *in, void *out UNUSED, struct err
     }
     struct row_volume next = *rows.root;
     next.pool = "pool-1";
+    next.made = true; /* It has run. */
     return row_put(call->txn, &row_volume_type, &next, err);
 }
 
