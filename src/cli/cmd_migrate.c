@@ -247,7 +247,9 @@ static const struct option migrate_options[] = {
      "stopped, its disks"},
     {"downtime", 0, "MS", "let it stand still for so long at most (300)"},
     {"forecast", 0, NULL, "only say what it would take, and what that is known from"},
-    {"force", 0, NULL, "also when, by its forecast, it would never end"},
+    {"force", 0, NULL,
+     "also when, by its forecast, it would never end, or by post-copy without its "
+     "owner's word"},
     {"post-copy", 0, NULL,
      "after one pass let it go on there, and the rest of its memory follow"},
     {"no-wait", 0, NULL, "return at once; 'moln migrate ls' shows how it goes"},
@@ -275,7 +277,9 @@ const struct command migrate_commands[] = {
      "nearly all of its processor time taken away, is not begun, but by post-copy: "
      "from\n"
      "the switch until all of its memory has followed it needs both hosts, and waits\n"
-     "('interrupted') while they do not reach each other.\n",
+     "('interrupted') while they do not reach each other. Its owner allows that by the "
+     "tag\n"
+     "moln:migration=post-copy; then a drain does so too.\n",
      migrate_options, 1, 1, WORD_INSTANCE, false, run_migrate},
     {"migrate ls", "[INSTANCE] [--all]", "list migrations", NULL, ls_options, 0, 1,
      WORD_INSTANCE, false, run_ls},

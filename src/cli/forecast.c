@@ -25,6 +25,9 @@ ends(struct cli *cli, json_t *f)
     if (str_eq(how, "never")) {
         return "never";
     }
+    if (str_eq(how, "follows")) {
+        return "by post-copy";
+    }
     return str_eq(how, "slowed") ? arena_printf(cli->arena, "slowed by %" PRId64 " %%",
                                                 json_int(f, "SlowedPercent"))
                                  : "yes";

@@ -6,7 +6,6 @@
 #include "core/instance_events.h"
 #include "core/migration_rows.h"
 
-#define AT_ONCE 2 /* Under way from one node: each takes what the network gives. */
 #define PAUSE_NS (60 * NS_PER_S)
 
 /* The machines of a node, and what of them is on its way. */
@@ -62,7 +61,10 @@ static bool
 begin(struct drain *d, const struct row_instance *inst, struct err *err)
 {
     const struct pass *pass = d->pass;
-    struct migration_ask ask = {.reason = "drain"};
+    bool alone = d->machines.count == 1;
+    struct migration_ask ask = {.reason = "drain",
+                                .may_follow = true,
+                                .at_once = alone ? 0 : MIGRATIONS_AT_ONCE};
     const struct row_migration *m;
     return migration_choose(pass->txn, pass->pool, pass->config, inst, NULL,
                             &ask.to_node, err) &&
@@ -97,7 +99,8 @@ move(struct drain *d, const struct row_instance *inst, struct err *err)
 static bool
 move_all(struct drain *d, const char *state, struct err *err)
 {
-    for (size_t i = 0; i < d->machines.count && d->under_way < AT_ONCE; i++) {
+    for (size_t i = 0; i < d->machines.count && d->under_way < MIGRATIONS_AT_ONCE;
+         i++) {
         const struct row_instance *inst = d->machines.rows[i];
         if (!inst->terminated_at && str_eq(inst->want_state, state) &&
             str_empty(inst->migration_id) && !move(d, inst, err)) {

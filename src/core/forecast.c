@@ -62,7 +62,7 @@ forecast_model(const struct forecast_basis *basis, struct forecast *out)
     out->slowed_percent = r.slowed;
     out->end = !fits ? FORECAST_NEVER : r.slowed ? FORECAST_SLOWED : FORECAST_CONVERGES;
     if (!fits && basis->post_copy) { /* What is left follows the guest. */
-        out->end = FORECAST_SLOWED;
+        out->end = FORECAST_FOLLOWS;
         r.seconds += r.left / way;
         r.left = 0;
     }
@@ -80,6 +80,7 @@ forecast_end_text(enum forecast_end end)
     static const char *const texts[] = {
         [FORECAST_CONVERGES] = "converges",
         [FORECAST_SLOWED] = "slowed",
+        [FORECAST_FOLLOWS] = "follows",
         [FORECAST_NEVER] = "never",
     };
     return texts[end];
@@ -112,20 +113,22 @@ forecast_text(struct arena *arena, const struct forecast *f)
         b->way_from);
 }
 
-bool
+void
 forecast_refuse(const struct row_instance *inst, const struct forecast *f,
-                struct arena *arena, struct err *err)
+                struct arena *arena, struct err *out)
 {
     const struct forecast_basis *b = &f->basis;
-    return f->end != FORECAST_NEVER ||
-           err_set(
-               err, ERR_RESOURCE_IN_USE,
-               "%s writes its memory at %s, and the way there carries %s (%s): the "
-               "move would not end within %" PRId64
-               " ms of standing still, not even with %d %% of its time taken from it. "
-               "Wait until it writes less, allow a longer downtime, or force it",
-               inst->id, rate_text(arena, b->dirty_bps), rate_text(arena, b->way_bps),
-               b->way_from, b->downtime_limit_ms, FORECAST_SLOW_MOST);
+    if (f->end == FORECAST_NEVER) {
+        err_set(
+            out, ERR_RESOURCE_IN_USE,
+            "%s writes its memory at %s, and the way there carries %s (%s): the "
+            "move would not end within %" PRId64
+            " ms of standing still, not even with %d %% of its time taken from it. "
+            "Wait until it writes less, allow a longer downtime, let its memory follow "
+            "it (post-copy), or force it",
+            inst->id, rate_text(arena, b->dirty_bps), rate_text(arena, b->way_bps),
+            b->way_from, b->downtime_limit_ms, FORECAST_SLOW_MOST);
+    }
 }
 
 /* ---- what is known --------------------------------------------------------------------------- */
@@ -203,7 +206,7 @@ way_seen(struct txn *txn, const char *from, const char *to, struct forecast_basi
             continue;
         }
         newest[which] = m->ended_at;
-        out->way_bps = m->copy_bps;
+        out->way_bps = m->copy_bps * MAX(m->at_once, 1); /* As if it had been alone. */
         out->way_from = same
                             ? "as the last migration between these hosts was seen to"
                             : "as the last migration of one of these hosts was seen to";
@@ -259,6 +262,12 @@ forecast_of(struct txn *txn, const struct row_instance *inst,
     if (!guest_basis(txn, inst, &basis, err) || !disk_basis(txn, inst, &basis, err) ||
         !way_basis(txn, inst->node_id, ask->to_node, &basis, err)) {
         return false;
+    }
+    if (ask->at_once > 1) {
+        basis.way_bps /= ask->at_once;
+        basis.way_from =
+            arena_printf(txn_arena(txn), "its part when %" PRId64 " share it; %s",
+                         ask->at_once, basis.way_from);
     }
     if (ask->bandwidth_bps > 0 && ask->bandwidth_bps < basis.way_bps) {
         basis.way_bps = ask->bandwidth_bps;

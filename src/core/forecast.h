@@ -24,7 +24,8 @@ struct forecast_basis {
 
 enum forecast_end {
     FORECAST_CONVERGES,
-    FORECAST_SLOWED, /* Once QEMU has taken processor time from the guest. */
+    FORECAST_SLOWED,  /* Once QEMU has taken processor time from the guest. */
+    FORECAST_FOLLOWS, /* By post-copy: what is left comes after the guest. */
     FORECAST_NEVER,
 };
 
@@ -47,21 +48,21 @@ struct forecast {
 #define FORECAST_SWITCH_MS 40
 
 void forecast_model(const struct forecast_basis *basis, struct forecast *out);
-/* "converges", "slowed", "never". */
+/* "converges", "slowed", "follows", "never". */
 const char *forecast_end_text(enum forecast_end end);
 /* One sentence: what is to be moved over what, and where that is known from. */
 const char *forecast_text(struct arena *arena, const struct forecast *forecast);
 
-/* ERR_RESOURCE_IN_USE for one that never ends: how fast the guest writes, and what the way
- * carries. */
-MUST_CHECK bool forecast_refuse(const struct row_instance *inst,
-                                const struct forecast *f, struct arena *arena,
-                                struct err *err);
+/* ERR_RESOURCE_IN_USE in '*out' for one that never ends: how fast the guest writes, and what
+ * the way carries. */
+void forecast_refuse(const struct row_instance *inst, const struct forecast *f,
+                     struct arena *arena, struct err *out);
 
 struct forecast_ask {
     const char *to_node;
     int64_t bandwidth_bps;     /* Limit of what memory may take; 0: none. */
     int64_t downtime_limit_ms; /* 0: FORECAST_DOWNTIME_MS. */
+    int64_t at_once;           /* Moves that share the way; 0: this one has it. */
     bool post_copy;
 };
 /* Of a move of 'inst' from where it is. The way: what earlier migrations between the two

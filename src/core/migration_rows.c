@@ -2,7 +2,6 @@
 #include "core/migration_rows.h"
 
 #include "core/baseline.h"
-#include "core/forecast.h"
 #include "core/id.h"
 #include "core/instance_rows.h"
 #include "core/lifecycle.h"
@@ -334,23 +333,6 @@ migration_choose(struct txn *txn, struct pool *pool, const struct cloud_config *
     return *out || err_nobody(txn, inst, to_node, from.seen, shared_pool, err);
 }
 
-/* The receiver's emulator waits in the kernel for pages that are still on their way. */
-static bool
-may_follow(struct txn *txn, const char *node_id, struct err *err)
-{
-    const struct row_node_seen key = {.id = node_id};
-    const struct row_node_seen *seen;
-    if (!row_get(txn, &row_node_seen_type, &key, (const void **)&seen, err)) {
-        return false;
-    }
-    return (seen && seen->post_copy) ||
-           err_set(err, ERR_RESOURCE_IN_USE,
-                   "no memory may follow a guest to %s, whose emulators are not "
-                   "allowed userfaultfd: set vm.unprivileged_userfaultfd to 1 there "
-                   "(moln doctor looks at it), or move it without post-copy",
-                   node_id);
-}
-
 /* All of them go along; what lies in a shared pool is where the receiver sees it. */
 static void
 name_disks(struct txn *txn, const struct row_list *volumes, struct row_migration *m)
@@ -404,22 +386,22 @@ migration_begin(struct txn *txn, const struct row_instance *inst,
                 const struct row_migration **out, struct err *err)
 {
     struct row_list volumes;
-    struct forecast forecast;
+    struct migration_way way;
     bool cold = str_eq(inst->want_state, "stopped");
-    const struct forecast_ask way = {.to_node = ask->to_node,
-                                     .bandwidth_bps = ask->bandwidth_bps,
-                                     .downtime_limit_ms = ask->downtime_limit_ms,
-                                     .post_copy = ask->post_copy};
     if (cold && ask->post_copy) {
         return err_set(err, ERR_RESOURCE_IN_USE,
                        "%s is stopped: it has no memory that could follow it",
                        inst->id);
     }
     if (!migration_may_begin(txn, inst, err) ||
-        !forecast_of(txn, inst, &way, &forecast, err) ||
-        !(ask->force || forecast_refuse(inst, &forecast, txn_arena(txn), err)) ||
-        (ask->post_copy && !may_follow(txn, ask->to_node, err)) ||
-        !instance_volumes(txn, inst->account, inst->id, &volumes, err)) {
+        !migration_way_of(txn, inst, ask, &way, err)) {
+        return false;
+    }
+    if (way.refusal.code != ERR_NONE) {
+        *err = way.refusal;
+        return false;
+    }
+    if (!instance_volumes(txn, inst->account, inst->id, &volumes, err)) {
         return false;
     }
     struct row_migration m = {
@@ -437,12 +419,13 @@ migration_begin(struct txn *txn, const struct row_instance *inst,
         .generation = 1,
         .bandwidth_bps = ask->bandwidth_bps,
         .downtime_limit_ms = ask->downtime_limit_ms,
-        .post_copy = ask->post_copy,
+        .post_copy = way.post_copy,
+        .at_once = ask->at_once,
         .cold = cold,
         .starts = cold && ask->starts,
         .reboot_count = inst->reboot_count,
-        .forecast_ms = forecast.total_ms,
-        .forecast_downtime_ms = forecast.downtime_ms,
+        .forecast_ms = way.forecast.total_ms,
+        .forecast_downtime_ms = way.forecast.downtime_ms,
         .held_node = ask->to_node,
         .held_vcpus = inst->vcpus,
         .held_memory_bytes =

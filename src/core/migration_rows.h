@@ -10,7 +10,11 @@
 #pragma once
 #include "base/world.h"
 #include "core/instance_rows.h"
+#include "core/migration_way.h"
 #include "core/places.h"
+
+/* Under way from one node that is emptied: each takes what the network gives. */
+#define MIGRATIONS_AT_ONCE 2
 
 /* Whether it has not ended. */
 bool migration_is_open(const struct row_migration *m);
@@ -26,20 +30,11 @@ MUST_CHECK bool migration_uses(struct txn *txn, const char *vpc_id, const char *
  * instance stays where it is, and whoever moves many goes on with the next. */
 bool migration_waits(const struct err *err);
 
-struct migration_ask {
-    const char *to_node, *reason;
-    int64_t bandwidth_bps, downtime_limit_ms;
-    bool post_copy;
-    bool force;  /* Also what is not expected to end (forecast.h). */
-    bool starts; /* Of a stopped one: it starts there (migration_cold.h). */
-};
-
 /* Whether an instance, which runs or is stopped, may be moved now; ERR_RESOURCE_IN_USE says why
  * not. */
 MUST_CHECK bool migration_may_begin(struct txn *txn, const struct row_instance *inst,
                                     struct err *err);
-/* A new migration of one that may. ERR_RESOURCE_IN_USE: by what is known of it, it would
- * never end. */
+/* A new migration of one that may. ERR_RESOURCE_IN_USE: not in this way (migration_way.h). */
 MUST_CHECK bool migration_begin(struct txn *txn, const struct row_instance *inst,
                                 const struct migration_ask *ask, const struct rng *rng,
                                 int64_t now_ns, const struct row_migration **out,

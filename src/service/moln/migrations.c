@@ -1,6 +1,5 @@
 /* migrations.c - instances moved from node to node, while they run or are stopped. */
 #include "base/map.h"
-#include "core/forecast.h"
 #include "core/migration_rows.h"
 #include "core/rebalance.h"
 #include "service/moln/operators.h"
@@ -173,9 +172,10 @@ moln_list_migrations(struct call *call, const struct moln_list_migrations_reques
 /* One instance's; that it cannot be moved now is an answer too. */
 static bool
 forecast_one(struct call *call, const struct row_instance *inst, const char *to_node,
-             struct forecast_ask *ask, struct moln_forecast *out, struct err *err)
+             struct migration_ask *ask, struct moln_forecast *out, struct err *err)
 {
-    struct forecast f;
+    struct migration_way way;
+    const struct forecast *f = &way.forecast;
     struct err why = {0};
     *out = (struct moln_forecast){.instance_id = inst->id, .from_node = inst->node_id};
     if (!migration_may_begin(call->txn, inst, &why) ||
@@ -184,28 +184,28 @@ forecast_one(struct call *call, const struct row_instance *inst, const char *to_
         out->refusal = arena_strdup(call->arena, why.msg);
         return migration_waits(&why) || (*err = why, false);
     }
-    if (!forecast_of(call->txn, inst, ask, &f, err)) {
+    if (!migration_way_of(call->txn, inst, ask, &way, err)) {
         return false;
     }
     *out = (struct moln_forecast){
         .instance_id = inst->id,
         .from_node = inst->node_id,
         .to_node = ask->to_node,
-        .convergence = forecast_end_text(f.end),
-        .basis = forecast_text(call->arena, &f),
-        HAS(total_milliseconds, f.total_ms),
-        HAS(downtime_milliseconds, f.downtime_ms),
-        HAS(slowed_percent, f.slowed_percent),
-        HAS(passes, f.passes),
-        HAS(memory_bytes, f.basis.memory_bytes),
-        HAS(disk_bytes, f.basis.disk_bytes),
-        HAS(way_bits_per_second, f.basis.way_bps),
-        .dirty_bits_per_second = f.basis.dirty_bps,
-        .has_dirty_bits_per_second = f.basis.dirty_bps > 0,
+        .refusal = way.refusal.code == ERR_NONE
+                       ? NULL
+                       : arena_strdup(call->arena, way.refusal.msg),
+        .convergence = forecast_end_text(f->end),
+        .basis = forecast_text(call->arena, f),
+        HAS(total_milliseconds, f->total_ms),
+        HAS(downtime_milliseconds, f->downtime_ms),
+        HAS(slowed_percent, f->slowed_percent),
+        HAS(passes, f->passes),
+        HAS(memory_bytes, f->basis.memory_bytes),
+        HAS(disk_bytes, f->basis.disk_bytes),
+        HAS(way_bits_per_second, f->basis.way_bps),
+        .dirty_bits_per_second = f->basis.dirty_bps,
+        .has_dirty_bits_per_second = f->basis.dirty_bps > 0,
     };
-    if (!forecast_refuse(inst, &f, call->arena, &why)) {
-        out->refusal = arena_strdup(call->arena, why.msg);
-    }
     return true;
 }
 
@@ -238,10 +238,12 @@ moln_forecast_migrations(struct call *call,
                          const struct moln_forecast_migrations_request *in,
                          struct moln_forecast_migrations_response *out, struct err *err)
 {
-    struct forecast_ask ask = {.bandwidth_bps = in->bits_per_second,
-                               .downtime_limit_ms = in->downtime_limit_milliseconds};
+    struct migration_ask ask = {.bandwidth_bps = in->bits_per_second,
+                                .downtime_limit_ms = in->downtime_limit_milliseconds,
+                                .may_follow = in->node_id != NULL};
     const struct row_instance *inst;
     const void *one[1];
+    int64_t sum_ms = 0;
     struct row_list list = {.rows = one, .count = 1};
     if (!in->instance_id == !in->node_id || (in->node_id && in->to_node)) {
         return err_set(err, ERR_VALIDATION,
@@ -257,12 +259,14 @@ moln_forecast_migrations(struct call *call,
     }
     struct moln_forecast *items =
         ARENA_ARRAY(call->arena, list.count, struct moln_forecast);
+    ask.at_once = MIN((int64_t)list.count, MIGRATIONS_AT_ONCE);
     for (size_t i = 0; i < list.count; i++) {
         if (!forecast_one(call, list.rows[i], in->to_node, &ask, &items[i], err)) {
             return false;
         }
-        out->total_milliseconds += items[i].refusal ? 0 : items[i].total_milliseconds;
+        sum_ms += items[i].refusal ? 0 : items[i].total_milliseconds;
     }
+    out->total_milliseconds = sum_ms / MAX(ask.at_once, 1);
     out->has_total_milliseconds = true;
     out->forecasts.items = items;
     out->forecasts.count = list.count;
@@ -356,19 +360,18 @@ rebalance_one(struct call *call, const struct row_instance *inst, const char *to
         return migration_waits(&why) || (*err = why, false);
     }
     if (dry_run) {
-        const struct forecast_ask way = {.to_node = ask.to_node};
-        struct forecast f;
-        if (!forecast_of(call->txn, inst, &way, &f, err)) {
+        struct migration_way way;
+        if (!migration_way_of(call->txn, inst, &ask, &way, err)) {
             return false;
         }
-        out[(*count)++] =
-            (struct moln_migration){.instance_id = inst->id,
-                                    .account_id = inst->account,
-                                    .from_node = inst->node_id,
-                                    .to_node = ask.to_node,
-                                    .reason = ask.reason,
-                                    HAS(forecast_milliseconds, f.total_ms),
-                                    HAS(forecast_downtime_milliseconds, f.downtime_ms)};
+        out[(*count)++] = (struct moln_migration){
+            .instance_id = inst->id,
+            .account_id = inst->account,
+            .from_node = inst->node_id,
+            .to_node = ask.to_node,
+            .reason = ask.reason,
+            HAS(forecast_milliseconds, way.forecast.total_ms),
+            HAS(forecast_downtime_milliseconds, way.forecast.downtime_ms)};
         return true;
     }
     if (!migration_begin(call->txn, inst, &ask, call->rng, call->now_ns, &m, &why)) {

@@ -76,6 +76,24 @@ moving_do_begin(struct pass *pass, void *ctx, struct err *err)
     return true;
 }
 
+bool
+moving_do_allow(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const struct row_node_seen *seen;
+    const struct row_tag tag = {.account = ACCOUNT,
+                                .region = "us-east-1",
+                                .resource_id = INSTANCE,
+                                .tag_key = MIGRATION_TAG,
+                                .value = MIGRATION_TAG_POST_COPY};
+    if (!GET_ROW(node_seen, &seen, .id = OTHER_NODE)) {
+        return false;
+    }
+    struct row_node_seen next = *seen;
+    next.post_copy = true;
+    return row_put(pass->txn, &row_node_seen_type, &next, err) &&
+           row_put(pass->txn, &row_tag_type, &tag, err);
+}
+
 const char *
 moving_begin(struct stage *s)
 {

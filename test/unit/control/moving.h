@@ -59,5 +59,7 @@ void moving_clear(struct stage *s);
 bool moving_do_pass(struct pass *pass, void *ctx, struct err *err);
 bool moving_do_cancel(struct pass *pass, void *ctx, struct err *err);
 bool moving_do_revoke(struct pass *pass, void *ctx, struct err *err);
+/* Its owner allows post-copy, and so does the second host. */
+bool moving_do_allow(struct pass *pass, void *ctx, struct err *err);
 bool moving_do_look(struct pass *pass, void *ctx, struct err *err); /* struct moving */
 struct moving moving_look(struct stage *s, const char *id);

@@ -302,6 +302,33 @@ TEST(migration_begin_notes_its_forecast_and_refuses_what_never_ends)
     stage_close(&s);
 }
 
+static bool
+do_begin_drain(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    return do_write_fast(pass, &(int64_t){40000000000}, err) &&
+           do_drain(pass, NULL, err);
+}
+
+/* By post-copy only what its owner allows, and only where nothing else ends. */
+TEST(drain_lets_memory_follow_where_its_owner_allows_it_and_nothing_else_ends)
+{
+    struct stage s;
+    moving_ready(&s);
+    stage_run(&s, moving_do_revoke, (void *)(uintptr_t)THIRD); /* One place to go. */
+    stage_run(&s, do_begin_drain, NULL);
+    CHECK(str_empty(migration_of(&s)));
+    stage_run(&s, moving_do_allow, NULL);
+    stage_run(&s, do_drain, NULL);
+    CHECK(moving_look(&s, migration_of(&s)).m->post_copy);
+    stage_close(&s);
+
+    moving_ready(&s);
+    stage_run(&s, moving_do_allow, NULL);
+    stage_run(&s, do_drain, NULL);
+    CHECK(!moving_look(&s, migration_of(&s)).m->post_copy);
+    stage_close(&s);
+}
+
 /* ---- what is kept ---------------------------------------------------------------------------------- */
 
 struct history {

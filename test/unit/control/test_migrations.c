@@ -124,18 +124,6 @@ TEST(migration_copies_no_disk_of_a_shared_pool)
     stage_close(&s);
 }
 
-static bool
-do_allow_post_copy(struct pass *pass, void *ctx UNUSED, struct err *err)
-{
-    const struct row_node_seen *seen;
-    if (!GET_ROW(node_seen, &seen, .id = OTHER_NODE)) {
-        return false;
-    }
-    struct row_node_seen next = *seen;
-    next.post_copy = true;
-    return row_put(pass->txn, &row_node_seen_type, &next, err);
-}
-
 /* Its owner's side, and the giver with what it still has, stay until all has followed. */
 TEST(migration_by_post_copy_waits_for_the_memory_behind_the_guest)
 {
@@ -144,7 +132,7 @@ TEST(migration_by_post_copy_waits_for_the_memory_behind_the_guest)
     moving_ready(&s);
     stage_run(&s, moving_do_begin, &asked);
     CHECK(!asked.id && strstr(asked.why.msg, "userfaultfd"));
-    stage_run(&s, do_allow_post_copy, NULL);
+    stage_run(&s, moving_do_allow, NULL);
     stage_run(&s, moving_do_begin, &asked);
     CHECK(asked.id && moving_look(&s, asked.id).give.post_copy);
     moving_say(&s, asked.id, OTHER_NODE, "listening");
@@ -163,13 +151,42 @@ TEST(migration_by_post_copy_waits_for_the_memory_behind_the_guest)
     stage_close(&s);
 }
 
+static bool
+do_disallow(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const struct row_tag tag = {.account = ACCOUNT,
+                                .region = "us-east-1",
+                                .resource_id = INSTANCE,
+                                .tag_key = MIGRATION_TAG,
+                                .value = "as you like"};
+    return row_put(pass->txn, &row_tag_type, &tag, err);
+}
+
+/* To depend on two hosts is its owner's to allow, or an operator's to force. */
+TEST(migration_by_post_copy_is_refused_without_its_owners_word)
+{
+    struct stage s;
+    struct move_asked asked = {.to = OTHER_NODE, .post_copy = true};
+    moving_ready(&s);
+    stage_run(&s, moving_do_allow, NULL);
+    stage_run(&s, do_disallow, NULL);
+    stage_run(&s, moving_do_begin, &asked);
+    CHECK(!asked.id && migration_waits(&asked.why));
+    CHECK(strstr(asked.why.msg, INSTANCE) && strstr(asked.why.msg, MIGRATION_TAG));
+    asked.force = true;
+    stage_run(&s, moving_do_begin, &asked);
+    CHECK_OK(asked.id != NULL, &asked.why);
+    CHECK(moving_look(&s, asked.id).give.post_copy);
+    stage_close(&s);
+}
+
 /* What it has not yet is lost with the giver: it starts anew where it is. */
 TEST(migration_by_post_copy_ends_when_the_giver_is_lost)
 {
     struct stage s;
     struct move_asked asked = {.to = OTHER_NODE, .post_copy = true};
     moving_ready(&s);
-    stage_run(&s, do_allow_post_copy, NULL);
+    stage_run(&s, moving_do_allow, NULL);
     stage_run(&s, moving_do_begin, &asked);
     moving_say(&s, asked.id, OTHER_NODE, "listening");
     moving_say(&s, asked.id, NODE, "paused");

@@ -57,7 +57,7 @@ TEST(forecast_tells_of_a_guest_that_never_ends_unless_its_memory_follows)
     struct forecast_basis basis = f.basis;
     basis.post_copy = true;
     forecast_model(&basis, &f);
-    CHECK_EQ(f.end, FORECAST_SLOWED);
+    CHECK_EQ(f.end, FORECAST_FOLLOWS);
     CHECK_EQ(f.downtime_ms, FORECAST_SWITCH_MS);
 }
 
@@ -84,9 +84,10 @@ TEST(forecast_text_says_what_it_stands_on)
     AUTO(arena) struct arena *arena = arena_create();
     struct forecast f = model(512, 100, 80 * MBIT, 2500 * MBIT);
     f.basis.memory_seen = true;
-    CHECK_STR(forecast_text(arena, &f),
-              "512 MiB of memory in use, written at 80 Mbit/s, and 100 MiB of disks, over "
-              "2.5 Gbit/s (a test)");
+    CHECK_STR(
+        forecast_text(arena, &f),
+        "512 MiB of memory in use, written at 80 Mbit/s, and 100 MiB of disks, over "
+        "2.5 Gbit/s (a test)");
     f.basis.dirty_bps = 0;
     CHECK(strstr(forecast_text(arena, &f), "nobody has measured"));
 }
