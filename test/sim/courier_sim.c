@@ -122,9 +122,8 @@ static void
 on_let_in(void *ctx)
 {
     struct courier *c = ctx;
-    bool kept = str_eq(c->stream, COURIER_WORDS) || str_eq(c->stream, COURIER_MEMORY);
     if (c->open) {
-        c->ops.up(c->ops.ctx, c, c->stream, kept ? uv_sim_fd_open(c) : -1);
+        c->ops.up(c->ops.ctx, c, c->stream);
     }
 }
 
@@ -159,7 +158,26 @@ on_reach(void *ctx)
     (void)world_after(d->process, 0, on_let_in, far);
     (void)world_after(NULL, LOOK_NS, on_look, c);
     (void)world_after(NULL, LOOK_NS, on_look, far);
-    c->ops.up(c->ops.ctx, c, c->stream, -1);
+}
+
+void
+courier_join(struct courier *far, int fd, bool kept UNUSED)
+{
+    close(fd);
+    (void)world_after(far->peer->process,
+                      world_between(CHANCE_ORDER, 1, uv_sim_speed.wire_ns), on_let_in,
+                      far->peer);
+}
+
+void
+courier_persist(struct courier *c UNUSED)
+{
+}
+
+int64_t
+courier_silent_ns(const struct courier *c UNUSED)
+{
+    return 0;
 }
 
 struct courier *
@@ -180,8 +198,7 @@ courier_send(const struct courier_self *self, const char *address, int port,
 struct courier_door *
 courier_door_open(const struct courier_self *self, const char *address UNUSED,
                   const char *peer_node_id UNUSED, const char *migration_id,
-                  const char *disk_path UNUSED, const struct courier_ops *ops,
-                  struct err *err UNUSED)
+                  const struct courier_ops *ops, struct err *err UNUSED)
 {
     struct courier_door *d = xcalloc(1, sizeof *d);
     d->process = process_of(self->loop);
@@ -198,12 +215,6 @@ int
 courier_door_port(const struct courier_door *door)
 {
     return door->port;
-}
-
-void
-courier_door_lend(struct courier_door *door UNUSED, int fd UNUSED)
-{
-    sim_abort("memory that follows is not simulated");
 }
 
 void

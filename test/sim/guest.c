@@ -331,12 +331,16 @@ sock_listen(const char *path UNUSED, int *out_fd, struct err *err UNUSED)
     return true;
 }
 
-/* ".../machines/ID/qmp.sock" */
+/* ".../machines/ID/qmp.sock"; or "move-ID.sock", where file_stream_sim.c waits. */
 bool
 sock_connect(const char *path, int *out_fd, struct err *err)
 {
     char id[48] = "";
     const char *end = strrchr(path, '/'), *start = end;
+    if (end && strncmp(end, "/move-", 6) == 0) {
+        *out_fd = uv_sim_fd_open(host_now());
+        return true;
+    }
     while (start && start > path && start[-1] != '/') {
         start--;
     }
@@ -508,6 +512,25 @@ on_command(void *ctx)
     }
     json_decref(c->args);
     free(c);
+}
+
+struct qmp *
+qmp_resume(uv_loop_t *loop UNUSED, int fd UNUSED, const struct qmp_ops *ops UNUSED,
+           void *ctx UNUSED, struct err *err UNUSED)
+{
+    sim_abort("memory that follows is not simulated");
+}
+
+bool
+qmp_is_deaf(const struct qmp *q UNUSED)
+{
+    return false;
+}
+
+int
+qmp_fd(const struct qmp *q UNUSED)
+{
+    sim_abort("memory that follows is not simulated");
 }
 
 bool

@@ -155,6 +155,8 @@ struct machine_body {
     bool starting;       /* One is on its way. */
     bool moved;          /* The migration named in 'want' was its last. */
     bool tried;          /* That migration was begun once. */
+    bool left;           /* machines_leave: something is left with the emulator. */
+    bool deaf;           /* 'qmp' is an earlier agent's, and does not answer. */
     const char *message; /* Why it ended last. */
 };
 /* False when there is no such machine, or no record of it. */
@@ -165,6 +167,16 @@ bool machines_body(const struct machines *set, const char *id,
 void machines_moved(struct machines *set, const char *id, const char *migration_id);
 /* Notes, durably, that giving it to that migration begins: that happens once. */
 void machines_tried(struct machines *set, const char *id, const char *migration_id);
+/* So that the next agent can take them from the emulator: notes, durably, 'fd' and our end of
+ * the conversation, '*out_line_fd' (borrowed). The caller hands copies of both to the
+ * emulator; what is not found there is met anew. */
+MUST_CHECK bool machines_leave(struct machines *set, const char *id, int fd,
+                               int *out_line_fd, struct err *err);
+/* 'fd' again; it becomes the caller's. */
+MUST_CHECK bool machines_left(const struct machines *set, const char *id, int *out_fd,
+                              struct err *err);
+/* The emulator has let go of both. */
+void machines_left_nothing(struct machines *set, const char *id);
 /* The guest came back to its shell: as if it had never left. */
 void machines_came_back(struct machines *set, const char *id);
 /* Ends its emulator at once, as if that had fallen: a guest that lost its memory. */

@@ -400,7 +400,8 @@ plug_missing(struct machine *m, int64_t now, int64_t *wake)
 void
 machine_cards_pass(struct machine *m, int64_t now, int64_t *wake)
 {
-    if (m->process != PROCESS_UP || !m->qmp_up || !m->want || m->deleted) {
+    if (m->process != PROCESS_UP || !m->qmp_up || !m->want || m->deleted ||
+        qmp_is_deaf(m->qmp)) {
         return;
     }
     if (!m->cards_known) {

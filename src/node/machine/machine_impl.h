@@ -25,6 +25,9 @@ struct machine_record {
     char message[200];
     char tried[48]; /* The migration that it was last started to wait for. */
     char moved[48]; /* The one that last brought it here, or took it away. */
+    /* Inodes of sockets that the process holds for us, our end of the conversation and
+     * another; 0: none. */
+    int64_t left_line, left_other;
 };
 
 /* A network card that QEMU has, or is being given; machine_cards.c. */
@@ -52,6 +55,7 @@ struct machine {
     uv_poll_t *pid_poll;
     struct qmp *qmp;
     bool qmp_up, was_up; /* was_up: this process has run the guest. */
+    bool resumed;        /* The conversation is an earlier agent's: it may be deaf. */
     int64_t speak_at_ns; /* Not up by then: QMP is tried anew. */
     bool lease_late;     /* This process cannot be leased any more. */
     bool host_fault;
@@ -123,4 +127,7 @@ void machine_quit(struct machine *m);
 void machine_kill(struct machine *m);
 void machine_try_resume(struct machine *m);
 void machine_unwatch(struct machine *m);
+
+/* machine_line.c: our end of the conversation, where it was left with the emulator. */
+bool machine_line_take(const struct machine *m, int *out_fd);
 void machine_start_failed(struct machine *m, const struct err *err);

@@ -10,6 +10,7 @@
 
 #define COMMAND_NS ((uint64_t)(10 * NS_PER_S))
 #define STATUS_NS (4 * COMMAND_NS)
+#define RESUMED_NS ((uint64_t)(5 * NS_PER_S))
 #define SPEAK_AGAIN_NS (2 * NS_PER_S)
 #define RESUME_EVERY_NS (5 * NS_PER_S)
 #define RESUME_FREE_BYTES (64 * (int64_t)MIB)
@@ -316,12 +317,16 @@ machine_speak(struct machine *m)
     qmp_close(old);
     m->speak_at_ns = machine_now(m) + (int64_t)STATUS_NS + SPEAK_AGAIN_NS;
     snprintf(path, sizeof path, "%s/qmp.sock", m->dir);
-    if (!sock_connect(path, &fd, &err) ||
-        !(m->qmp = qmp_open(m->set->config.loop, fd, &ops, m, &err)) ||
-        !qmp_send(m->qmp, "query-status", NULL, -1, STATUS_NS, on_status, m, &err)) {
+    m->resumed = machine_line_take(m, &fd);
+    if ((!m->resumed && !sock_connect(path, &fd, &err)) ||
+        !(m->qmp = (m->resumed ? qmp_resume : qmp_open)(m->set->config.loop, fd, &ops,
+                                                        m, &err)) ||
+        !qmp_send(m->qmp, "query-status", NULL, -1, m->resumed ? RESUMED_NS : STATUS_NS,
+                  on_status, m, &err)) {
         log_warn("machine %s: cannot speak to its emulator: %s", m->id, err.msg);
         m->speak_at_ns = machine_now(m) + SPEAK_AGAIN_NS;
     }
+    m->qmp_up = m->qmp_up || (m->qmp && m->resumed); /* It greeted the earlier agent. */
 }
 
 void

@@ -19,6 +19,8 @@ machines_body(const struct machines *set, const char *id, struct machine_body *o
                  (!str_empty(m->want->incoming) && !machine_is_arriving(m)),
         .tried = m->record.tried[0] && (str_eq(m->record.tried, m->want->incoming) ||
                                         str_eq(m->record.tried, m->want->outgoing)),
+        .left = m->record.left_line != 0,
+        .deaf = m->resumed && m->qmp && qmp_is_deaf(m->qmp),
         .message = m->record.message,
     };
     return true;

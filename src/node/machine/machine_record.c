@@ -54,6 +54,8 @@ machine_load(struct machine *m)
     text(json, "message", r->message, sizeof r->message);
     text(json, "tried", r->tried, sizeof r->tried);
     text(json, "moved", r->moved, sizeof r->moved);
+    r->left_line = number(json, "left_line", 0);
+    r->left_other = number(json, "left_other", 0);
 }
 
 void
@@ -62,14 +64,16 @@ machine_save(struct machine *m)
     const struct machine_record *r = &m->record;
     AUTO(json)
     json_t *json = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:s, s:s, s:s, s:s, s:s}",
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:s, s:s, s:s, s:s, "
+        "s:s}",
         "uid_index", (json_int_t)r->uid_index, "halted_generation",
         (json_int_t)r->halted_generation, "reboots_done", (json_int_t)r->reboots_done,
         "crashes", (json_int_t)r->crashes, "guest_reboots",
         (json_int_t)r->guest_reboots, "started_at_ns", (json_int_t)r->started_at_ns,
-        "numa", (json_int_t)r->numa, "leased", (int)r->leased, "reason", r->reason,
-        "message", r->message, "tried", r->tried, "moved", r->moved, "machine_type",
-        r->machine_type, "cpu_model", r->cpu_model);
+        "numa", (json_int_t)r->numa, "left_line", (json_int_t)r->left_line,
+        "left_other", (json_int_t)r->left_other, "leased", (int)r->leased, "reason",
+        r->reason, "message", r->message, "tried", r->tried, "moved", r->moved,
+        "machine_type", r->machine_type, "cpu_model", r->cpu_model);
     AUTO(free) char *data = json ? json_dumps(json, JSON_COMPACT) : NULL;
     char path[512];
     struct err err = {0};

@@ -408,6 +408,7 @@ machine_start(struct machine *m)
     }
     m->record.started_at_ns = clock_real(set->config.clock);
     m->record.reason[0] = m->record.message[0] = '\0';
+    m->record.left_line = m->record.left_other = 0;
     machine_save(m);
     m->stop_began_ns = m->asked_ns = m->quit_ns = 0;
     m->process = PROCESS_STARTING;

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #define OUT_MAX (256u << 10)
+#define RESUME_NS ((uint64_t)NS_PER_S)
 
 struct pending {
     json_int_t id;
@@ -13,6 +14,8 @@ struct pending {
     qmp_reply_fn *done;
     void *ctx;
     bool used;
+    bool oob;
+    bool late; /* Nobody waits for it any more, but QEMU may still have it before it. */
 };
 
 struct qmp {
@@ -25,6 +28,8 @@ struct qmp {
     struct qmp_reader reader;
     struct buf out; /* Not yet taken by the kernel. */
     bool greeted, gone, polling_out, freed;
+    bool
+        unsure; /* Resumed, and nothing that waits for QEMU's main loop was answered yet. */
     json_int_t next_id;
     struct pending pending[QMP_PENDING_MAX];
 };
@@ -142,6 +147,7 @@ on_reply(struct qmp *q, json_t *object, json_int_t id)
             continue;
         }
         q->pending[i] = (struct pending){0};
+        q->unsure = q->unsure && p.oob;
         if (!p.done) {
             return;
         }
@@ -242,13 +248,14 @@ on_timer(uv_timer_t *timer)
     bool waiting = false;
     for (size_t i = 0; i < QMP_PENDING_MAX; i++) {
         struct pending p = q->pending[i];
-        if (p.used && uv_now(q->loop) >= p.deadline_ms) {
-            q->pending[i] = (struct pending){0};
+        if (p.used && !p.late && uv_now(q->loop) >= p.deadline_ms) {
+            q->pending[i].late = true;
+            q->pending[i].done = NULL;
             if (p.done) {
                 p.done(p.ctx, NULL, &err);
             }
         }
-        waiting = waiting || q->pending[i].used;
+        waiting = waiting || (q->pending[i].used && !q->pending[i].late);
     }
     if (!waiting && !q->freed) {
         uv_timer_stop(timer);
@@ -273,6 +280,32 @@ qmp_open(uv_loop_t *loop, int fd, const struct qmp_ops *ops, void *ctx, struct e
     q->closing = 2;
     watch(q);
     return q;
+}
+
+/* What comes first may be the rest of a line: with an answer that nobody needs, it is sure
+ * that one ends there. */
+struct qmp *
+qmp_resume(uv_loop_t *loop, int fd, const struct qmp_ops *ops, void *ctx,
+           struct err *err)
+{
+    struct qmp *q = qmp_open(loop, fd, ops, ctx, err);
+    if (!q) {
+        return NULL;
+    }
+    q->greeted = q->unsure = true;
+    q->next_id = (json_int_t)uv_now(loop) * 1000; /* Beyond what was asked before. */
+    q->reader.amid = true;
+    if (!qmp_send_oob(q, "query-yank", NULL, RESUME_NS, NULL, NULL, err)) {
+        qmp_close(q);
+        return NULL;
+    }
+    return q;
+}
+
+int
+qmp_fd(const struct qmp *q)
+{
+    return q->fd;
 }
 
 void
@@ -313,18 +346,46 @@ enqueue(struct qmp *q, const char *text, int pass_fd, struct err *err)
     return true;
 }
 
-/* 'how': "execute", or "exec-oob". */
+/* How many commands wait for QEMU's main loop; those of before, too, as long as it may not
+ * have answered them. */
 static bool
-send_command(struct qmp *q, const char *how, const char *cmd, json_t *args, int pass_fd,
+is_full(const struct qmp *q)
+{
+    size_t late = 0, unanswered = 0;
+    for (size_t i = 0; i < QMP_PENDING_MAX; i++) {
+        const struct pending *p = &q->pending[i];
+        late += p->late && !p->oob;
+        unanswered += p->used && !p->oob;
+    }
+    return (q->unsure && unanswered > 0) || (late > 0 && unanswered >= QMP_LATE_MAX);
+}
+
+bool
+qmp_is_deaf(const struct qmp *q)
+{
+    for (size_t i = 0; i < QMP_PENDING_MAX; i++) {
+        if (q->pending[i].late && !q->pending[i].oob) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
+send_command(struct qmp *q, bool oob, const char *cmd, json_t *args, int pass_fd,
              uint64_t timeout_ns, qmp_reply_fn *done, void *ctx, struct err *err)
 {
     AUTO(json) json_t *arguments = args ? args : json_object();
+    const char *how = oob ? "exec-oob" : "execute";
     size_t slot = 0;
     while (slot < QMP_PENDING_MAX && q->pending[slot].used) {
         slot++;
     }
     if (q->gone) {
         return err_set(err, ERR_GONE, "QMP: the connection is lost");
+    }
+    if (!oob && is_full(q)) {
+        return err_set(err, ERR_BUSY, "QMP: no answer yet to what was asked before");
     }
     if (slot == QMP_PENDING_MAX) {
         return err_set(err, ERR_BUSY, "QMP: too many commands wait");
@@ -348,6 +409,7 @@ send_command(struct qmp *q, const char *how, const char *cmd, json_t *args, int 
         .done = done,
         .ctx = ctx,
         .used = true,
+        .oob = oob,
     };
     if (!uv_is_active((uv_handle_t *)&q->timer)) {
         (void)uv_timer_start(&q->timer, on_timer, 1000, 1000);
@@ -359,12 +421,12 @@ bool
 qmp_send(struct qmp *q, const char *cmd, json_t *args, int pass_fd, uint64_t timeout_ns,
          qmp_reply_fn *done, void *ctx, struct err *err)
 {
-    return send_command(q, "execute", cmd, args, pass_fd, timeout_ns, done, ctx, err);
+    return send_command(q, false, cmd, args, pass_fd, timeout_ns, done, ctx, err);
 }
 
 bool
 qmp_send_oob(struct qmp *q, const char *cmd, json_t *args, uint64_t timeout_ns,
              qmp_reply_fn *done, void *ctx, struct err *err)
 {
-    return send_command(q, "exec-oob", cmd, args, -1, timeout_ns, done, ctx, err);
+    return send_command(q, true, cmd, args, -1, timeout_ns, done, ctx, err);
 }

@@ -14,6 +14,9 @@
 #include <uv.h>
 
 #define QMP_PENDING_MAX 64
+/* When one is late, no more than so many commands are left unanswered (ERR_BUSY) but out of
+ * band: QEMU queues eight, and hears nothing at all beyond. */
+#define QMP_LATE_MAX 4
 
 struct qmp;
 
@@ -30,6 +33,14 @@ struct qmp_ops {
  * greeted wait for it. */
 MUST_CHECK struct qmp *qmp_open(uv_loop_t *loop, int fd, const struct qmp_ops *ops,
                                 void *ctx, struct err *err);
+/* Goes on with one that was greeted, out of band too, and that somebody else has left: what was
+ * asked in it is not answered here. Until QEMU has answered something, one command is taken
+ * at a time. */
+MUST_CHECK struct qmp *qmp_resume(uv_loop_t *loop, int fd, const struct qmp_ops *ops,
+                                  void *ctx, struct err *err);
+int qmp_fd(const struct qmp *qmp); /* Borrowed. */
+/* An answer is late, of QEMU's main loop. */
+bool qmp_is_deaf(const struct qmp *qmp);
 /* NULL is a no-op; pending replies still fire, with ERR_GONE; 'lost' does not. */
 void qmp_close(struct qmp *qmp);
 /* 'args' is taken (NULL: none). 'pass_fd' travels with the command (-1: none),

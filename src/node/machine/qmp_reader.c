@@ -76,7 +76,9 @@ qmp_reader_feed(struct qmp_reader *r, const char *data, size_t len, qmp_object_f
         /* Out of the reader first: the callback may free it. */
         AUTO(buf) struct buf line = r->line;
         r->line = (struct buf){0};
-        if (!read_line(buf_str(&line), line.len, fn, ctx, &more, err)) {
+        bool rest = r->amid;
+        r->amid = false;
+        if (!rest && !read_line(buf_str(&line), line.len, fn, ctx, &more, err)) {
             return false;
         }
         if (!more) {

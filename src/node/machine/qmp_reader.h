@@ -12,6 +12,7 @@
 
 struct qmp_reader {
     struct buf line;
+    bool amid; /* It begins in the midst of a line, which is left out. */
 };
 
 /* 'object' is borrowed; false stops reading (the owner has gone). */

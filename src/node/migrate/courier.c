@@ -6,21 +6,26 @@
 #include "link/link.h"
 #include "link/pki.h"
 #include "link/tls.h"
-#include "node/machine/sock.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-#define SHAKE_MS 10000 /* To connect, prove and be let in. */
+#define SHAKE_MS 10000 /* To connect and prove. */
+#define LET_IN_MS \
+    60000              /* For the other one's local end: an emulator may be starting. */
 #define LOCAL_MS 10000 /* For the local end to call. */
 #define SILENT_MS \
     8000u /* A wire on which nothing is acknowledged for so long is cut. */
+#define PATIENCE_MS (7u * 86400000u) /* One that persists waits for so long... */
+#define RETRY_MS 2000u /* ...and tries so often, where the kernel can be told (6.15). */
+#ifndef TCP_RTO_MAX_MS
+#define TCP_RTO_MAX_MS 44
+#endif
 #define CHUNK (128u << 10)
 /* A guest stands still until all that is on the way has arrived, so little may be: in one
  * direction, in a local pair, not sent yet, and not read yet. */
@@ -39,17 +44,16 @@ struct courier {
     struct courier_door *door; /* That has it until it is let in; the loop's. */
     struct courier *next;      /* In that door's list. */
     bool received;             /* Came through a door. */
-    char *disk_path;           /* Where a received disk's bytes go. */
     struct sockaddr_in to;
     char peer[64], migration[64], stream[COURIER_STREAM_MAX];
     uv_thread_t thread;
     uv_async_t async;
-    int stop_fd;
+    int stop_fd, join_fd;
     int wire_fd, local_fd;
-    int handed_fd; /* The local end of a door's courier, until it is told. */
-    int lent_fd;   /* Of memory, in its place. */
     bool local_listens;
-    _Atomic int news; /* enum courier_news: what the thread has come to. */
+    bool joined, kept; /* Of one received: the loop has given it a local end... */
+    bool passed;       /* ...to which something went. */
+    _Atomic int news;  /* enum courier_news: what the thread has come to. */
     _Atomic bool was_up;
     int told;
     struct err err; /* The thread's, until it has ended. */
@@ -61,8 +65,7 @@ struct courier_door {
     struct courier_self self;
     struct courier_ops ops;
     char peer[64], migration[64];
-    char *disk_path;
-    int fd, port, lent_fd;
+    int fd, port;
     uv_poll_t poll;
     struct courier *callers; /* Not let in yet. */
     unsigned caller_count;
@@ -183,8 +186,9 @@ shake(struct courier *c, int64_t deadline_ns, struct err *err)
 
 /* Says what it carries, and waits to be let in: one byte. */
 static bool
-say_hello(struct courier *c, int64_t deadline_ns, struct err *err)
+say_hello(struct courier *c, struct err *err)
 {
+    int64_t deadline_ns = clock_mono(c->self.clock) + LET_IN_MS * NS_PER_MS;
     AUTO(buf) struct buf body = {0};
     struct link_courier_hello hello = {.migration_id = c->migration,
                                        .stream = c->stream};
@@ -242,6 +246,32 @@ hear_hello(struct courier *c, int64_t deadline_ns, struct err *err)
         }
     } while (len == 0);
     buf_drop_front(&c->plain, len);
+    return true;
+}
+
+/* Until the loop has given it a local end. The other one says nothing until it is let in:
+ * what comes is its end. */
+static bool
+wait_joined(struct courier *c, struct err *err)
+{
+    struct pollfd fds[] = {{.fd = c->join_fd, .events = POLLIN},
+                           {.fd = c->stop_fd, .events = POLLIN},
+                           {.fd = c->wire_fd, .events = POLLIN}};
+    while (poll(fds, ARRAY_LEN(fds), -1) < 0) {
+        if (errno != EINTR) {
+            return err_sys(err, errno, "wait");
+        }
+    }
+    if (fds[1].revents || !fds[0].revents) {
+        return fds[1].revents ? err_set(err, ERR_GONE, "given up")
+                              : err_set(err, ERR_GONE, "node %s hung up", c->peer);
+    }
+    return true;
+}
+
+static bool
+let_in(struct courier *c, int64_t deadline_ns, struct err *err)
+{
     return tls_send(c->tls, "!", 1, err) && wire_flush(c, deadline_ns, err);
 }
 
@@ -266,35 +296,10 @@ dial(struct courier *c, int64_t deadline_ns, struct err *err)
     return sys == 0 || err_sys(err, sys, "connect to node %s", c->peer);
 }
 
-static bool
-is_disk(const struct courier *c)
-{
-    return !str_eq(c->stream, COURIER_WORDS) && !str_eq(c->stream, COURIER_MEMORY);
-}
-
-/* The local end calls at the socket that listens; of a received one it is made. */
+/* The local end calls at the socket that listens. */
 static bool
 meet_local(struct courier *c, struct err *err)
 {
-    int ends[2];
-    if (c->received && is_disk(c)) {
-        return sock_connect(c->disk_path, &c->local_fd, err);
-    }
-    if (c->lent_fd >= 0 && str_eq(c->stream, COURIER_MEMORY)) {
-        c->local_fd = take_fd(&c->lent_fd);
-        return true;
-    }
-    if (c->received) {
-        if (!courier_pair(ends, err)) {
-            return false;
-        }
-        c->local_fd = ends[0];
-        c->handed_fd = ends[1];
-        return true;
-    }
-    if (!c->local_listens) {
-        return true;
-    }
     if (!wait_ready(c, c->local_fd, POLLIN,
                     clock_mono(c->self.clock) + LOCAL_MS * NS_PER_MS, err)) {
         return false;
@@ -370,10 +375,13 @@ to_local(struct courier *c, struct carry *k, struct err *err)
             return err_sys(err, errno, "write to the emulator");
         }
         taken(&c->plain, &k->plain_at, n > 0 ? (size_t)n : 0);
+        c->passed = c->passed || n > 0;
     }
     if (k->wire_ended && c->plain.len == 0 && !k->local_shut) {
         k->local_shut = true;
-        (void)shutdown(c->local_fd, SHUT_WR);
+        if (!c->kept || c->passed) {
+            (void)shutdown(c->local_fd, SHUT_WR);
+        }
     }
     return true;
 }
@@ -481,19 +489,18 @@ serve(struct courier *c, struct err *err)
 {
     int64_t deadline = clock_mono(c->self.clock) + SHAKE_MS * NS_PER_MS;
     if ((c->wire_fd < 0 && !dial(c, deadline, err)) || !shake(c, deadline, err) ||
-        !(c->received ? hear_hello(c, deadline, err) : say_hello(c, deadline, err))) {
+        !(c->received ? hear_hello(c, deadline, err) : say_hello(c, err))) {
         return false;
     }
     tune(c->wire_fd);
-    if (c->local_listens) { /* The emulator calls only once it was told to. */
-        tell(c, NEWS_UP);
-        return meet_local(c, err) && carry(c, err);
-    }
-    if (!meet_local(c, err)) {
-        return false;
-    }
     tell(c, NEWS_UP);
-    return carry(c, err);
+    if (c->received) {
+        return wait_joined(c, err) &&
+               let_in(c, clock_mono(c->self.clock) + SHAKE_MS * NS_PER_MS, err) &&
+               carry(c, err);
+    }
+    /* The emulator calls only once it was told to. */
+    return (!c->local_listens || meet_local(c, err)) && carry(c, err);
 }
 
 static void
@@ -504,7 +511,7 @@ main_of_thread(void *arg)
     if (c->wire_fd >= 0) {
         (void)shutdown(c->wire_fd, SHUT_RDWR);
     }
-    if (c->local_fd >= 0) {
+    if (c->local_fd >= 0 && !c->kept) {
         (void)shutdown(c->local_fd, SHUT_RDWR);
     }
     tell(c, NEWS_ENDED);
@@ -548,7 +555,7 @@ on_news(uv_async_t *async)
         if (c->door) {
             door_forget(c);
         }
-        c->ops.up(c->ops.ctx, c, c->stream, take_fd(&c->handed_fd));
+        c->ops.up(c->ops.ctx, c, c->stream);
         if (news == NEWS_ENDED && !uv_is_closing((uv_handle_t *)&c->async)) {
             (void)uv_async_send(&c->async); /* The end is told in a turn of its own. */
         }
@@ -563,22 +570,62 @@ on_closed(uv_handle_t *handle)
     struct courier *c = handle->data;
     tls_destroy(c->tls);
     buf_fini(&c->plain);
-    free(c->disk_path);
-    int *const fds[] = {&c->stop_fd, &c->wire_fd, &c->local_fd, &c->handed_fd,
-                        &c->lent_fd};
+    int *const fds[] = {&c->stop_fd, &c->join_fd, &c->wire_fd, &c->local_fd};
     for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
         auto_fd(fds[i]);
     }
     free(c);
 }
 
+static void
+signal_thread(int event_fd)
+{
+    uint64_t one = 1;
+    ssize_t n = write(event_fd, &one, sizeof one);
+    (void)n;
+}
+
+void
+courier_join(struct courier *c, int fd, bool kept)
+{
+    if (c->joined || !c->received) {
+        close(fd);
+        return;
+    }
+    c->joined = true;
+    c->kept = kept;
+    c->local_fd = fd;
+    signal_thread(c->join_fd); /* The thread looks at it after that only. */
+}
+
+void
+courier_persist(struct courier *c)
+{
+    if (!c) {
+        return;
+    }
+    unsigned patience = PATIENCE_MS, pause = RETRY_MS;
+    (void)setsockopt(c->wire_fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience,
+                     sizeof patience);
+    (void)setsockopt(c->wire_fd, IPPROTO_TCP, TCP_RTO_MAX_MS, &pause, sizeof pause);
+}
+
+int64_t
+courier_silent_ns(const struct courier *c)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof info;
+    if (getsockopt(c->wire_fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0) {
+        return 0; /* Its end is told otherwise. */
+    }
+    return (int64_t)MIN(info.tcpi_last_ack_recv, info.tcpi_last_data_recv) * NS_PER_MS;
+}
+
 void
 courier_close(struct courier *c)
 {
     if (c) {
-        uint64_t one = 1;
-        ssize_t n = write(c->stop_fd, &one, sizeof one);
-        (void)n;
+        signal_thread(c->stop_fd);
         (void)uv_thread_join(&c->thread);
         uv_close((uv_handle_t *)&c->async, on_closed);
     }
@@ -597,15 +644,9 @@ courier_start(const struct courier_self *self, struct courier_door *door,
                           .door = door,
                           .received = door != NULL,
                           .wire_fd = wire_fd,
-                          .local_fd = local_fd,
-                          .handed_fd = -1,
-                          .lent_fd = -1};
+                          .local_fd = local_fd};
     if (to) {
         c->to = *to;
-    }
-    if (door) {
-        c->disk_path = xstrdup(door->disk_path);
-        c->lent_fd = door->lent_fd < 0 ? -1 : fcntl(door->lent_fd, F_DUPFD_CLOEXEC, 0);
     }
     snprintf(c->peer, sizeof c->peer, "%s", peer);
     snprintf(c->migration, sizeof c->migration, "%s", migration);
@@ -616,13 +657,15 @@ courier_start(const struct courier_self *self, struct courier_door *door,
         local_fd >= 0 &&
         getsockopt(local_fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens;
     c->stop_fd = eventfd(0, EFD_CLOEXEC);
-    int rc = c->stop_fd < 0 ? UV_EMFILE : uv_async_init(self->loop, &c->async, on_news);
+    c->join_fd = eventfd(0, EFD_CLOEXEC);
+    int rc = c->stop_fd < 0 || c->join_fd < 0
+                 ? UV_EMFILE
+                 : uv_async_init(self->loop, &c->async, on_news);
     if (rc < 0) {
         auto_fd(&c->stop_fd);
+        auto_fd(&c->join_fd);
         auto_fd(&c->wire_fd);
         auto_fd(&c->local_fd);
-        auto_fd(&c->lent_fd);
-        free(c->disk_path);
         free(c);
         err_set(err, ERR_SYSTEM, "start a courier: %s", uv_strerror(rc));
         return NULL;
@@ -700,11 +743,10 @@ door_listen(struct courier_door *door, const char *address, struct err *err)
 struct courier_door *
 courier_door_open(const struct courier_self *self, const char *address,
                   const char *peer_node_id, const char *migration_id,
-                  const char *disk_path, const struct courier_ops *ops, struct err *err)
+                  const struct courier_ops *ops, struct err *err)
 {
     struct courier_door *door = xcalloc(1, sizeof *door);
-    *door = (struct courier_door){.self = *self, .ops = *ops, .fd = -1, .lent_fd = -1};
-    door->disk_path = xstrdup(disk_path);
+    *door = (struct courier_door){.self = *self, .ops = *ops, .fd = -1};
     snprintf(door->peer, sizeof door->peer, "%s", peer_node_id ? peer_node_id : "");
     snprintf(door->migration, sizeof door->migration, "%s", migration_id);
     bool ok = door_listen(door, address, err);
@@ -714,7 +756,6 @@ courier_door_open(const struct courier_self *self, const char *address,
             err_sys(err, -rc, "watch a socket");
         }
         auto_fd(&door->fd);
-        free(door->disk_path);
         free(door);
         return NULL;
     }
@@ -729,18 +770,11 @@ courier_door_port(const struct courier_door *door)
     return door->port;
 }
 
-void
-courier_door_lend(struct courier_door *door, int fd)
-{
-    door->lent_fd = fd;
-}
-
 static void
 on_door_closed(uv_handle_t *handle)
 {
     struct courier_door *door = handle->data;
     close(door->fd);
-    free(door->disk_path);
     free(door);
 }
 

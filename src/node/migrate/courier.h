@@ -32,9 +32,9 @@ struct courier_self {
 };
 
 struct courier_ops {
-    /* The other end is who it must be. 'fd' is the local end of words or memory that came
-     * through a door (becomes the callee's); else -1. */
-    void (*up)(void *ctx, struct courier *courier, const char *stream, int fd);
+    /* The other end is who it must be. One that came through a door waits for
+     * courier_join, and the other end does not hear that it is up before. */
+    void (*up)(void *ctx, struct courier *courier, const char *stream);
     /* It ended; NULL: both directions, cleanly. Close it then, or later. */
     void (*ended)(void *ctx, struct courier *courier, const char *why);
     void *ctx;
@@ -57,20 +57,26 @@ MUST_CHECK struct courier *
 courier_send(const struct courier_self *self, const char *address, int port,
              const char *peer_node_id, const char *migration_id, const char *stream,
              int local_fd, const struct courier_ops *ops, struct err *err);
+/* Gives one that came through a door its local end, 'fd' (taken); once. 'kept': the caller
+ * has it open too, for the next courier should this one end: only then is it not told the
+ * end of the stream, until the caller closes it. */
+void courier_join(struct courier *courier, int fd, bool kept);
+/* From now on a wire that falls silent is waited for, not cut: what it carries goes on where
+ * it was when the network does. Ends are still told: of a peer that is gone, or hangs up.
+ * Of one that is up; NULL is a no-op. */
+void courier_persist(struct courier *courier);
+/* How long nothing has come from the other end, which is asked while there is nothing to
+ * say. Only of one that is up. */
+int64_t courier_silent_ns(const struct courier *courier);
 /* Ends it, whatever it carries; no callback any more. NULL is a no-op. */
 void courier_close(struct courier *courier);
 
 /* Waits at 'address', any port, for the peer's couriers of one migration. Those that are
- * not let in are forgotten, with a line in the log. A disk's courier is joined to the unix
- * socket at 'disk_path'. */
+ * not let in are forgotten, with a line in the log. */
 MUST_CHECK struct courier_door *
 courier_door_open(const struct courier_self *self, const char *address,
                   const char *peer_node_id, const char *migration_id,
-                  const char *disk_path, const struct courier_ops *ops,
-                  struct err *err);
+                  const struct courier_ops *ops, struct err *err);
 int courier_door_port(const struct courier_door *door);
-/* The local end of the next courier of memory is 'fd' (borrowed until another is lent, or
- * -1), in place of one that 'up' would hand out. */
-void courier_door_lend(struct courier_door *door, int fd);
 /* No one is let in any more; couriers that are up go on. NULL is a no-op. */
 void courier_door_close(struct courier_door *door);

@@ -174,6 +174,10 @@ migration_read(struct migration *m, json_t *result)
     if (status && !(memory_is_behind(m->memory) && str_eq(status, "setup"))) {
         m->memory = memory_of(status);
     }
+    if (str_eq(status, "postcopy-active") || m->memory == MEMORY_DONE) {
+        auto_fd(&m->again_fd);
+        m->again_fd = -1;
+    }
     if (m->memory == MEMORY_BROKEN) {
         migration_note(m, "the memory could not be copied: %.120s", why ? why : status);
     }
@@ -191,6 +195,16 @@ migration_read(struct migration *m, json_t *result)
     }
 }
 
+/* Whether the machine's record speaks of it: of one that has ended here the set may hold the
+ * record still, until that is told. */
+static bool
+is_named(const struct migration *m)
+{
+    struct machine_body body;
+    return migration_body(m, &body) &&
+           str_eq(m->want->incoming ? body.want->incoming : body.want->outgoing, m->id);
+}
+
 static void
 on_event(void *ctx, const char *id, const char *name, json_t *data)
 {
@@ -203,7 +217,8 @@ on_event(void *ctx, const char *id, const char *name, json_t *data)
     }
     for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
         struct migration *m = value;
-        if (!m->want || m->want->cold || !str_eq(m->want->machine_id, id) || m->over) {
+        if (!m->want || m->want->cold || !str_eq(m->want->machine_id, id) || m->over ||
+            !is_named(m)) {
             continue;
         }
         if (status && m->looked) {
@@ -221,6 +236,18 @@ on_event(void *ctx, const char *id, const char *name, json_t *data)
 /* ---- couriers -------------------------------------------------------------------------- */
 
 void
+migration_close_memory(struct migration *m)
+{
+    for (size_t i = m->courier_count; i > 0; i--) {
+        struct migration_courier c = m->couriers[i - 1];
+        if (str_eq(c.stream, COURIER_MEMORY)) {
+            m->couriers[i - 1] = m->couriers[--m->courier_count];
+            courier_close(c.courier);
+        }
+    }
+}
+
+void
 migration_hang_up(struct migration *m)
 {
     for (size_t i = 0; i < m->courier_count; i++) {
@@ -232,11 +259,9 @@ migration_hang_up(struct migration *m)
     m->door = NULL;
     words_close(m);
     auto_fd(&m->memory_fd);
-    m->memory_fd = -1;
-    for (size_t i = 0; i < MIGRATION_SPARES; i++) {
-        auto_fd(&m->spare_fds[i]);
-        m->spare_fds[i] = -1;
-    }
+    auto_fd(&m->again_fd);
+    auto_fd(&m->spares_fd);
+    m->memory_fd = m->again_fd = m->spares_fd = -1;
     arena_destroy(m->self_arena);
     m->self_arena = NULL;
 }
@@ -258,8 +283,7 @@ migration_of(struct migrations *set, const char *id)
     if (!m) {
         m = xcalloc(1, sizeof *m);
         m->set = set;
-        m->words_fd = m->memory_fd = -1;
-        memset(m->spare_fds, -1, sizeof m->spare_fds);
+        m->words_fd = m->memory_fd = m->again_fd = m->spares_fd = -1;
         snprintf(m->id, sizeof m->id, "%s", id);
         map_put(set->map, id, m);
     }

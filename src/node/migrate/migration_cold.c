@@ -4,6 +4,7 @@
  * them, and says so once they are durable. Whatever breaks on the way ends the migration here;
  * what the receiver has by then goes. The control plane begins it anew, or not. */
 #include "base/log.h"
+#include "node/machine/sock.h"
 #include "node/migrate/migration_impl.h"
 
 static void
@@ -67,8 +68,7 @@ on_sent(void *ctx, const char *why)
 }
 
 static void
-on_give_up(void *ctx UNUSED, struct courier *courier UNUSED, const char *stream UNUSED,
-           int fd UNUSED)
+on_give_up(void *ctx UNUSED, struct courier *courier UNUSED, const char *stream UNUSED)
 {
 }
 
@@ -113,7 +113,7 @@ send_disk(struct migration *m, const char *disk_id, struct err *err)
         courier_send(&m->self, m->want->peer_address, (int)m->want->peer_port,
                      m->want->peer_node_id, m->id, disk_id, local, &ops, err);
     if (c) {
-        m->couriers[m->courier_count++] = (struct migration_courier){c, false};
+        m->couriers[m->courier_count++] = (struct migration_courier){.courier = c};
     }
     return c != NULL;
 }
@@ -152,16 +152,30 @@ cold_give(struct migration *m)
 
 /* ---- the receiver ---------------------------------------------------------------------- */
 
+/* Where the stream that keeps the disks waits for them. */
+static char *
+stream_path(const struct migration *m)
+{
+    size_t len = strlen(m->id);
+    return xasprintf("%s/move-%s.sock", m->set->config.dir,
+                     m->id + (len > 17 ? len - 17 : 0));
+}
+
 static void
-on_take_up(void *ctx, struct courier *courier, const char *stream UNUSED, int fd)
+on_take_up(void *ctx, struct courier *courier, const char *stream)
 {
     struct migration *m = ctx;
-    auto_fd(&fd);
-    if (m->courier_count == ARRAY_LEN(m->couriers)) {
+    struct err err = {0};
+    int fd;
+    AUTO(free) char *path = stream_path(m);
+    if (m->courier_count == ARRAY_LEN(m->couriers) || !sock_connect(path, &fd, &err)) {
+        log_warn("migration %s: %s: %s", m->id, stream, err.msg);
         courier_close(courier);
         return;
     }
-    m->couriers[m->courier_count++] = (struct migration_courier){courier, true};
+    m->couriers[m->courier_count++] =
+        (struct migration_courier){.courier = courier, .up = true, .joined = true};
+    courier_join(courier, fd, false);
     m->began_ns = m->began_ns ? m->began_ns : migration_now(m);
 }
 
@@ -245,10 +259,8 @@ open_door(struct migration *m, struct err *err)
     const struct courier_ops ops = {on_take_up, on_take_ended, m};
     const char *address = host->address(host->ctx);
     struct file_place places[MIGRATION_DISKS_MAX];
-    size_t count = 0, len = strlen(m->id);
-    AUTO(free)
-    char *path = xasprintf("%s/move-%s.sock", m->set->config.dir,
-                           m->id + (len > 17 ? len - 17 : 0));
+    size_t count = 0;
+    AUTO(free) char *path = stream_path(m);
     if (!address) {
         return err_set(
             err, ERR_UNSUPPORTED,
@@ -268,8 +280,8 @@ open_door(struct migration *m, struct err *err)
         return false;
     }
     m->files[m->file_count++] = s;
-    m->door = courier_door_open(&m->self, address, m->want->peer_node_id, m->id, path,
-                                &ops, err);
+    m->door =
+        courier_door_open(&m->self, address, m->want->peer_node_id, m->id, &ops, err);
     return m->door != NULL;
 }
 

@@ -3,6 +3,10 @@
 #include "base/log.h"
 #include "node/migrate/migration_impl.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+
 #define CALL_NS NS_PER_S         /* Between two tries to reach a receiver anew. */
 #define LOOK_NS (10 * NS_PER_MS) /* Whether all but memory is here: the guest waits. */
 
@@ -59,12 +63,14 @@ on_confirmed(void *ctx, json_t *result, const struct err *err)
 }
 
 /* The receiver has all but memory. Only where QEMU says, after that, that it goes on behind
- * the guest, has the guest left for good. */
+ * the guest, has the guest left for good. Not while another step is under way: what was asked
+ * before memory was resumed would, heard after it, look like another cut. */
 void
 follow_confirm(struct migration *m)
 {
     struct machine_body body;
-    if (migration_body(m, &body) && body.qmp && !m->here && m->want->post_copy) {
+    if (migration_body(m, &body) && body.qmp && m->scripts == 0 && !m->here &&
+        m->want->post_copy) {
         struct script *s = script_create();
         script_add(s, "query-migrate", NULL, -1);
         migration_run(m, s, body.qmp, on_confirmed);
@@ -109,67 +115,204 @@ follow_resume(struct migration *m, const struct machine_body *body)
 
 /* ---- the receiver's ---------------------------------------------------------------------- */
 
-/* The next courier of memory gets an end that the emulator knows the other one of. */
-static void
-lend(struct migration *m)
+/* ---- the receiver's: sockets for another way ---- */
+
+/* A number, and a descriptor with it. */
+static bool
+spare_put(int fd, uint8_t number, int spare, struct err *err)
 {
-    if (m->door && m->memory == MEMORY_CUT && !m->lent &&
-        m->spares_used < MIGRATION_SPARES && m->spare_fds[m->spares_used] >= 0) {
-        courier_door_lend(m->door, m->spare_fds[m->spares_used]);
-        m->lent = true;
-    }
+    union {
+        char space[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {0};
+    struct iovec iov = {&number, 1};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.space,
+                         .msg_controllen = sizeof control.space};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &spare, sizeof spare);
+    return sendmsg(fd, &msg, MSG_NOSIGNAL) == 1 ||
+           err_sys(err, errno, "put a descriptor by");
 }
 
-/* Gives the emulator its ends; ours wait. */
+/* The next; false: there is none left. */
+static bool
+spare_take(int fd, uint8_t *out_number, int *out_spare)
+{
+    union {
+        char space[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {0};
+    struct iovec iov = {out_number, 1};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.space,
+                         .msg_controllen = sizeof control.space};
+    if (fd < 0 || recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != 1) {
+        return false;
+    }
+    const struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    if (!c || c->cmsg_type != SCM_RIGHTS) {
+        return false;
+    }
+    memcpy(out_spare, CMSG_DATA(c), sizeof *out_spare);
+    return true;
+}
+
+static bool
+give_copy(struct script *s, const char *name, int fd, struct err *err)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (copy < 0) {
+        return err_sys(err, errno, "copy a descriptor");
+    }
+    script_add(s, "getfd", json_pack("{s:s}", "fdname", name), copy);
+    return true;
+}
+
+/* Gives the emulator its ends, and what the next agent needs to have ours. */
 bool
 follow_add_spares(struct migration *m, struct script *s, struct err *err)
 {
     static const char *const names[MIGRATION_SPARES] = {"again0", "again1", "again2"};
-    for (size_t i = 0; i < MIGRATION_SPARES; i++) {
+    int box[2], line;
+    if (!courier_pair(box, err)) {
+        return false;
+    }
+    auto_fd(&m->spares_fd);
+    m->spares_fd = box[0];
+    AUTO(fd) int in = box[1];
+    for (uint8_t i = 0; i < MIGRATION_SPARES; i++) {
         int ends[2];
         if (!courier_pair(ends, err)) {
             return false;
         }
-        auto_fd(&m->spare_fds[i]);
-        m->spare_fds[i] = ends[0];
+        AUTO(fd) int ours = ends[0];
         script_add(s, "getfd", json_pack("{s:s}", "fdname", names[i]), ends[1]);
+        if (!spare_put(in, i, ours, err)) {
+            return false;
+        }
     }
-    m->spares_used = 0;
-    m->lent = false;
-    return true;
+    return machines_leave(m->set->config.machines, m->want->machine_id, m->spares_fd,
+                          &line, err) &&
+           give_copy(s, "line", line, err) && give_copy(s, "spares", m->spares_fd, err);
 }
+
+/* What an earlier agent has left. */
+void
+follow_take_left(struct migration *m)
+{
+    struct err err = {0};
+    if (m->spares_fd < 0 && !machines_left(m->set->config.machines, m->want->machine_id,
+                                           &m->spares_fd, &err)) {
+        log_warn("migration %s: %s", m->id, err.msg);
+    }
+}
+
+static void
+on_let_go(void *ctx, json_t *result UNUSED, const struct err *err)
+{
+    struct migration *m = ctx;
+    if (!err) {
+        machines_left_nothing(m->set->config.machines, m->want->machine_id);
+    }
+}
+
+/* All is here: the emulator ends the conversation when we do again. */
+void
+follow_leave_nothing(struct migration *m, const struct machine_body *body)
+{
+    struct script *s = script_create();
+    script_try(s, "closefd", json_pack("{s:s}", "fdname", "spares"));
+    script_try(s, "closefd", json_pack("{s:s}", "fdname", "line"));
+    migration_run(m, s, body->qmp, on_let_go);
+}
+
+/* ---- the receiver's: another way ---- */
 
 static void
 on_recovering(void *ctx, json_t *result UNUSED, const struct err *err)
 {
     struct migration *m = ctx;
-    if (!err) {
-        return;
+    if (err) {
+        log_warn("migration %s: memory does not go on: %s", m->id, err->msg);
+        auto_fd(&m->again_fd);
+        m->again_fd = -1;
+        migration_close_memory(m); /* The giver calls again. */
     }
-    log_warn("migration %s: memory does not go on: %s", m->id, err->msg);
-    while (m->courier_count > 0) { /* The giver calls again. */
-        courier_close(m->couriers[--m->courier_count].courier);
-    }
-    words_close(m);
 }
 
-/* 'fd' (taken) -1: by the spare that was lent. */
-void
-follow_recover(struct migration *m, const struct machine_body *body, int fd)
+/* The end that the emulator is to go on with: a spare, or one that is made now. */
+static bool
+next_end(struct migration *m, struct script *s, char uri[32], struct err *err)
+{
+    uint8_t number;
+    int ends[2];
+    if (spare_take(m->spares_fd, &number, &m->again_fd)) {
+        snprintf(uri, 32, "fd:again%u", (unsigned)number);
+        return true;
+    }
+    if (!courier_pair(ends, err)) {
+        return false;
+    }
+    snprintf(uri, 32, "fd:memory");
+    m->again_fd = ends[0];
+    script_add(s, "getfd", json_pack("{s:s}", "fdname", "memory"), ends[1]);
+    return true;
+}
+
+static void
+recover(struct migration *m, const struct machine_body *body)
 {
     struct script *s = script_create();
-    char uri[32] = "fd:memory";
-    if (fd >= 0) {
-        script_add(s, "getfd", json_pack("{s:s}", "fdname", "memory"), fd);
+    struct err err = {0};
+    char uri[32];
+    if (!next_end(m, s, uri, &err)) {
+        log_warn("migration %s: %s", m->id, err.msg);
+        migration_close_memory(m); /* The giver calls again. */
     } else {
-        snprintf(uri, sizeof uri, "fd:again%zu", m->spares_used);
-        courier_door_lend(m->door, -1);
-        auto_fd(&m->spare_fds[m->spares_used]);
-        m->spare_fds[m->spares_used++] = -1;
-        m->lent = false;
+        script_add_oob(s, "migrate-recover", json_pack("{s:s}", "uri", uri));
     }
-    script_add_oob(s, "migrate-recover", json_pack("{s:s}", "uri", uri));
-    migration_run(m, s, body->qmp, on_recovering);
+    migration_run(m, s, body->qmp, m->again_fd < 0 ? NULL : on_recovering);
+}
+
+/* QEMU 7.2 does not outlive that a way ends between its first byte and what was to be agreed
+ * over it. So a courier carries only what the emulator waits for already, and one that ends
+ * before a byte has come leaves the emulator its end, for the next. */
+void
+follow_meet(struct migration *m, const struct machine_body *body,
+            struct migration_courier *c)
+{
+    if (m->memory != MEMORY_CUT || m->scripts > 0 || !body->qmp) {
+        return; /* It will hear that the old way has ended. */
+    }
+    if (m->again_fd < 0) {
+        recover(m, body);
+        return;
+    }
+    int fd = fcntl(m->again_fd, F_DUPFD_CLOEXEC, 0);
+    if (fd >= 0) {
+        c->joined = true;
+        courier_join(c->courier, fd, true);
+        courier_persist(c->courier);
+    }
+}
+
+bool
+follow_comes(const struct migration *m)
+{
+    for (size_t i = 0; i < m->courier_count; i++) {
+        const struct migration_courier *c = &m->couriers[i];
+        if (c->joined && str_eq(c->stream, COURIER_MEMORY)) {
+            return m->memory == MEMORY_FOLLOWING &&
+                   courier_silent_ns(c->courier) < MIGRATION_SILENT_NS;
+        }
+    }
+    return false;
 }
 
 void
@@ -215,6 +358,5 @@ follow_take(struct migration *m, const struct machine_body *body)
         machines_kill(m->set->config.machines, m->want->machine_id);
         return false;
     }
-    lend(m);
     return true;
 }

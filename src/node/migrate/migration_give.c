@@ -44,9 +44,12 @@ keep(struct migration *m)
 /* ---- couriers --------------------------------------------------------------------------- */
 
 static void
-on_up(void *ctx, struct courier *courier, const char *stream UNUSED, int fd UNUSED)
+on_up(void *ctx, struct courier *courier, const char *stream UNUSED)
 {
     struct migration *m = ctx;
+    if (m->calling) {
+        courier_persist(courier);
+    }
     for (size_t i = 0; i < m->courier_count; i++) {
         m->couriers[i].up = m->couriers[i].up || m->couriers[i].courier == courier;
     }
@@ -62,7 +65,7 @@ on_ended(void *ctx, struct courier *courier, const char *why)
             continue;
         }
         bool early = why || i == 0 || (i > 1 && m->disks != PART_ENDED);
-        if (follow_has_begun(m)) {
+        if (follow_has_begun(m) && i < 2) {
             follow_cut(m, why);
             break; /* All of them are gone. */
         }
@@ -356,6 +359,9 @@ let_go(struct migration *m, const struct machine_body *body)
     script_add(s, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"),
                -1);
     m->memory = MEMORY_SWITCHING;
+    for (size_t i = 0; m->want->post_copy && i < MIN(m->courier_count, 2u); i++) {
+        courier_persist(m->couriers[i].courier); /* Words, and memory. */
+    }
     migration_run(m, s, body->qmp, on_step);
 }
 
@@ -690,6 +696,8 @@ give_step(struct migration *m)
         return;
     }
     note_pause(m, &body);
+    m->here =
+        m->here || (body.moved && m->want->post_copy); /* An earlier agent saw it. */
     struct give_facts facts = {
         .order = order_of(m),
         .busy = m->scripts > 0 || m->staying,

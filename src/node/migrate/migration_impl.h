@@ -10,6 +10,7 @@
 #define MIGRATION_DISKS_MAX 16
 #define MIGRATION_POLL_NS (100 * NS_PER_MS)
 #define MIGRATION_SPARES 3 /* Cuts that a receiver mends while its emulator waits. */
+#define MIGRATION_SILENT_NS (8 * NS_PER_S) /* So long, and memory counts as cut off. */
 
 struct migrations {
     struct migrations_config config;
@@ -34,6 +35,9 @@ struct migration_connections {
 struct migration_courier {
     struct courier *courier;
     bool up;
+    /* Receiver: what it carries, and whether that has its end here yet. */
+    char stream[COURIER_STREAM_MAX];
+    bool joined;
 };
 
 struct migration {
@@ -76,11 +80,14 @@ struct migration {
     /* Receiver. */
     struct courier_door *door;
     bool set_up, word, running;
+    bool supposed; /* It runs, and waits for memory: nobody could be asked yet. */
     /* Memory may come again while the emulator's main loop waits for memory, and takes no
-     * descriptors: it has its ends of these already. */
-    int spare_fds[MIGRATION_SPARES];
-    size_t spares_used;
-    bool lent; /* The next is the door's. */
+     * descriptors: it has its ends of some pairs already, and our ends are messages that
+     * wait in this socket, which the emulator has too, for the agent after us. -1: none. */
+    int spares_fd;
+    /* Our end of what the emulator was told to go on with, until it has: -1: it was told of
+     * none. Were that to end before, it would fall. */
+    int again_fd;
     struct frame_reader words;
     struct buf words_out; /* Said, and not taken by the socket yet. */
     uv_poll_t *words_poll;
@@ -100,6 +107,8 @@ bool migration_body(const struct migration *m, struct machine_body *out);
 /* Copies a port's connections, and drops all of them. */
 void migration_keep(struct migration *m, const char *port_id, struct blob connections);
 void migration_forget_kept(struct migration *m);
+/* Ends the couriers of memory. */
+void migration_close_memory(struct migration *m);
 /* Ends couriers and door; closes what is open. */
 void migration_hang_up(struct migration *m);
 bool migration_load_self(struct migration *m, struct err *err);
@@ -139,7 +148,13 @@ void follow_resume(struct migration *m, const struct machine_body *body);
 /* The receiver's: */
 MUST_CHECK bool follow_add_spares(struct migration *m, struct script *s,
                                   struct err *err);
-void follow_recover(struct migration *m, const struct machine_body *body, int fd);
+void follow_take_left(struct migration *m);
+void follow_leave_nothing(struct migration *m, const struct machine_body *body);
+/* A courier of memory that comes again, and waits. */
+void follow_meet(struct migration *m, const struct machine_body *body,
+                 struct migration_courier *courier);
+/* Whether what is on its way does come. */
+bool follow_comes(const struct migration *m);
 void follow_look(struct migration *m, struct qmp *qmp);
 void follow_say_here(struct migration *m);
 /* At each step while memory is behind; false: there is nothing to do any more. */

@@ -107,7 +107,14 @@ enum take_step
 take_plan(const struct take_facts *f)
 {
     bool behind = f->here && memory_is_behind(f->memory);
-    if (f->busy || f->failed || !f->alive || !f->qmp_up) {
+    bool waits = !f->running && f->memory == MEMORY_NONE;
+    if (f->busy || f->failed) {
+        return TAKE_NOTHING;
+    }
+    if (f->starting) { /* Those that come need time of their own. */
+        return f->open ? TAKE_NOTHING : TAKE_OPEN;
+    }
+    if (!f->alive || !f->qmp_up) {
         return TAKE_NOTHING;
     }
     if (!f->looked) {
@@ -116,10 +123,8 @@ take_plan(const struct take_facts *f)
     if (!f->running && (f->memory == MEMORY_DONE || behind) && (f->moved || f->word)) {
         return TAKE_RUN;
     }
-    if (f->set_up) {
-        return TAKE_NOTHING;
+    if (!f->open) {
+        return behind || waits ? TAKE_OPEN : TAKE_NOTHING;
     }
-    return behind                                    ? TAKE_OPEN
-           : !f->running && f->memory == MEMORY_NONE ? TAKE_SET_UP
-                                                     : TAKE_NOTHING;
+    return waits && !f->set_up ? TAKE_SET_UP : TAKE_NOTHING;
 }

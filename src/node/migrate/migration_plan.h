@@ -87,17 +87,19 @@ enum give_step give_plan(const struct give_facts *f, int64_t now_ns);
 enum take_step {
     TAKE_NOTHING,
     TAKE_LOOK,
-    TAKE_SET_UP, /* Offer the disks, and open the door. */
-    TAKE_OPEN,   /* The door again: memory is to come still. */
+    TAKE_OPEN, /* The door, at which what comes waits; also for memory that is behind. */
+    TAKE_SET_UP, /* Offer the disks. */
     TAKE_RUN,
     TAKE_STEPS,
 };
 
 struct take_facts {
     bool busy, failed;
+    bool starting; /* The emulator is on its way... */
     bool alive, qmp_up, looked;
     bool moved;  /* Noted: the guest is ours. */
     bool word;   /* The giver, or the control plane, says that it has left. */
+    bool open;   /* The door. */
     bool set_up; /* By this agent. */
     bool here;   /* All but memory that follows. */
     bool running;

@@ -26,43 +26,99 @@ on_loading(void *ctx, json_t *result UNUSED, const struct err *err)
 
 /* ---- the giver's couriers -------------------------------------------------------------- */
 
+/* The first time. 'fd' is taken. */
 static void
-load_memory(struct migration *m, int fd)
+load_memory(struct migration *m, const struct machine_body *body, int fd)
 {
-    struct machine_body body;
-    if (migration_body(m, &body) && body.qmp && m->memory == MEMORY_CUT) {
-        follow_recover(m, &body, fd);
-        return;
-    }
-    if (!migration_body(m, &body) || !body.qmp || m->memory != MEMORY_NONE) {
-        auto_fd(&fd);
-        return;
-    }
+    struct script *s = script_create();
     m->memory = MEMORY_COPYING;
     m->began_ns = migration_now(m);
-    struct script *s = script_create();
     script_add(s, "getfd", json_pack("{s:s}", "fdname", "memory"), fd);
     script_add(s, "migrate-incoming", json_pack("{s:s}", "uri", "fd:memory"), -1);
-    migration_run(m, s, body.qmp, on_loading);
+    migration_run(m, s, body->qmp, on_loading);
 }
 
 static void
-on_up(void *ctx, struct courier *courier, const char *stream, int fd)
+join_stream(struct migration *m, struct migration_courier *c, int fd)
+{
+    c->joined = true;
+    courier_join(c->courier, fd, false);
+    if (m->want->post_copy) {
+        courier_persist(c->courier);
+    }
+}
+
+/* Gives it its end here, once there is somebody at that. False: it is of no use. */
+static bool
+join(struct migration *m, const struct machine_body *body, struct migration_courier *c,
+     struct err *err)
+{
+    bool words = str_eq(c->stream, COURIER_WORDS);
+    bool memory = str_eq(c->stream, COURIER_MEMORY);
+    int ends[2];
+    if (memory && memory_is_behind(m->memory)) {
+        follow_meet(m, body, c);
+        return true;
+    }
+    if (!words && (!m->set_up || !body->qmp)) {
+        return true;
+    }
+    if (memory && m->memory != MEMORY_NONE) {
+        return err_set(err, ERR_BUSY, "memory comes twice");
+    }
+    if (!words && !memory) {
+        AUTO(free) char *path = xasprintf("%s/move.sock", body->dir);
+        if (!sock_connect(path, &ends[0], err)) {
+            return false;
+        }
+        join_stream(m, c, ends[0]);
+        return true;
+    }
+    if (!courier_pair(ends, err)) {
+        return false;
+    }
+    join_stream(m, c, ends[0]);
+    if (words) {
+        words_open(m, ends[1]);
+        follow_say_here(m);
+    } else {
+        load_memory(m, body, ends[1]); /* Which may end all of them at once. */
+    }
+    return true;
+}
+
+static void
+join_all(struct migration *m, const struct machine_body *body)
+{
+    for (size_t i = 0; i < m->courier_count;) {
+        struct migration_courier *c = &m->couriers[i];
+        struct err err = {0};
+        if (c->joined || join(m, body, c, &err)) {
+            i++;
+            continue;
+        }
+        log_warn("migration %s: %s: %s", m->id, c->stream, err.msg);
+        courier_close(c->courier);
+        m->couriers[i] = m->couriers[--m->courier_count];
+    }
+}
+
+static void
+on_up(void *ctx, struct courier *courier, const char *stream)
 {
     struct migration *m = ctx;
     log_debug("migration %s: %s comes in", m->id, stream);
+    if (str_eq(stream, COURIER_MEMORY) && memory_is_behind(m->memory)) {
+        migration_close_memory(m); /* Its sender has given those up. */
+    }
     if (m->courier_count == ARRAY_LEN(m->couriers)) {
-        auto_fd(&fd);
         courier_close(courier);
         return;
     }
-    m->couriers[m->courier_count++] = (struct migration_courier){courier, true};
-    if (str_eq(stream, COURIER_WORDS)) {
-        words_open(m, fd);
-        follow_say_here(m);
-    } else if (str_eq(stream, COURIER_MEMORY)) {
-        load_memory(m, fd);
-    }
+    struct migration_courier *c = &m->couriers[m->courier_count++];
+    *c = (struct migration_courier){.courier = courier, .up = true};
+    snprintf(c->stream, sizeof c->stream, "%s", stream);
+    migration_step(m);
 }
 
 static void
@@ -155,6 +211,17 @@ on_looked(void *ctx, json_t *result, const struct err *err)
     }
 }
 
+/* An emulator whose main loop answers nobody waits for memory of a guest that runs. When it
+ * answers it is looked at. */
+static void
+suppose_behind(struct migration *m)
+{
+    log_warn("migration %s: the emulator does not answer: memory is to come again",
+             m->id);
+    m->looked = m->running = m->here = m->supposed = true;
+    m->memory = MEMORY_CUT;
+}
+
 static void
 on_status(void *ctx, json_t *result, const struct err *err)
 {
@@ -179,28 +246,33 @@ on_status(void *ctx, json_t *result, const struct err *err)
 static void
 look(struct migration *m, const struct machine_body *body)
 {
+    if (body->left) {
+        follow_take_left(m);
+    }
+    if (body->deaf && body->moved && m->want->post_copy) {
+        suppose_behind(m);
+        return;
+    }
     struct script *s = script_create();
     script_add(s, "query-status", NULL, -1);
     migration_run(m, s, body->qmp, on_status);
 }
 
-/* So that couriers find it, whatever comes through them. */
+/* So that couriers find it: they come while the emulator starts, and wait for it. */
 static void
-open_door(struct migration *m, const struct machine_body *body)
+open_door(struct migration *m, const struct machine_body *body UNUSED)
 {
     const struct migration_host *host = &m->set->config.host;
     struct courier_ops ops = {on_up, on_ended, m};
     struct err why = {0};
-    AUTO(free) char *path = xasprintf("%s/move.sock", body->dir);
     const char *address = host->address(host->ctx);
     if (!address) {
         fail(m, "other nodes do not reach this one: start its agent with --underlay");
     } else if (!migration_load_self(m, &why) ||
                !(m->door = courier_door_open(&m->self, address, m->want->peer_node_id,
-                                             m->id, path, &ops, &why))) {
+                                             m->id, &ops, &why))) {
         fail(m, why.msg);
     } else {
-        m->set_up = true;
         migration_changed(m);
     }
 }
@@ -209,12 +281,10 @@ static void
 on_set_up(void *ctx, json_t *result UNUSED, const struct err *err)
 {
     struct migration *m = ctx;
-    struct machine_body body;
     if (err && err->code != ERR_GONE) {
         fail(m, err->msg);
-    } else if (!err && !m->over && migration_body(m, &body)) {
-        open_door(m, &body);
     }
+    m->set_up = !err;
 }
 
 static bool
@@ -314,8 +384,8 @@ static const struct {
     void (*start)(struct migration *m, const struct machine_body *body);
 } ops[TAKE_STEPS] = {
     [TAKE_LOOK] = {"look", look},
+    [TAKE_OPEN] = {"open the door", open_door},
     [TAKE_SET_UP] = {"set up", set_up},
-    [TAKE_OPEN] = {"open the door again", open_door},
     [TAKE_RUN] = {"run", run},
 };
 
@@ -334,14 +404,21 @@ take_step(struct migration *m)
                                         : body.message);
         return;
     }
+    join_all(m, &body);
+    if (body.left && m->running && m->memory == MEMORY_DONE && m->scripts == 0 &&
+        body.qmp) {
+        follow_leave_nothing(m, &body);
+    }
     struct take_facts facts = {
         .busy = m->scripts > 0,
         .failed = m->over || m->deleted,
+        .starting = body.starting,
         .alive = body.pid != 0,
         .qmp_up = body.qmp != NULL,
         .looked = m->looked,
         .moved = body.moved,
         .word = m->word || str_eq(m->want->order, "run"),
+        .open = m->door != NULL,
         .set_up = m->set_up,
         .here = m->here,
         .running = m->running,
@@ -358,7 +435,9 @@ static void
 on_progress(void *ctx, json_t *result, const struct err *err)
 {
     struct migration *m = ctx;
-    if (!err && (m->memory == MEMORY_COPYING || m->memory == MEMORY_FOLLOWING)) {
+    if (!err && m->supposed) {
+        m->supposed = m->looked = false;
+    } else if (!err && (m->memory == MEMORY_COPYING || memory_is_behind(m->memory))) {
         migration_read(m, result);
     }
 }
@@ -369,7 +448,7 @@ take_poll(struct migration *m, struct qmp *qmp)
 {
     if (memory_is_behind(m->memory) && !m->here) {
         follow_look(m, qmp);
-    } else if (m->memory == MEMORY_COPYING || m->memory == MEMORY_FOLLOWING) {
+    } else if (m->memory == MEMORY_COPYING || memory_is_behind(m->memory)) {
         struct script *s = script_create();
         script_add(s, "query-migrate", NULL, -1);
         migration_poll(m, s, qmp, on_progress);
@@ -380,10 +459,10 @@ const char *
 take_state(const struct migration *m)
 {
     bool behind = m->running && memory_is_behind(m->memory);
-    return m->over                             ? "failed"
-           : behind && m->memory == MEMORY_CUT ? "interrupted"
-           : behind                            ? "following"
-           : m->running                        ? "running"
-           : m->door                           ? "listening"
-                                               : "preparing";
+    return m->over                      ? "failed"
+           : behind && !follow_comes(m) ? "interrupted"
+           : behind                     ? "following"
+           : m->running                 ? "running"
+           : m->door                    ? "listening"
+                                        : "preparing";
 }

@@ -171,6 +171,7 @@ TEST(take_plan_runs_with_memory_to_follow_when_all_else_is_here)
     struct take_facts f = {.alive = true,
                            .qmp_up = true,
                            .looked = true,
+                           .open = true,
                            .set_up = true,
                            .word = true,
                            .memory = MEMORY_FOLLOWING};
@@ -181,7 +182,7 @@ TEST(take_plan_runs_with_memory_to_follow_when_all_else_is_here)
     CHECK_EQ(take_plan(&f), TAKE_RUN);
     f.word = false;
     CHECK_EQ(take_plan(&f), TAKE_NOTHING);
-    f.set_up = false; /* Another agent's: memory must find its way again. */
+    f.open = f.set_up = false; /* Another agent's: memory must find its way again. */
     CHECK_EQ(take_plan(&f), TAKE_OPEN);
     f.running = true;
     CHECK_EQ(take_plan(&f), TAKE_OPEN);
@@ -243,7 +244,7 @@ TEST(give_plan_never_has_the_guest_in_two_places)
 /* Over all facts: it runs only when all of it is here and it is known to have left. */
 TEST(take_plan_runs_only_what_is_whole_and_has_left)
 {
-    for (unsigned bits = 0; bits < 1u << 10; bits++) {
+    for (unsigned bits = 0; bits < 1u << 12; bits++) {
         for (int memory = MEMORY_NONE; memory <= MEMORY_BROKEN; memory++) {
             struct take_facts f = {
                 .memory = (enum migration_memory)memory,
@@ -257,6 +258,8 @@ TEST(take_plan_runs_only_what_is_whole_and_has_left)
                 .set_up = bits & 128,
                 .running = bits & 256,
                 .here = bits & 512,
+                .open = bits & 1024,
+                .starting = bits & 2048,
             };
             enum take_step step = take_plan(&f);
             if (step == TAKE_RUN) {
@@ -264,20 +267,30 @@ TEST(take_plan_runs_only_what_is_whole_and_has_left)
                 CHECK(f.memory == MEMORY_DONE ||
                       (memory_is_behind(f.memory) && f.here));
             }
-            if (f.busy || f.failed || !f.qmp_up) {
+            if (f.busy || f.failed || (!f.qmp_up && !f.starting)) {
                 CHECK_EQ(step, TAKE_NOTHING);
             }
         }
     }
 }
 
-TEST(take_plan_sets_up_once)
+/* Its door is open while the emulator starts. */
+TEST(take_plan_opens_and_sets_up_once)
 {
-    struct take_facts f = {.alive = true, .qmp_up = true};
+    struct take_facts f = {.starting = true};
+    CHECK_EQ(take_plan(&f), TAKE_OPEN);
+    f.open = true;
+    CHECK_EQ(take_plan(&f), TAKE_NOTHING);
+    f.starting = false;
+    f.alive = true;
+    CHECK_EQ(take_plan(&f), TAKE_NOTHING);
+    f.qmp_up = true;
     CHECK_EQ(take_plan(&f), TAKE_LOOK);
     f.looked = true;
     CHECK_EQ(take_plan(&f), TAKE_SET_UP);
-    f.set_up = true;
+    f.open = false; /* An agent that came since. */
+    CHECK_EQ(take_plan(&f), TAKE_OPEN);
+    f.open = f.set_up = true;
     CHECK_EQ(take_plan(&f), TAKE_NOTHING);
     f.memory = MEMORY_DONE;
     CHECK_EQ(take_plan(&f), TAKE_NOTHING);

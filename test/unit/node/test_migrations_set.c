@@ -1,0 +1,66 @@
+/* test_migrations_set.c - which of a machine's migrations hears of its emulator. */
+#include "base/jsonio.h"
+#include "node/machine/machine_impl.h"
+#include "node/migrate/migration_impl.h"
+#include "test.h"
+
+#define MACHINE "i-0123456789abcdef0"
+#define EARLIER "migration-0123456789abcdef1"
+#define LATER "migration-0123456789abcdef2"
+
+static const char *
+host_address(void *ctx UNUSED)
+{
+    return "192.0.2.1";
+}
+
+static void
+host_wake(void *ctx UNUSED)
+{
+}
+
+static void
+want(struct migrations *set, const char *id, bool deleted)
+{
+    const struct link_migration record = {
+        .id = id, .machine_id = MACHINE, .incoming = true, .order = "receive"};
+    migrations_want(set, &record, deleted);
+    struct migration *m = map_get(set->map, id);
+    m->looked = true;
+    m->memory = MEMORY_COPYING;
+}
+
+/* A machine that came here, left, and comes again: the record of its first arrival is kept
+ * until its end is told, before or behind the other in the set. */
+static void
+check_hears(const char *now, const char *then)
+{
+    struct link_machine wanted = {.id = MACHINE, .incoming = now, .outgoing = ""};
+    struct machine machine = {.id = MACHINE, .want = &wanted, .pidfd = -1};
+    struct machines machines = {.map = map_create(NULL)};
+    const struct migrations_config config = {
+        .clock = &clock_system,
+        .machines = &machines,
+        .host = {.address = host_address, .changed = host_wake, .urgent = host_wake}};
+    map_put(machines.map, MACHINE, &machine);
+    struct migrations *set = migrations_open(&config);
+    want(set, then, true);
+    want(set, now, false);
+    AUTO(json) json_t *data = json_pack("{s:s}", "status", "completed");
+
+    machines.event_fn(machines.event_ctx, MACHINE, "MIGRATION", data);
+
+    const struct migration *hears = map_get(set->map, now);
+    const struct migration *does_not = map_get(set->map, then);
+    CHECK_EQ(hears->memory, MEMORY_DONE);
+    CHECK_EQ(does_not->memory, MEMORY_COPYING);
+    migrations_stop(set);
+    migrations_close(set);
+    map_destroy(machines.map);
+}
+
+TEST(migrations_hand_events_to_the_one_that_the_machine_is_in)
+{
+    check_hears(LATER, EARLIER);
+    check_hears(EARLIER, LATER);
+}
