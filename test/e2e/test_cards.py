@@ -96,7 +96,7 @@ def test_cards_come_and_go_while_the_guest_runs(cloud, ec2, place, launch):
     ec2.detach_network_interface(AttachmentId=attachment_of(ec2, eni))
     guest_does(cloud, one, "await [ ! -e /sys/class/net/eth1 ]", has("eth0", *mine),
                pings(*other))
-    wait_for("the node to hear of it", lambda: "pulled out" in cloud.log_tail("moln-node"), 30)
+    wait_for("the node to hear of it", lambda: "pulled out" in cloud.log_tail("moln-node", 1000))
 
     # The other guest gets it, and has it in the same place when it starts again.
     ec2.attach_network_interface(InstanceId=two, DeviceIndex=1,
