@@ -5,7 +5,6 @@ import os
 import random
 import socket
 import subprocess
-import time
 
 import pytest
 

@@ -1,7 +1,6 @@
 """Disks made elsewhere: what comes in, what boots, and what is turned away."""
 import os
 import pathlib
-import subprocess
 
 import pytest
 from botocore.exceptions import ClientError

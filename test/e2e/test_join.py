@@ -1,6 +1,5 @@
 """A second host joins over mutual TLS: with a good token and no other; it comes back with
 its certificate and no other; its guests outlive its agent and its link."""
-import re
 import shutil
 import signal
 import sqlite3

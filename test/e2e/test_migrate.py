@@ -10,7 +10,6 @@ import time
 import pytest
 
 from cloud import wait_for
-from guest import Guest
 from pool import Pool
 from test_two_hosts import ALL, Vpc
 
