@@ -4,6 +4,7 @@
 #include "core/id.h"
 #include "core/instance_rows.h"
 #include "core/root_volume.h"
+#include "core/uplink_rows.h"
 
 #define GET(txn, type, out, err, ...) \
     row_get((txn), &row_##type##_type, &(struct row_##type){__VA_ARGS__}, \
@@ -108,7 +109,9 @@ elsewhere_want(struct txn *txn, const struct cloud_config *config,
         .vpc_id = inst->vpc_id,
         .count = 1,
     };
-    if (!place_terms_of(txn, inst, terms, err) ||
+    const struct row_eni *card;
+    if (!lni_cards(txn, inst, &card, &want.lent_cards, err) ||
+        !place_terms_of(txn, inst, terms, err) ||
         (!str_empty(root->pool) && !nodes_of_pool(txn, root->pool, &want.among, err))) {
         return false;
     }

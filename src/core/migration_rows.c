@@ -356,28 +356,16 @@ name_disks(struct txn *txn, const struct row_list *volumes, struct row_migration
 static bool
 check_cards(struct txn *txn, const struct row_instance *inst, struct err *err)
 {
-    for (size_t i = 0; i < inst->eni_ids.count; i++) {
-        const struct row_eni key = {.account = inst->account,
-                                    .id = inst->eni_ids.items[i]};
-        const void *eni, *subnet = NULL;
-        if (!row_get(txn, &row_eni_type, &key, &eni, err)) {
-            return false;
-        }
-        const struct row_eni *card = eni;
-        const struct row_subnet of = {.account = inst->account,
-                                      .id = card ? card->subnet_id : ""};
-        if (card && !row_get(txn, &row_subnet_type, &of, &subnet, err)) {
-            return false;
-        }
-        if (subnet && lni_at(subnet, card->device_index)) {
-            return err_set(
-                err, ERR_UNSUPPORTED,
-                "%s has a local network interface, %s, on its host's own: it "
-                "is not moved while it runs; detach that first, or stop it",
-                inst->id, card->id);
-        }
+    const struct row_eni *card;
+    int64_t count;
+    if (!lni_cards(txn, inst, &card, &count, err)) {
+        return false;
     }
-    return true;
+    return !card ||
+           err_set(err, ERR_UNSUPPORTED,
+                   "%s has a local network interface, %s, on its host's own: it "
+                   "is not moved while it runs; detach that first, or stop it",
+                   inst->id, card->id);
 }
 
 bool

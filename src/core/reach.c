@@ -55,11 +55,12 @@ cards_on(struct txn *txn, const char *account, const char *node_id, int64_t *out
     }
     for (size_t i = 0; i < machines.count; i++) {
         const struct row_instance *machine = machines.rows[i];
+        const struct row_eni *first;
         int64_t cards;
         if (!str_eq(machine->account, account) || machine->terminated_at) {
             continue;
         }
-        if (!lni_count(txn, machine, &cards, err)) {
+        if (!lni_cards(txn, machine, &first, &cards, err)) {
             return false;
         }
         *out += cards;

@@ -64,10 +64,11 @@ uplink_lent(struct txn *txn, const char *account, const char *zone, const char *
 }
 
 bool
-lni_count(struct txn *txn, const struct row_instance *inst, int64_t *out,
-          struct err *err)
+lni_cards(struct txn *txn, const struct row_instance *inst,
+          const struct row_eni **out_first, int64_t *out_count, struct err *err)
 {
-    *out = 0;
+    *out_first = NULL;
+    *out_count = 0;
     for (size_t i = 0; i < inst->eni_ids.count; i++) {
         const struct row_eni key = {.account = inst->account,
                                     .id = inst->eni_ids.items[i]};
@@ -81,7 +82,10 @@ lni_count(struct txn *txn, const struct row_instance *inst, int64_t *out,
         if (card && !row_get(txn, &row_subnet_type, &of, &subnet, err)) {
             return false;
         }
-        *out += subnet && lni_at(subnet, card->device_index);
+        if (subnet && lni_at(subnet, card->device_index)) {
+            *out_first = *out_first ? *out_first : card;
+            (*out_count)++;
+        }
     }
     return true;
 }

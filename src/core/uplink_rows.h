@@ -49,9 +49,10 @@ const char *uplink_address6_at(struct arena *arena, const struct row_uplink *upl
 MUST_CHECK bool uplink_number_take(struct txn *txn, const struct row_uplink *uplink,
                                    const char *node_id, int64_t *out, struct err *err);
 const char *uplink_overlay_address(struct arena *arena, int64_t number);
-/* How many of an instance's cards are local network interfaces. */
-MUST_CHECK bool lni_count(struct txn *txn, const struct row_instance *inst,
-                          int64_t *out, struct err *err);
+/* How many of an instance's cards are local network interfaces, and the first; NULL: none. */
+MUST_CHECK bool lni_cards(struct txn *txn, const struct row_instance *inst,
+                          const struct row_eni **out_first, int64_t *out_count,
+                          struct err *err);
 /* An attached local network interface of the account in the zone (of the subnet, where
  * 'subnet_id' is not NULL); '*out' NULL: there is none. */
 MUST_CHECK bool lni_any(struct txn *txn, const char *account, const char *region,

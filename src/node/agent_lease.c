@@ -63,7 +63,8 @@ note_state(struct agent *a)
 {
     struct lease *l = &a->lease;
     enum fence_state state = fence_client_state(l->fence);
-    if (l->state == FENCE_OPEN && state != FENCE_OPEN && !l->given_up) {
+    if (l->state == FENCE_OPEN && state != FENCE_OPEN && !l->given_up &&
+        machines_leased(a->machines) > 0) {
         agent_event(a, "lease", a->identity.node_id, "error",
                     "leased machines were ended: the lease was not renewed in time");
     }
