@@ -90,6 +90,12 @@ def measure(cloud, image_id, clients, a_call, instances):
             "bytes_a_launch": round((written_bytes(cloud) - written) / made)}
 
 
+def syncs(cloud):
+    """How often the server has synced its log, and the time that took in all."""
+    return map(float, ask(cloud.questions,
+                          "SELECT wal_sync || ' ' || wal_sync_time FROM pg_stat_wal").split())
+
+
 def counts(cloud):
     """What molnd wrote in all, as it says when it ends."""
     cloud.molnd.terminate()
@@ -105,7 +111,7 @@ def run(args, clients, a_call):
     try:
         more = []
         if args.postgresql:
-            settings_of = {"fsync": "on", "full_page_writes": "on"}
+            settings_of = {"fsync": "on", "full_page_writes": "on", "track_wal_io_timing": "on"}
             server = on(api.LOAD, lambda: Postgres(settings_of).__enter__(), api.LOAD)
             more = ["--store", server.database("cloud")]
         cloud = on(api.SERVER, lambda: Cloud("--config", settings, *more, build=args.build,
@@ -122,7 +128,12 @@ def run(args, clients, a_call):
             node = subprocess.Popen([cloud.build / "bench/sim-node", cloud.state], stderr=log)
         wait_for("the node", lambda: "ready" in cloud.moln("node", "ls").stdout, 30)
         image_id = api.import_image(cloud)
+        before = syncs(cloud) if server else None
         figures = measure(cloud, image_id, clients, a_call, args.instances)
+        if server:
+            count, ms = (now - then for now, then in zip(syncs(cloud), before))
+            figures.update(syncs_a_launch=round(count / figures["instances"], 2),
+                           sync_ms=round(ms / max(count, 1), 2))
         rows, transactions, commits = counts(cloud)
         made = figures["instances"]
         print(json.dumps({"bench": "launch rate", **figures, "goal_per_s": 2000,

@@ -2,6 +2,10 @@
 #include "store/changelog.h"
 
 #define HEAD "SELECT \"value\" FROM \"store_meta\" WHERE \"name\" = 'log'"
+/* A statement can refuse only by failing: SQLSTATE 22012. */
+#define EXPECT \
+    "SELECT CASE WHEN \"value\" = $1 THEN 0 ELSE 1 / (\"value\" - \"value\") END" \
+    " FROM \"store_meta\" WHERE \"name\" = 'log' FOR UPDATE"
 #define TRIM_EVERY 256 /* Commits. */
 
 /* The one number that 'sql' asks for. */
@@ -58,6 +62,13 @@ changelog_lock(struct session *session, int64_t *out, struct err *err)
 {
     return session_post(session, session->conn->driver->begin_write, err) &&
            ask(session, HEAD " FOR UPDATE", out, err);
+}
+
+bool
+changelog_expect(struct session *session, int64_t head, struct err *err)
+{
+    return session_post(session, session->conn->driver->begin_write, err) &&
+           tell(session, EXPECT, head, err);
 }
 
 static bool

@@ -21,6 +21,10 @@ MUST_CHECK bool changelog_prepare(struct session *session, struct err *err);
 MUST_CHECK bool changelog_head(struct session *session, int64_t *out, struct err *err);
 /* Begins a writing transaction, waits until it is the only one, and gives the head. */
 MUST_CHECK bool changelog_lock(struct session *session, int64_t *out, struct err *err);
+/* The same without waiting, for who knows the head already: what is posted after it runs only
+ * if it is 'head' still, and else fails with ERR_CONFLICT. */
+MUST_CHECK bool changelog_expect(struct session *session, int64_t head,
+                                 struct err *err);
 /* Moves the locked head on without a word of what changed: who follows reads everything
  * anew. Posted. */
 MUST_CHECK bool changelog_skip(struct session *session, int64_t head, struct err *err);

@@ -287,32 +287,62 @@ overtaken(struct store *store, const struct batch *first)
     return over;
 }
 
+/* In one round trip: the lock, the rows and the end of it. */
+static bool
+commit_at_once(struct store *store, struct batch *first, int64_t *doubt, bool *out_over,
+               struct err *err)
+{
+    int64_t head;
+    if (!follow_enter_at_once(store, &store->session, &head, err)) {
+        return false;
+    }
+    bool ok = true;
+    *out_over = overtaken(store, first);
+    if (*out_over) {
+        roll_back(store);
+    } else {
+        ok = commit_entered(store, first, &head, doubt, err);
+    }
+    follow_leave(store, head);
+    return ok;
+}
+
+/* With the lock first, and all that others have committed. */
+static bool
+commit_in_turn(struct store *store, struct batch *first, int64_t *doubt, bool *out_over,
+               struct err *err)
+{
+    int64_t head;
+    bool done;
+    if (!commit_enter(store, &head, doubt, &done, err)) {
+        return false;
+    }
+    bool ok = true;
+    *out_over = !done && overtaken(store, first);
+    if (*out_over) {
+        roll_back(store);
+    } else if (!done) {
+        ok = commit_entered(store, first, &head, doubt, err);
+    }
+    follow_leave(store, head);
+    return ok;
+}
+
 /* Tries until it is known how it ended. '*out_over': others came before; nothing was
- * done. */
+ * done. What changes nothing has no statement that would fail when it lost the bet. */
 static bool
 commit_shared(struct store *store, struct batch *first, bool *out_over, struct err *err)
 {
-    int64_t head, doubt = 0;
-    bool done = false;
+    int64_t doubt = 0;
     *out_over = false;
-    for (unsigned tries = 1;; tries++) {
-        bool ok = commit_enter(store, &head, &doubt, &done, err);
-        if (ok && !done) {
-            *out_over = overtaken(store, first);
-            if (*out_over) {
-                roll_back(store);
-            } else {
-                ok = commit_entered(store, first, &head, &doubt, err);
-            }
-            follow_leave(store, head);
-        } else if (ok) {
-            follow_leave(store, head);
-        }
-        if (ok || !commit_again(doubt, tries, err)) {
-            return ok;
-        }
+    bool ok = batches_changed(first)
+                  ? commit_at_once(store, first, &doubt, out_over, err)
+                  : commit_in_turn(store, first, &doubt, out_over, err);
+    for (unsigned tries = 1; !ok && commit_again(doubt, tries, err); tries++) {
         unsend(first);
+        ok = commit_in_turn(store, first, &doubt, out_over, err);
     }
+    return ok;
 }
 
 /* ---- the thread ------------------------------------------------------------------ */

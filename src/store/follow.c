@@ -4,8 +4,8 @@
  * processes take turns. 'turn', in memory, is held by whoever moves the image: who commits,
  * from the moment he has the first, or the follower. 'hands' (inside.h) is held by whoever
  * changes the image's trees: who takes in what others committed, or the writer while it
- * runs ahead. They are taken in this order, and the last is held over no wait for the
- * database's. */
+ * runs ahead. They are taken in this order, but by who bets (follow_enter_at_once), and the
+ * last is held over no wait for the database's. */
 #include "store/follow.h"
 #include "base/crypto.h"
 #include "base/log.h"
@@ -154,6 +154,27 @@ follow_enter(struct store *store, struct session **session, int64_t *out_head,
         }
     }
     if (!ok) {
+        (void)session_exec(*session, "ROLLBACK", &ignored);
+        return false;
+    }
+    *out_head = head;
+    return true;
+}
+
+/* Who waits for the database's lock in this holds 'turn' already. He is waited for by the
+ * follower alone, which holds nothing that others wait for. */
+bool
+follow_enter_at_once(struct store *store, struct session **session, int64_t *out_head,
+                     struct err *err)
+{
+    if (!revive(store, session, err)) {
+        return false;
+    }
+    pthread_mutex_lock(&store->follow->turn);
+    int64_t head = store->follow->applied;
+    if (!changelog_expect(*session, head, err)) {
+        struct err ignored;
+        pthread_mutex_unlock(&store->follow->turn);
         (void)session_exec(*session, "ROLLBACK", &ignored);
         return false;
     }

@@ -34,6 +34,10 @@ MUST_CHECK bool follow_take_in(struct store *store, struct err *err);
  * to change until follow_leave. '*out_head': the last commit. */
 MUST_CHECK bool follow_enter(struct store *store, struct session **session,
                              int64_t *out_head, struct err *err);
+/* The same without a wait, for who bets that nobody else has written: what is sent in the
+ * transaction fails with ERR_CONFLICT if one has. */
+MUST_CHECK bool follow_enter_at_once(struct store *store, struct session **session,
+                                     int64_t *out_head, struct err *err);
 /* The transaction has ended; 'head' is the commit that memory has now. */
 void follow_leave(struct store *store, int64_t head);
 /* Puts what was sent of the batches' changes into the log as commit 'seq'. */

@@ -16,6 +16,7 @@ static const struct {
 } states[] = {
     {"40", ERR_CONFLICT},     /* serialization_failure, deadlock_detected */
     {"55P03", ERR_CONFLICT},  /* lock_not_available: lock_timeout */
+    {"22012", ERR_CONFLICT},  /* division_by_zero: changelog_expect */
     {"23505", ERR_EXISTS},    /* unique_violation */
     {"53100", ERR_NO_SPACE},  /* disk_full */
     {"53", ERR_GONE},         /* too many connections, out of memory */
