@@ -7,7 +7,8 @@
 #include "store/follow.h"
 
 #define PILE_ROWS 256
-#define TRIES 4 /* Of a commit on a shared database. */
+#define ENOUGH 16 /* Transactions. */
+#define TRIES 4   /* Of a commit on a shared database. */
 
 /* ---- to the database ------------------------------------------------------------- */
 
@@ -396,13 +397,22 @@ fail_ready(struct store *store)
         take_back(store, batch);
     }
     store->ready_last = &store->ready;
+    store->ready_count = 0;
+}
+
+/* While a sync is under way there is time: until the writer rests, or so much has come that
+ * it is worth a commit. */
+static bool
+may_gather(const struct store *store)
+{
+    return store->flushing && !store->writer_rests && store->ready_count < ENOUGH;
 }
 
 /* Takes all that waits but what must be alone; NULL: no more will come. */
 static struct batch *
 take_ready(struct store *store)
 {
-    while (!store->ready && !store->hand_ends) {
+    while (!store->hand_ends && (!store->ready || may_gather(store))) {
         pthread_cond_wait(&store->handed, &store->lock);
     }
     struct batch *first = store->ready, **end = &store->ready;
@@ -414,6 +424,9 @@ take_ready(struct store *store)
     *end = NULL;
     if (!store->ready) {
         store->ready_last = &store->ready;
+    }
+    for (const struct batch *b = first; b; b = b->next) {
+        store->ready_count -= b->count;
     }
     return first;
 }
@@ -438,6 +451,7 @@ give_back(struct store *store, struct batch *first)
     pthread_mutex_lock(&store->lock);
     last->next = store->ready;
     store->ready = NULL;
+    store->ready_count = 0;
     store->ready_last = &store->ready;
     pthread_mutex_unlock(&store->lock);
     for (const struct batch *b = first; b; b = b->next) {
@@ -507,6 +521,7 @@ commit_hand_over(struct store *store, struct batch *batch)
     if (ok) {
         *store->ready_last = batch;
         store->ready_last = &batch->next;
+        store->ready_count += batch->count;
         pthread_cond_signal(&store->handed);
     }
     pthread_mutex_unlock(&store->lock);
@@ -517,9 +532,12 @@ void
 commit_settle(struct store *store)
 {
     pthread_mutex_lock(&store->lock);
+    store->writer_rests = true;
+    pthread_cond_signal(&store->handed);
     while (!commit_is_idle(store)) {
         pthread_cond_wait(&store->settled, &store->lock);
     }
+    store->writer_rests = false;
     pthread_mutex_unlock(&store->lock);
 }
 

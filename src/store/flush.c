@@ -90,6 +90,7 @@ flusher_main(void *ctx)
         sync_and_answer(store, first);
         pthread_mutex_lock(&store->lock);
         store->flushing = false;
+        pthread_cond_signal(&store->handed); /* The committer may have gathered. */
         if (flush_is_idle(store)) {
             pthread_cond_broadcast(&store->settled);
             pthread_cond_signal(&store->work); /* The writer may wait to end. */

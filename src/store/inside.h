@@ -78,6 +78,8 @@ struct store {
     pthread_cond_t handed,
         settled; /* Batches came to the committer; it has none left. */
     struct batch *ready, **ready_last;
+    size_t ready_count;   /* Transactions in them. */
+    bool writer_rests;    /* No more come for now. */
     bool committing;      /* It is at work on those that it took. */
     bool hand_ends;       /* No more will be handed over. */
     pthread_cond_t flush; /* Batches came to the flusher. */

@@ -412,8 +412,11 @@ batch_take(struct store *store, size_t limit, size_t *out_count)
     line_init(&batch);
     pthread_mutex_lock(&store->lock);
     while (must_wait(store)) {
+        store->writer_rests = true;
+        pthread_cond_signal(&store->handed);
         pthread_cond_wait(&store->work, &store->lock);
     }
+    store->writer_rests = false;
     size_t others = runs_ahead(store) ? LATER_AT_ONCE : SIZE_MAX;
     size_t count = move_some(&store->again, &batch, limit);
     if (!store->again.first) {
