@@ -2,6 +2,7 @@
 #include "ec2_fixture.h"
 
 #include "core/elsewhere.h"
+#include "core/migration_rows.h"
 
 static const char *
 stopped(struct ec2 *e)
@@ -146,10 +147,9 @@ TEST(start_says_which_host_has_a_local_disk_and_what_to_do)
     const char *id = stopped(&e);
     struct rows before = rows_of(&e, id);
     const char *home = before.instance->node_id;
-    const struct change troubles[] = {
-        {home, .away = true},
-        {home, .cordoned = true, .apart = true},
-        {home, .revoked = true}};
+    const struct change troubles[] = {{home, .away = true},
+                                      {home, .cordoned = true, .apart = true},
+                                      {home, .revoked = true}};
     const char *const words[] = {"cannot be reached", "no room", "has left"};
     for (size_t i = 0; i < ARRAY_LEN(troubles); i++) {
         change(&e, troubles[i]);
@@ -213,6 +213,94 @@ TEST(start_goes_elsewhere_only_where_the_shared_pool_is)
     CHECK_STR(after.root->id, before.root->id);
     CHECK_STR(after.root->node_id, other);
     CHECK(after.root->made && !after.root->want_deleted);
+    ec2_fini(&e);
+}
+
+struct on_the_way {
+    const struct row_migration *migration;
+    const struct row_node_claim *there;
+};
+
+static bool
+read_way(struct call *call, const void *in, void *out, struct err *err)
+{
+    const struct row_instance *inst = in;
+    struct on_the_way *w = out;
+    return migration_get(call->txn, inst->migration_id, &w->migration, err) &&
+           (!w->migration ||
+            row_get(call->txn, &row_node_claim_type,
+                    &(struct row_node_claim){.id = w->migration->to_node},
+                    (const void **)&w->there, err));
+}
+
+static struct on_the_way
+way_of(struct ec2 *e, const struct row_instance *inst)
+{
+    struct err err;
+    struct on_the_way way = {0};
+    CHECK_OK(ec2_step(e, "way", read_way, inst, &way, sizeof way, &err), &err);
+    return way;
+}
+
+TEST(start_brings_a_local_disk_to_a_host_that_has_room)
+{
+    struct ec2 e;
+    struct err err;
+    ec2_init(&e);
+    const char *id = stopped(&e);
+    struct rows before = rows_of(&e, id);
+    const char *home = before.instance->node_id;
+    change(&e, (struct change){home, .cordoned = true});
+    CHECK_OK(start(&e, id, &err), &err);
+    struct rows after = rows_of(&e, id);
+    CHECK_STR(after.instance->want_state, "running");
+    CHECK_STR(after.instance->node_id, home); /* Until its disk is there. */
+    CHECK(!after.instance->claimed);
+    CHECK_EQ(after.claim->machines, 0);
+    struct on_the_way way = way_of(&e, after.instance);
+    CHECK(way.migration && way.migration->cold && way.migration->starts);
+    CHECK_STR(way.migration->reason, "start");
+    CHECK_EQ(way.there->machines, 1);
+    CHECK_EQ(way.there->vcpus, after.instance->vcpus);
+    CHECK_EQ(way.migration->held_memory_bytes, way.there->memory_bytes);
+    CHECK_OK(start(&e, id, &err), &err); /* Pending already: nothing more. */
+    CHECK_EQ(way_of(&e, after.instance).there->machines, 1);
+    ec2_fini(&e);
+}
+
+static bool
+begin_drain(struct call *call, const void *in, void *out UNUSED, struct err *err)
+{
+    struct rows rows;
+    const struct row_migration *m;
+    struct migration_ask ask = {.reason = "drain"};
+    return read_rows(call, in, &rows, err) &&
+           migration_choose(call->txn, call->pool, call->config, rows.instance, NULL,
+                            &ask.to_node, err) &&
+           migration_begin(call->txn, rows.instance, &ask, call->rng, call->now_ns, &m,
+                           err);
+}
+
+/* Where its own host has room it does not wait for what a drain began; else it joins that. */
+TEST(start_joins_a_drain_that_moves_its_disk_already)
+{
+    struct ec2 e;
+    struct err err;
+    ec2_init(&e);
+    const char *id = stopped(&e);
+    const char *home = rows_of(&e, id).instance->node_id;
+    change(&e, (struct change){home, .cordoned = true});
+    CHECK_OK(ec2_step(&e, "drain", begin_drain, id, NULL, 0, &err), &err);
+    struct on_the_way way = way_of(&e, rows_of(&e, id).instance);
+    CHECK(way.migration->cold && !way.migration->starts);
+    CHECK_EQ(way.there->machines + way.there->vcpus, 0);
+    CHECK_OK(start(&e, id, &err), &err);
+    struct rows after = rows_of(&e, id);
+    way = way_of(&e, after.instance);
+    CHECK(way.migration->starts && str_eq(way.migration->reason, "drain"));
+    CHECK_EQ(way.there->machines, 1);
+    CHECK_EQ(way.there->vcpus, after.instance->vcpus);
+    CHECK_STR(after.instance->want_state, "running");
     ec2_fini(&e);
 }
 
