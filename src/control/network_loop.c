@@ -107,8 +107,12 @@ place_pass(const struct pass *pass, const char *vpc_id, const char *node_id,
     if (!vpc) {
         return vpc_leaves(pass, vpc_id, node_id, err);
     }
-    if (!settle_nats(pass, vpc, err)) {
+    bool stays;
+    if (!settle_nats(pass, vpc, err) || !vpc_is_on(pass, vpc_id, node_id, &stays, err)) {
         return false;
+    }
+    if (!stays) {
+        return true; /* It was there for the sake of a gateway, which has moved. */
     }
     AUTO(network_plan) struct network_plan plan;
     network_plan_init(&plan, pass, vpc);

@@ -9,7 +9,8 @@
  *                should run does, on its host; no guest, disk, port or network without a
  *                want, no want without its thing or its row, no deletion unfinished; what
  *                placement counts is what there is; each address belongs to somebody;
- *                who runs on a host that drains is told so, and nobody else.
+ *                who runs on a host that drains is told so, and nobody else; a NAT gateway is
+ *                at home on one host, and all hosts of its network send to that.
  * A host that was revoked is out of all that, and so is what was on it. */
 #include "history.h"
 
@@ -44,6 +45,7 @@ struct judge {
     struct map *owned, *places, *holders;
     struct map *events; /* Instance to its MOMENT_END_EVENT. */
     struct map *disks;  /* Disk to what was left on it last. */
+    struct map *nats;   /* Gateway to its MOMENT_END_NAT. */
     struct room rooms[HOSTS_MAX];
 };
 
@@ -225,6 +227,27 @@ note_place(struct judge *j, struct map *map, const struct moment *m)
     map_put(map, m->place, (void *)(uintptr_t)m);
 }
 
+/* A gateway is at home on one host, which every host of its network knows. Moments of homes
+ * come first. */
+static void
+on_sends(struct judge *j, const struct moment *m)
+{
+    const struct moment *home = map_get(j->nats, m->id);
+    if (room_of(j, m)->revoked) {
+        return;
+    }
+    if (!home) {
+        broken(j, NULL, "host-%u sends to %s, of which there is no row", m->host,
+               m->id);
+    } else if (!str_eq(home->place, m->place)) {
+        broken(j, NULL, "host-%u sends to %s at '%s', and its home is '%s'", m->host,
+               m->id, m->place, home->place);
+    } else if (j->rooms[home->host].revoked) {
+        broken(j, NULL, "%s is at home on host-%u, which was revoked", m->id,
+               home->host);
+    }
+}
+
 static void
 take_in(struct judge *j, const struct moment *m)
 {
@@ -303,6 +326,12 @@ take_in(struct judge *j, const struct moment *m)
         break;
     case MOMENT_END_EVENT:
         map_put(j->events, m->id, (void *)(uintptr_t)m);
+        break;
+    case MOMENT_END_NAT:
+        map_put(j->nats, m->id, (void *)(uintptr_t)m);
+        break;
+    case MOMENT_END_SENDS:
+        on_sends(j, m);
         break;
     }
 }
@@ -429,7 +458,7 @@ history_check(const struct history *history, struct verdict *out)
     j->out = out;
     struct map **const maps[] = {&j->running, &j->tokens, &j->rows,  &j->guests,
                                  &j->wants,   &j->here,   &j->owned, &j->places,
-                                 &j->holders, &j->events, &j->disks};
+                                 &j->holders, &j->events, &j->disks, &j->nats};
     for (size_t i = 0; i < ARRAY_LEN(maps); i++) {
         *maps[i] =
             map_create(maps[i] == &j->tokens || maps[i] == &j->running ? free : NULL);

@@ -1,5 +1,6 @@
 /* final.c - what there is at rest, from the rows and from the hosts themselves. See run.h.
  */
+#include "base/tlv.h"
 #include "core/address.h"
 #include "run.h"
 #include "store/rows.h"
@@ -88,8 +89,9 @@ write_host(const struct host *h)
 /* ---- rows ------------------------------------------------------------------------ */
 
 struct numbers {
-    struct map *hosts;  /* Node id to host number. */
-    struct map *shared; /* Volumes whose file lies in the shared pool. */
+    struct map *hosts;     /* Node id to host number. */
+    struct map *underlays; /* Node id to where the others reach it. */
+    struct map *shared;    /* Volumes whose file lies in the shared pool. */
 };
 
 static unsigned
@@ -120,6 +122,7 @@ of_node(struct numbers *n, const void *row)
     unsigned number = 0;
     if (node->name && sscanf(node->name, "host-%u", &number) == 1) {
         map_put(n->hosts, node->id, (void *)(uintptr_t)number);
+        map_put(n->underlays, node->id, xstrdup(node->underlay ? node->underlay : ""));
         if (node->draining) {
             HISTORY(MOMENT_END_DRAINS, .host = number);
         }
@@ -199,9 +202,37 @@ of_event(struct numbers *n UNUSED, const void *row)
 }
 
 static void
+of_nat(struct numbers *n, const void *row)
+{
+    const struct row_nat_gateway *nat = row;
+    if (str_eq(nat->state, "pending") || str_eq(nat->state, "available")) {
+        HISTORY(MOMENT_END_NAT, .id = nat->id, .host = host_of(n, nat->node_id),
+                .place = str_empty(nat->node_id) ? NULL
+                                                 : map_get(n->underlays, nat->node_id));
+    }
+}
+
+static void
+of_nat_want(struct numbers *n, const struct row_node_want *w)
+{
+    AUTO(arena) struct arena *arena = arena_create();
+    struct link_nat_gateway record;
+    struct err err = {0};
+    if (!w->deleted && w->body.len > 0 &&
+        tlv_decode(&link_nat_gateway_desc, w->body.data, w->body.len, arena, &record,
+                   &err)) {
+        HISTORY(MOMENT_END_SENDS, .id = w->id, .host = host_of(n, w->node_id),
+                .place = record.node_address);
+    }
+}
+
+static void
 of_want(struct numbers *n, const void *row)
 {
     const struct row_node_want *w = row;
+    if (w->kind == LINK_NAT_GATEWAY) {
+        of_nat_want(n, w);
+    }
     /* A machine that never ran leaves nothing; guests are looked at by themselves. */
     bool unseen =
         w->kind == LINK_METADATA || w->kind == LINK_BLOB_JOB || w->kind == LINK_MACHINE;
@@ -223,6 +254,7 @@ write_rows(struct txn *txn, void *ctx, struct err *err)
            each(txn, &row_address_use_type, n, of_address, err) &&
            each(txn, &row_node_claim_type, n, of_claim, err) &&
            each(txn, &row_instance_event_type, n, of_event, err) &&
+           each(txn, &row_nat_gateway_type, n, of_nat, err) &&
            each(txn, &row_node_want_type, n, of_want, err);
 }
 
@@ -256,7 +288,9 @@ write_left_over(const struct run *run, const struct numbers *n)
 void
 final_write(struct run *run)
 {
-    struct numbers n = {.hosts = map_create(NULL), .shared = map_create(NULL)};
+    struct numbers n = {.hosts = map_create(NULL),
+                        .underlays = map_create(free),
+                        .shared = map_create(NULL)};
     find_shared(&n, run->shared_dir);
     for (size_t i = 0; i < run->hosts.count; i++) {
         write_host(run->hosts.items[i]);
@@ -264,5 +298,6 @@ final_write(struct run *run)
     cloud_read(&run->cloud, write_rows, &n);
     write_left_over(run, &n);
     map_destroy(n.hosts);
+    map_destroy(n.underlays);
     map_destroy(n.shared);
 }

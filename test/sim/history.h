@@ -33,6 +33,8 @@ enum moment_kind {
     MOMENT_END_HAS,      /* ...and interface 'id' has it. */
     MOMENT_END_DRAINS,   /* The host is to be empty... */
     MOMENT_END_EVENT,    /* ...and instance 'id' is told that it will be moved. */
+    MOMENT_END_NAT,      /* NAT gateway 'id' is at home on the host, at 'place'... */
+    MOMENT_END_SENDS,    /* ...and the host sends to it at 'place'. */
 };
 
 struct moment {

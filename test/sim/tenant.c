@@ -8,11 +8,12 @@
 #define RETRY_NS (2 * NS_PER_S)
 #define PER_LAUNCH_MAX 3
 #define SWEEP_NS (5 * NS_PER_S)
+#define NATS_MAX 2
 
 extern const struct service ec2_service;
 
 struct server {
-    char id[48];
+    char id[48], subnet[48];
     bool up;   /* Told that it runs. */
     bool gone; /* Told that it is terminated. */
 };
@@ -20,6 +21,7 @@ struct server {
 static struct {
     struct tenant_config config;
     VEC(struct server *) servers;
+    VEC(char *) nats; /* Those that it was told of, and has not deleted. */
     unsigned live, tokens;
     bool ended, clean, describing;
 } tenant;
@@ -34,6 +36,7 @@ struct errand {
     const char *type;
     bool recover;   /* Elsewhere, should its host be lost... */
     bool stateless; /* ...for which it may lose its disk. */
+    char *nat;      /* DeleteNatGateway: of that one. */
     size_t known;   /* DescribeInstances: servers that must be in the answer. */
 };
 
@@ -62,6 +65,8 @@ took(const struct errand *e, const struct ec2_reservation *answer)
         if (!server_of(inst->instance_id)) {
             struct server *server = xcalloc(1, sizeof *server);
             snprintf(server->id, sizeof server->id, "%s", inst->instance_id);
+            snprintf(server->subnet, sizeof server->subnet, "%s",
+                     inst->subnet_id ? inst->subnet_id : "");
             VEC_PUSH(&tenant.servers, server);
             tenant.live++;
         }
@@ -148,6 +153,20 @@ errand_ask(struct arena *arena, void *ctx)
     if (str_eq(e->operation, "DescribeInstances")) {
         return ARENA_NEW(arena, struct ec2_describe_instances_request);
     }
+    if (str_eq(e->operation, "CreateNatGateway")) {
+        struct ec2_create_nat_gateway_request *in =
+            ARENA_NEW(arena, struct ec2_create_nat_gateway_request);
+        in->subnet_id = arena_strdup(arena, e->server->subnet);
+        in->connectivity_type = "private";
+        in->client_token = arena_strdup(arena, e->token);
+        return in;
+    }
+    if (str_eq(e->operation, "DeleteNatGateway")) {
+        struct ec2_delete_nat_gateway_request *in =
+            ARENA_NEW(arena, struct ec2_delete_nat_gateway_request);
+        in->nat_gateway_id = arena_strdup(arena, e->nat);
+        return in;
+    }
     if (str_eq(e->operation, "ModifyInstanceMaintenanceOptions")) {
         struct ec2_modify_instance_maintenance_options_request *in =
             ARENA_NEW(arena, struct ec2_modify_instance_maintenance_options_request);
@@ -221,9 +240,15 @@ errand_done(void *ctx, const void *out, const struct err *err)
             describe(); /* Another process may have to answer. */
         }
     }
+    if (err->code == ERR_NONE && str_eq(e->operation, "CreateNatGateway")) {
+        const struct ec2_create_nat_gateway_result *made = out;
+        char *id = xstrdup(made->nat_gateway->nat_gateway_id);
+        VEC_PUSH(&tenant.nats, id);
+    }
     if (describes) {
         tenant.describing = false;
     }
+    free(e->nat);
     free(e);
 }
 
@@ -235,6 +260,24 @@ call(const char *operation, struct server *server)
     e->server = server;
     if (str_eq(operation, "ModifyInstanceMaintenanceOptions")) {
         e->recover = world_percent(CHANCE_TENANT, 60);
+    }
+    errand_send(e);
+}
+
+/* A gateway that one of its hosts is to do for all others; or no longer. */
+static void
+nat(struct server *server)
+{
+    struct errand *e = xcalloc(1, sizeof *e);
+    if (tenant.nats.count >= NATS_MAX) {
+        size_t which = world_below(CHANCE_TENANT, tenant.nats.count);
+        e->operation = "DeleteNatGateway";
+        e->nat = tenant.nats.items[which];
+        tenant.nats.items[which] = tenant.nats.items[--tenant.nats.count];
+    } else {
+        e->operation = "CreateNatGateway";
+        e->server = server;
+        snprintf(e->token, sizeof e->token, "nat-%u", ++tenant.tokens);
     }
     errand_send(e);
 }
@@ -306,6 +349,10 @@ on_idea(void *ctx)
     } else if (roll < 21) {
         if (server) {
             call("ModifyInstanceMaintenanceOptions", server);
+        }
+    } else if (roll < 24) {
+        if (server) {
+            nat(server);
         }
     } else if (tenant.live < tenant.config.servers_max) {
         launch();
