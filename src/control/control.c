@@ -225,6 +225,12 @@ wake_instance(void *ctx, const char *account, const char *instance_id)
 }
 
 static void
+wake_place(void *ctx, const char *vpc_id, const char *node_id)
+{
+    wake(ctx, "place", vpc_id, node_id);
+}
+
+static void
 tell_sharing(struct control *control)
 {
     if (control->config.sharing) {
@@ -295,8 +301,10 @@ control_create(const struct nodes_config *config, struct err *err)
                                                          .pass = control_pass,
                                                          .ctx = control});
     control->janitor = janitor_create(&control->config);
-    control->leases = leases_create(&(struct leases_config){
-        .config = &control->config, .wake = wake_instance, .ctx = control});
+    control->leases = leases_create(&(struct leases_config){.config = &control->config,
+                                                            .wake = wake_instance,
+                                                            .wake_place = wake_place,
+                                                            .ctx = control});
     store_watch(config->store, on_change, control);
     AUTO(arena) struct arena *arena = arena_create();
     if (!store_read(config->store, arena, wake_all, control, err)) {

@@ -251,6 +251,15 @@ wake_lost(struct txn *txn, struct leases *leases, const char *node_id, struct er
 }
 
 static bool
+wake_home(void *ctx, const struct pass *pass UNUSED, const struct row_vpc_node *place,
+          struct err *err UNUSED)
+{
+    struct leases *leases = ctx;
+    leases->config.wake_place(leases->config.ctx, place->vpc_id, place->node_id);
+    return true;
+}
+
+static bool
 look_txn(struct txn *txn, void *ctx, struct err *err)
 {
     struct look *look = ctx;
@@ -260,7 +269,10 @@ look_txn(struct txn *txn, void *ctx, struct err *err)
     }
     for (size_t i = 0; i < look->rows.count; i++) {
         const struct row_node_lease *row = look->rows.rows[i];
-        if (row->lost && !wake_lost(txn, look->leases, row->id, err)) {
+        const struct pass pass = {.txn = txn};
+        if (row->lost &&
+            (!wake_lost(txn, look->leases, row->id, err) ||
+             !nat_each_home(&pass, row->id, wake_home, look->leases, err))) {
             return false;
         }
     }

@@ -21,6 +21,8 @@ struct leases_config {
     const struct nodes_config *config;
     /* An instance of a lost node deserves a look. */
     void (*wake)(void *ctx, const char *account, const char *instance_id);
+    /* So does a VPC that has a NAT gateway at home there still. */
+    void (*wake_place)(void *ctx, const char *vpc_id, const char *node_id);
     void *ctx;
 };
 

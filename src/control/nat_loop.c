@@ -202,37 +202,8 @@ nat_find_homes(const struct pass *pass, const struct row_vpc *vpc, bool *moved,
 /* ---- lost nodes ---- */
 
 bool
-nats_leased_on(const struct pass *pass, const char *node_id, size_t *out_count,
-               struct err *err)
-{
-    const struct row_vpc_node prefix = {.node_id = node_id};
-    const struct row_query query = {
-        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
-    const struct row_node_seen *seen;
-    struct row_list places;
-    *out_count = 0;
-    if (!GET(pass, node_seen, &seen, err, .id = node_id)) {
-        return false;
-    }
-    if (!seen || !seen->nat_leases) {
-        return true; /* An agent of before: what it does goes on without a lease. */
-    }
-    if (!row_list(pass->txn, &row_vpc_node_type, &query, &places, err)) {
-        return false;
-    }
-    for (size_t i = 0; i < places.count; i++) {
-        const struct row_vpc_node *place = places.rows[i];
-        bool at_home;
-        if (!nat_is_on(pass, place->account, place->vpc_id, node_id, &at_home, err)) {
-            return false;
-        }
-        *out_count += at_home;
-    }
-    return true;
-}
-
-bool
-nats_lost(const struct pass *pass, const char *node_id, struct err *err)
+nat_each_home(const struct pass *pass, const char *node_id, nat_home_fn *fn, void *ctx,
+              struct err *err)
 {
     const struct row_vpc_node prefix = {.node_id = node_id};
     const struct row_query query = {
@@ -245,11 +216,46 @@ nats_lost(const struct pass *pass, const char *node_id, struct err *err)
         const struct row_vpc_node *place = places.rows[i];
         bool at_home;
         if (!nat_is_on(pass, place->account, place->vpc_id, node_id, &at_home, err) ||
-            (at_home && !vpc_look_again(pass, place, err))) {
+            (at_home && !fn(ctx, pass, place, err))) {
             return false;
         }
     }
     return true;
+}
+
+static bool
+count_home(void *ctx, const struct pass *pass UNUSED,
+           const struct row_vpc_node *place UNUSED, struct err *err UNUSED)
+{
+    ++*(size_t *)ctx;
+    return true;
+}
+
+bool
+nats_leased_on(const struct pass *pass, const char *node_id, size_t *out_count,
+               struct err *err)
+{
+    const struct row_node_seen *seen;
+    *out_count = 0;
+    if (!GET(pass, node_seen, &seen, err, .id = node_id)) {
+        return false;
+    }
+    /* An agent of before does it without a lease. */
+    return !seen || !seen->nat_leases ||
+           nat_each_home(pass, node_id, count_home, out_count, err);
+}
+
+static bool
+look_at_home(void *ctx UNUSED, const struct pass *pass,
+             const struct row_vpc_node *place, struct err *err)
+{
+    return vpc_look_again(pass, place, err);
+}
+
+bool
+nats_lost(const struct pass *pass, const char *node_id, struct err *err)
+{
+    return nat_each_home(pass, node_id, look_at_home, NULL, err);
 }
 
 /* ---- ends ---- */

@@ -15,6 +15,11 @@ MUST_CHECK bool nat_find_homes(const struct pass *pass, const struct row_vpc *vp
 MUST_CHECK bool nat_is_on(const struct pass *pass, const char *account,
                           const char *vpc_id, const char *node_id, bool *out,
                           struct err *err);
+/* The VPCs that have a gateway at home on the node. */
+typedef bool nat_home_fn(void *ctx, const struct pass *pass,
+                         const struct row_vpc_node *place, struct err *err);
+MUST_CHECK bool nat_each_home(const struct pass *pass, const char *node_id,
+                              nat_home_fn *fn, void *ctx, struct err *err);
 /* Of how many VPCs gateways are at home on the node whose homes are leased. */
 MUST_CHECK bool nats_leased_on(const struct pass *pass, const char *node_id,
                                size_t *out_count, struct err *err);

@@ -11,7 +11,8 @@
  *
  * A frame between two ports' own IPv4 addresses is most of what there is: one look-up each
  * way says that it is one, and whose. Numbers of ports with both checks off have their
- * highest bit set (RULES_LENT), so that no look-up tells them from others.
+ * highest bit set (RULES_LENT), so that no look-up tells them from others. What is sent to a
+ * MAC that begins as guests' do goes to no service of the router's, whose MACs begin otherwise.
  *
  * Sets of inet: owns4/6 (port and address: destination check), nexthops4/6 (bridge and next
  * hop: port), leaving_of and arriving_at (port: chain of
@@ -47,6 +48,7 @@ const char rules_text[] =
     "    chain from_ip4 { }\n"
     "    chain from_ip6 { }\n"
     "    chain limited { }\n"
+    "    chain input { type filter hook input priority -300; policy accept; }\n"
     "    chain forward { type filter hook forward priority -10; policy drop; }\n"
     "}\n"
     "table inet moln {\n"
@@ -110,6 +112,7 @@ const char rules_text[] =
     "flush chain bridge moln from_ip4\n"
     "flush chain bridge moln from_ip6\n"
     "flush chain bridge moln limited\n"
+    "flush chain bridge moln input\n"
     "flush chain bridge moln forward\n"
     "flush chain inet moln leaving\n"
     "flush chain inet moln input\n"
@@ -154,6 +157,7 @@ const char rules_text[] =
     "    }\n"
     "    chain from_own4 {\n"
     "        udp sport 67 drop\n"
+    "        @ll,0,8 0x02 accept\n"
     "        ip daddr 169.254.0.0/16 goto limited\n"
     "        ip daddr @resolvers goto limited\n"
     "        accept\n"
@@ -177,6 +181,10 @@ const char rules_text[] =
     "        update @service_rate { iifname limit rate over 1024/second "
     "burst 1024 packets } drop\n"
     "        accept\n"
+    "    }\n"
+    /* A tap's own MAC, which the kernel made up, may begin so too: nobody is there. */
+    "    chain input {\n"
+    "        iifname \"mt*\" @ll,0,8 0x02 drop\n"
     "    }\n"
     "    chain from_ip6 {\n"
     "        icmpv6 type { nd-router-advert, nd-redirect } drop\n"
@@ -210,9 +218,9 @@ const char rules_text[] =
     "}\n"
     "table inet moln {\n"
     "    chain leaving {\n"
-    "        iifname != \"mb*\" goto from_elsewhere\n"
     "        ct state established,related meta mark & " RULES_LENT_TEXT
     " == 0 ct mark & 1 == 0 accept\n"
+    "        iifname != \"mb*\" goto from_elsewhere\n"
     "        meta mark 1 goto from_elsewhere\n"
     "        ip daddr 169.254.0.0/16 accept\n"
     "        ip daddr @resolvers accept\n"

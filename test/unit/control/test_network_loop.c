@@ -601,8 +601,11 @@ TEST(nat_gateway_of_a_node_that_lost_its_lease_is_done_by_another)
     stage_run(&s, get_lease, A); /* It is back, and not at home. */
     CHECK_STR(home_told(&s, A, "eni-nat"), "192.168.0.2");
     seen(&s, A, false);
-    stage_run(&s, lose_lease, B); /* Nobody is there: it waits for B. */
+    stage_run(&s, lose_lease, B); /* Nobody is there: it waits for B... */
     CHECK_STR(home_told(&s, A, "eni-nat"), "192.168.0.2");
+    seen(&s, A, true); /* ...or for somebody. */
+    stage_run(&s, look_at_places, NULL);
+    CHECK_STR(home_told(&s, B, "eni-nat"), "192.168.0.1");
     stage_close(&s);
 }
 
