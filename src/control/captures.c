@@ -2,7 +2,10 @@
  *
  * Unless the tenant asked for NoReboot, a running instance is held for the copy: its machine
  * is wanted off while instance.held_by names the image, and on again afterwards. EC2 shows
- * it running all the while, as during any reboot. */
+ * it running all the while, as during any reboot.
+ *
+ * An image is of the moment at which it was asked for: an instance that is terminated, or
+ * gets another root volume, meanwhile leaves the disk until it is copied (volume_pass). */
 #include "control/jobs_impl.h"
 
 #include "base/log.h"
@@ -27,13 +30,29 @@ set_held(const struct pass *pass, const struct row_instance *old, const char *by
     return row_put(pass->txn, &row_instance_type, &instance, err);
 }
 
+/* The disk that is copied, or NULL. */
+static bool
+capture_volume(const struct pass *pass, const struct row_image *image,
+               const struct row_instance *instance, const struct row_volume **out,
+               struct err *err)
+{
+    const char *id = !str_empty(image->source_volume) ? image->source_volume
+                     : instance                       ? instance->root_volume_id
+                                                      : NULL;
+    const struct row_volume key = {.account = image->account, .id = id};
+    *out = NULL;
+    return str_empty(id) ||
+           row_get(pass->txn, &row_volume_type, &key, (const void **)out, err);
+}
+
 /* Holds the instance if its copy asks for that. '*out_ready': its disk is at rest, or
  * nobody asked. */
 static bool
 capture_hold(const struct pass *pass, const struct row_image *image,
              const struct row_instance *instance, bool *out_ready, struct err *err)
 {
-    *out_ready = !image->quiesce || !str_eq(instance->want_state, "running");
+    *out_ready =
+        !image->quiesce || !instance || !str_eq(instance->want_state, "running");
     if (*out_ready) {
         return true;
     }
@@ -51,7 +70,7 @@ capture_hold(const struct pass *pass, const struct row_image *image,
     return true;
 }
 
-/* The copy is over, well or not: the instance may go on. */
+/* The copy is over, well or not: the instance may go on, and its disk go. */
 static bool
 capture_let_go(const struct pass *pass, const struct row_image *image, struct err *err)
 {
@@ -59,8 +78,10 @@ capture_let_go(const struct pass *pass, const struct row_image *image, struct er
     if (!capture_source(pass, image, &instance, err)) {
         return false;
     }
-    return !instance || !str_eq(instance->held_by, image->id) ||
-           set_held(pass, instance, "", err);
+    bool held = instance && str_eq(instance->held_by, image->id);
+    return (!held || set_held(pass, instance, "", err)) &&
+           (str_empty(image->source_volume) ||
+            volume_pass(pass, image->account, image->source_volume, err));
 }
 
 static bool
@@ -86,13 +107,9 @@ capture_start(const struct pass *pass, const struct row_image *old, struct err *
     if (!capture_source(pass, old, &instance, err)) {
         return false;
     }
-    const struct row_volume *root = NULL;
-    if (instance) {
-        struct row_volume vkey = {.account = old->account,
-                                  .id = instance->root_volume_id};
-        if (!row_get(pass->txn, &row_volume_type, &vkey, (const void **)&root, err)) {
-            return false;
-        }
+    const struct row_volume *root;
+    if (!capture_volume(pass, old, instance, &root, err)) {
+        return false;
     }
     if (!root || str_empty(root->node_id)) {
         return capture_fail(pass, old, "the instance's root volume is gone", err);
@@ -129,6 +146,45 @@ capture_start(const struct pass *pass, const struct row_image *old, struct err *
                     &job, err);
 }
 
+/* Its word will never come. */
+static bool
+node_is_gone(const struct pass *pass, const char *node_id, bool *out, struct err *err)
+{
+    const struct row_node key = {.id = node_id};
+    const struct row_node *node;
+    *out = false;
+    if (str_empty(node_id)) {
+        return true;
+    }
+    if (!row_get(pass->txn, &row_node_type, &key, (const void **)&node, err)) {
+        return false;
+    }
+    *out = !node || !str_eq(node->state, "active");
+    return true;
+}
+
+bool
+capture_of(const struct pass *pass, const struct row_volume *volume,
+           const struct row_image **out, struct err *err)
+{
+    const struct row_image prefix = {.account = volume->account,
+                                     .region = volume->region};
+    const struct row_query query = {
+        .index = "by_account", .prefix = &prefix, .prefix_fields = 2};
+    struct row_list list;
+    *out = NULL;
+    if (!row_list(pass->txn, &row_image_type, &query, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count && !*out; i++) {
+        const struct row_image *image = list.rows[i];
+        bool copies =
+            str_eq(image->state, "pending") && str_eq(image->source_volume, volume->id);
+        *out = copies ? image : NULL;
+    }
+    return true;
+}
+
 bool
 capture_pass(const struct pass *pass, const struct row_image *old, struct err *err)
 {
@@ -142,8 +198,13 @@ capture_pass(const struct pass *pass, const struct row_image *old, struct err *e
     if (!str_eq(old->state, "pending") || str_empty(old->source_instance)) {
         return true;
     }
-    if (!job_seen(pass, old->job_id, &seen, err)) {
+    bool gone;
+    if (!job_seen(pass, old->job_id, &seen, err) ||
+        !node_is_gone(pass, old->job_node, &gone, err)) {
         return false;
+    }
+    if (gone) {
+        return capture_fail(pass, old, "the host that copied the disk is gone", err);
     }
     if (!seen || str_eq(seen->state, "absent")) {
         return capture_start(pass, old, err);

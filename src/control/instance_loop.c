@@ -6,6 +6,7 @@
 #include "control/drains.h"
 #include "control/guest.h"
 #include "control/instance_metadata.h"
+#include "control/jobs.h"
 #include "control/migrations.h"
 #include "control/network_interface.h"
 #include "control/network_loop.h"
@@ -550,8 +551,15 @@ volume_pass(const struct pass *pass, const char *account, const char *id,
         return false;
     }
     const struct row_volume *v = s.root;
+    const struct row_image *copy;
     if (!v || !v->want_deleted) {
         return true;
+    }
+    if (!capture_of(pass, v, &copy, err)) {
+        return false;
+    }
+    if (copy) { /* Its end comes back here. */
+        return job_pass(pass, account, copy->job_id, err);
     }
     if (!str_empty(v->node_id)) {
         const struct row_node_want *disk;

@@ -13,3 +13,6 @@
  */
 MUST_CHECK bool job_pass(const struct pass *pass, const char *account, const char *id,
                          struct err *err);
+/* The pending image that is being made of a volume, or NULL. */
+MUST_CHECK bool capture_of(const struct pass *pass, const struct row_volume *volume,
+                           const struct row_image **out, struct err *err);

@@ -109,8 +109,10 @@ def test_image_of_an_instance_carries_its_disk_but_not_its_identity(cloud, ec2, 
     cloud.ssh(instance_id, "echo golden > /home/ec2-user/golden")
     boot_id = cloud.ssh(instance_id, "cat /proc/sys/kernel/random/boot_id")
     image_id = ec2.create_image(InstanceId=instance_id, Name="golden")["ImageId"]
-    wait_for("the image", lambda: ec2.describe_images(
-        ImageIds=[image_id])["Images"][0]["State"] == "available")
+
+    def is_made(image_id):
+        return ec2.describe_images(ImageIds=[image_id])["Images"][0]["State"] == "available"
+    wait_for("the image", lambda: is_made(image_id))
 
     assert cloud.instance(instance_id)["State"]["Name"] == "running"
     copy_id = launch(ImageId=image_id)
@@ -118,7 +120,12 @@ def test_image_of_an_instance_carries_its_disk_but_not_its_identity(cloud, ec2, 
     assert cloud.ssh(copy_id, "cat /home/ec2-user/golden").strip() == "golden"
     assert host_key(cloud, copy_id) != host_key(cloud, instance_id)
     assert cloud.ssh(instance_id, "cat /proc/sys/kernel/random/boot_id") != boot_id
-    ec2.deregister_image(ImageId=image_id)
+    # What was asked for before the end is done after it.
+    last_id = ec2.create_image(InstanceId=copy_id, Name="last")["ImageId"]
+    ec2.terminate_instances(InstanceIds=[copy_id])
+    wait_for("the image of what has ended", lambda: is_made(last_id))
+    for made in (image_id, last_id):
+        ec2.deregister_image(ImageId=made)
 
 
 def test_guest_that_shuts_down_is_stopped_or_terminated_as_asked(cloud, ec2, launch):

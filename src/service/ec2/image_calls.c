@@ -152,6 +152,7 @@ ec2_create_image(struct call *call, const struct ec2_create_image_request *in,
         .cmdline = inst->cmdline,
         .created_at = call->now_ns,
         .source_instance = inst->id,
+        .source_volume = inst->root_volume_id,
         .snapshot_id = root->snapshot_id,
         .quiesce = running && !in->no_reboot,
     };
@@ -278,7 +279,7 @@ ec2_register_image(struct call *call, const struct ec2_register_image_request *i
     image.mappings.items = root;
     image.mappings.count = 1;
     image.created_at = call->now_ns;
-    image.source_instance = image.job_id = image.job_node = NULL;
+    image.source_instance = image.source_volume = image.job_id = image.job_node = NULL;
     image.ena = !in->has_ena_support || in->ena_support;
     image.imds_v2 = source->imds_v2 || str_eq(in->imds_support, "v2.0");
     if (in->boot_mode && str_empty(source->kernel_blob)) {

@@ -3,6 +3,7 @@
 
 #include "base/tlv.h"
 #include "control/instance_metadata.h"
+#include "control/jobs.h"
 
 static bool
 do_pass(struct pass *pass, void *ctx UNUSED, struct err *err)
@@ -36,7 +37,8 @@ do_count(struct pass *pass, void *ctx, struct err *err)
     }
     struct row_instance ikey = {.account = ACCOUNT, .id = INSTANCE};
     struct row_volume vkey = {.account = ACCOUNT, .id = VOLUME};
-    return row_get(pass->txn, &row_instance_type, &ikey, (const void **)&c->instance, err) &&
+    return row_get(pass->txn, &row_instance_type, &ikey, (const void **)&c->instance,
+                   err) &&
            row_get(pass->txn, &row_volume_type, &vkey, (const void **)&c->volume, err);
 }
 
@@ -63,7 +65,8 @@ do_report(struct pass *pass, void *ctx, struct err *err)
 }
 
 static void
-report_machine(struct stage *s, const char *state, const char *reason, int64_t generation)
+report_machine(struct stage *s, const char *state, const char *reason,
+               int64_t generation)
 {
     struct link_machine_seen seen = {
         .id = INSTANCE, .generation = generation, .state = state, .reason = reason};
@@ -204,12 +207,14 @@ TEST(report_apply_ignores_the_absence_of_an_earlier_record)
     stage_run(&s, do_pass, NULL);
     report_machine(&s, "running", "", 1);
     stage_run(&s, do_want, "terminated");
-    struct link_machine_seen seen = {.id = INSTANCE, .generation = 2, .state = "absent"};
+    struct link_machine_seen seen = {
+        .id = INSTANCE, .generation = 2, .state = "absent"};
     struct counted c = count(&s);
     stage_run(&s, do_report,
-        &(struct said){LINK_MACHINE, &seen, .revision = c.last_revision - 1});
+              &(struct said){LINK_MACHINE, &seen, .revision = c.last_revision - 1});
     CHECK_EQ(count(&s).instance->terminated_at, 0);
-    stage_run(&s, do_report, &(struct said){LINK_MACHINE, &seen, .revision = c.last_revision});
+    stage_run(&s, do_report,
+              &(struct said){LINK_MACHINE, &seen, .revision = c.last_revision});
     CHECK(count(&s).instance->terminated_at != 0);
     stage_close(&s);
 }
@@ -279,5 +284,112 @@ TEST(instance_metadata_is_kept_whole_beside_a_process_of_another_version)
     stage_run(&s, do_make, &made);
     CHECK_EQ(made.want->body.len, 0);
     CHECK(made.want->digest.len > 0);
+    stage_close(&s);
+}
+
+/* ---- an image of what is terminated meanwhile ------------------------------------------ */
+
+#define IMAGE "ami-00000000000000001"
+
+static bool
+do_image(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    struct row_block_mapping root = {.device = "/dev/xvda", .size_gib = 8};
+    const struct row_image image = {.id = IMAGE,
+                                    .account = ACCOUNT,
+                                    .region = "us-east-1",
+                                    .state = "pending",
+                                    .mappings = {&root, 1},
+                                    .source_instance = INSTANCE,
+                                    .source_volume = VOLUME,
+                                    .job_id = IMAGE};
+    return row_put(pass->txn, &row_image_type, &image, err) &&
+           job_pass(pass, ACCOUNT, IMAGE, err);
+}
+
+static bool
+do_volume(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    return volume_pass(pass, ACCOUNT, VOLUME, err);
+}
+
+struct copy {
+    const struct row_image *image;
+    const struct row_node_want *disk, *job;
+};
+
+static bool
+do_copy(struct pass *pass, void *ctx, struct err *err)
+{
+    struct copy *c = ctx;
+    const struct row_image key = {.id = IMAGE};
+    return row_get(pass->txn, &row_image_type, &key, (const void **)&c->image, err) &&
+           want_get(pass->txn, NODE, LINK_DISK, VOLUME, &c->disk, err) &&
+           want_get(pass->txn, NODE, LINK_BLOB_JOB, IMAGE, &c->job, err);
+}
+
+static struct copy
+copy_of(struct stage *s)
+{
+    struct copy c;
+    stage_run(s, do_copy, &c);
+    return c;
+}
+
+static bool
+do_revoke(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const struct row_node node = {
+        .id = NODE, .region = "us-east-1", .state = "revoked"};
+    return row_put(pass->txn, &row_node_type, &node, err);
+}
+
+/* An instance that ends while its disk is copied. */
+static void
+begin_copy(struct stage *s)
+{
+    setup(s);
+    stage_run(s, do_pass, NULL);
+    report_machine(s, "running", "", 1);
+    stage_run(s, do_image, NULL);
+    CHECK(copy_of(s).job != NULL);
+    stage_run(s, do_want, "terminated");
+    report_machine(s, "absent", "", 2);
+    CHECK(count(s).instance->terminated_at != 0);
+    stage_run(s, do_volume, NULL);
+    CHECK(!copy_of(s).disk->deleted);
+    CHECK_STR(copy_of(s).image->state, "pending");
+}
+
+TEST(volume_stays_until_the_image_of_it_is_made)
+{
+    struct stage s;
+    begin_copy(&s);
+    struct link_blob_job_seen done = {.id = IMAGE, .state = "done"};
+    stage_run(&s, do_report, &(struct said){LINK_BLOB_JOB, &done});
+    CHECK_STR(copy_of(&s).image->state, "available");
+    CHECK(copy_of(&s).disk->deleted);
+    stage_close(&s);
+}
+
+TEST(volume_goes_when_the_image_of_it_is_given_up)
+{
+    struct stage s;
+    begin_copy(&s);
+    struct link_blob_job_seen failed = {.id = IMAGE, .state = "failed"};
+    stage_run(&s, do_report, &(struct said){LINK_BLOB_JOB, &failed});
+    CHECK_STR(copy_of(&s).image->state, "failed");
+    CHECK(copy_of(&s).disk->deleted);
+    stage_close(&s);
+}
+
+TEST(volume_and_image_of_a_revoked_node_wait_for_nobody)
+{
+    struct stage s;
+    begin_copy(&s);
+    stage_run(&s, do_revoke, NULL);
+    stage_run(&s, do_volume, NULL);
+    CHECK_STR(copy_of(&s).image->state, "failed");
+    CHECK_NULL(count(&s).volume);
     stage_close(&s);
 }
