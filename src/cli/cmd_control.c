@@ -12,12 +12,15 @@ moment(json_t *p, const char *name)
     return (int64_t)(json_number_value(json_object_get(p, name)) * (double)NS_PER_S);
 }
 
-/* "12 s": what is left of it; "over" when nobody renewed it. */
+/* "12 s": what is left of it; "over" when nobody renewed it; "-" where there can be no other
+ * process to take the work over. */
 static void
 put_lease(struct grid *grid, int64_t until_ns, int64_t now_ns)
 {
     int64_t left_s = (until_ns - now_ns) / NS_PER_S;
-    if (until_ns < now_ns) {
+    if (until_ns == 0) {
+        grid_put(grid, NULL);
+    } else if (until_ns < now_ns) {
         grid_put(grid, "over");
     } else {
         grid_printf(grid, "%" PRId64 " s", left_s);

@@ -43,11 +43,13 @@ instance_find(struct cli *cli, const char *name, json_t **out, struct err *err)
     size_t count;
     json_t *instance = only_instance(answer, &count);
     if (!instance) {
-        return err_set(
-            err, ERR_NOT_FOUND,
-            count ? "%zu instances are named '%s': use an id ('moln ls')"
-                  : "%zu instances are called '%s'; 'moln ls' shows what is there",
-            count, name);
+        return count ? err_set(err, ERR_NOT_FOUND,
+                               "%zu instances are called '%s': use an id ('moln ls')",
+                               count, name)
+                     : err_set(
+                           err, ERR_NOT_FOUND,
+                           "no instance is called '%s'; 'moln ls' shows what is there",
+                           name);
     }
     *out = json_incref(instance);
     return true;

@@ -140,7 +140,7 @@ put_own(struct members *m, struct txn *txn, int64_t now_ns, struct err *err)
         .run = m->run,
         .link = m->link,
         .started_at = m->started_at,
-        .lease_until = now_ns + LEASE_NS,
+        .lease_until = m->config.alone ? 0 : now_ns + LEASE_NS,
         .version = MOLN_VERSION,
     };
     return row_put(txn, &row_control_type, &row, err);

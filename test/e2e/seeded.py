@@ -67,11 +67,29 @@ class Seeded:
         self.own["PrefixListId"] = ec2.create_managed_prefix_list(
             PrefixListName="mine", MaxEntries=5, AddressFamily="IPv4",
         )["PrefixList"]["PrefixListId"]
+        self.seed_vpc(ec2)
         other = cloud.moln("account", "create", "other", "--json")["AccessKey"]
         self.other_keys = clouds.Keys(other["AccessKeyId"], other["SecretAccessKey"])
         self.caller = Signed(cloud.endpoint, cloud.keys)
         self.other = Signed(cloud.endpoint, self.other_keys)
         self.operator = Signed(cloud.endpoint, cloud.operator_keys)
+
+    def seed_vpc(self, ec2):
+        """What an account has not got from the start."""
+        vpc, subnet = self.own["VpcId"], self.own["SubnetId"]
+        self.own["InternetGatewayId"] = ec2.describe_internet_gateways()[
+            "InternetGateways"][0]["InternetGatewayId"]
+        self.own["AllocationId"] = ec2.allocate_address()["AllocationId"]
+        self.own["EgressOnlyInternetGatewayId"] = ec2.create_egress_only_internet_gateway(
+            VpcId=vpc)["EgressOnlyInternetGateway"]["EgressOnlyInternetGatewayId"]
+        self.own["NatGatewayId"] = ec2.create_nat_gateway(
+            SubnetId=subnet, ConnectivityType="private")["NatGateway"]["NatGatewayId"]
+        self.own["VpcEndpointId"] = ec2.create_vpc_endpoint(
+            VpcId=vpc, VpcEndpointType="Interface", SubnetIds=[subnet],
+            ServiceName="com.amazonaws.us-east-1.ec2")["VpcEndpoint"]["VpcEndpointId"]
+        self.own["FlowLogId"] = ec2.create_flow_logs(
+            ResourceType="VPC", ResourceIds=[vpc], TrafficType="ALL",
+            LogDestinationType="s3", LogDestination="arn:aws:s3:::mine")["FlowLogIds"][0]
 
     def close(self):
         self.cloud.close()

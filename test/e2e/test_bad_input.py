@@ -77,6 +77,7 @@ GOOD = {
         "SecurityGroupRule.1.SecurityGroupRule.IpProtocol": "=-1",
         "SecurityGroupRule.1.SecurityGroupRule.CidrIpv4": "=10.0.0.0/8"},
     "GetConsoleOutput": {"InstanceId": "InstanceId"},
+    "ModifyAddressAttribute": {"AllocationId": "AllocationId", "DomainName": "=a.test"},
 }
 
 # Good but for the state that the one import is in.

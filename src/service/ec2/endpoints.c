@@ -280,10 +280,11 @@ ec2_create_vpc_endpoint(struct call *call,
         return answer(call, before, out, err);
     }
     return FIND(call, kind_vpc, in->vpc_id, &vpc, err) &&
-           check_create(call, in, vpc, &row, err) && dry_run_check(in->dry_run, err) &&
+           check_create(call, in, vpc, &row, err) &&
            set_groups(call, &row, in->security_group_ids.items,
                       in->security_group_ids.count, err) &&
            add_enis(call, &row, in->subnet_ids.items, in->subnet_ids.count, err) &&
+           dry_run_check(in->dry_run, err) && /* What was done is undone with it. */
            row_insert(call->txn, &row_vpc_endpoint_type, &row, err) &&
            new_tags_put(call, &kind_endpoint, in->tag_specifications.items,
                         in->tag_specifications.count, row.id, err) &&
@@ -318,6 +319,28 @@ texts_change(struct call *call, const char *const *added, size_t added_count,
     *count = kept;
 }
 
+/* Each is a group, and the endpoint's. */
+static bool
+check_removed(struct call *call, const struct row_vpc_endpoint *row,
+              const char *const *ids, size_t count, struct err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct row_security_group *group;
+        bool has = false;
+        if (!FIND(call, kind_group, ids[i], &group, err)) {
+            return false;
+        }
+        for (size_t k = 0; k < row->group_ids.count; k++) {
+            has |= str_eq(row->group_ids.items[k], ids[i]);
+        }
+        if (!has) {
+            return err_set(err, ERR_INVALID_PARAMETER,
+                           "Security group %s is not one of the endpoint's.", ids[i]);
+        }
+    }
+    return true;
+}
+
 static bool
 change_groups(struct call *call, const struct ec2_modify_vpc_endpoint_request *in,
               struct row_vpc_endpoint *next, struct err *err)
@@ -326,6 +349,10 @@ change_groups(struct call *call, const struct ec2_modify_vpc_endpoint_request *i
     size_t count = next->group_ids.count;
     if (in->add_security_group_ids.count + in->remove_security_group_ids.count == 0) {
         return true;
+    }
+    if (!check_removed(call, next, in->remove_security_group_ids.items,
+                       in->remove_security_group_ids.count, err)) {
+        return false;
     }
     texts_change(call, in->add_security_group_ids.items,
                  in->add_security_group_ids.count, in->remove_security_group_ids.items,
@@ -357,13 +384,12 @@ ec2_modify_vpc_endpoint(struct call *call,
         in->has_private_dns_enabled ? in->private_dns_enabled : row->private_dns;
     out->return_ = out->has_return_ = true;
     return check_private_dns(call, vpc, &next, err) &&
-           dry_run_check(in->dry_run, err) &&
            add_enis(call, &next, NULL, 0, err) /* Lists of its own. */ &&
            remove_enis(call, &next, in->remove_subnet_ids.items,
                        in->remove_subnet_ids.count, err) &&
            add_enis(call, &next, in->add_subnet_ids.items, in->add_subnet_ids.count,
                     err) &&
-           change_groups(call, in, &next, err) &&
+           change_groups(call, in, &next, err) && dry_run_check(in->dry_run, err) &&
            row_put(call->txn, &row_vpc_endpoint_type, &next, err) &&
            vpc_touch(call, row->vpc_id, err);
 }

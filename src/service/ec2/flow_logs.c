@@ -176,8 +176,7 @@ ec2_create_flow_logs(struct call *call, const struct ec2_create_flow_logs_reques
     }
     if (!log_read(call, in, &log, err) ||
         !new_tags_check(&kind_flow_log, in->tag_specifications.items,
-                        in->tag_specifications.count, err) ||
-        !dry_run_check(in->dry_run, err)) {
+                        in->tag_specifications.count, err)) {
         return false;
     }
     out->flow_log_ids.items =
@@ -198,7 +197,8 @@ ec2_create_flow_logs(struct call *call, const struct ec2_create_flow_logs_reques
         }
         out->flow_log_ids.items[out->flow_log_ids.count++] = log.id;
     }
-    return token_put(call, in->client_token, digest,
+    return dry_run_check(in->dry_run, err) && /* All is undone with it. */
+           token_put(call, in->client_token, digest,
                      ids_join(call, out->flow_log_ids.items, out->flow_log_ids.count),
                      err);
 }

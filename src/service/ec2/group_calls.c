@@ -1,8 +1,6 @@
 /* group_calls.c - security groups made and deleted, and who refers to them. */
 #include "service/ec2/groups.h"
 
-#define NAME_MAX_LEN 255
-
 static bool
 groups_of_vpc(struct call *call, const char *vpc_id, struct row_list *out,
               struct err *err)
@@ -43,16 +41,10 @@ static bool
 check_names(const struct ec2_create_security_group_request *in, struct err *err)
 {
     if (!need(in->group_name, "groupName", err) ||
-        !need(in->description, "groupDescription", err)) {
+        !need(in->description, "groupDescription", err) ||
+        !group_text_check(in->group_name, "groupName", err) ||
+        !group_text_check(in->description, "groupDescription", err)) {
         return false;
-    }
-    if (strlen(in->group_name) > NAME_MAX_LEN ||
-        strlen(in->description) > NAME_MAX_LEN) {
-        return err_set(err, ERR_INVALID_PARAMETER_VALUE,
-                       "Value for parameter %s is invalid. Character count must be "
-                       "255 at most.",
-                       strlen(in->group_name) > NAME_MAX_LEN ? "groupName"
-                                                             : "groupDescription");
     }
     if (str_starts(in->group_name, "sg-")) {
         return err_set(err, ERR_INVALID_PARAMETER_VALUE,

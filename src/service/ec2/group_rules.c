@@ -285,7 +285,8 @@ describe_named(struct call *call, const struct row_security_group *group, bool e
 {
     for (size_t i = 0; i < count; i++) {
         const struct row_security_group_rule *rule;
-        if (!rule_of(call, group, items[i].security_group_rule_id, egress, &rule,
+        if (!group_text_check(items[i].description, "description", err) ||
+            !rule_of(call, group, items[i].security_group_rule_id, egress, &rule,
                      err)) {
             return false;
         }

@@ -5,6 +5,10 @@
 #pragma once
 #include "service/ec2/network.h"
 
+/* A name or description of a group, or of a rule (NULL: none), as the parameter 'what':
+ * at most 255 characters of ASCII, as on AWS. */
+MUST_CHECK bool group_text_check(const char *text, const char *what, struct err *err);
+
 /* A group by id, or by name in the default VPC. */
 MUST_CHECK bool group_find(struct call *call, const char *id, const char *name,
                            const struct row_security_group **out, struct err *err);

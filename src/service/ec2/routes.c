@@ -389,6 +389,27 @@ ec2_replace_route(struct call *call, const struct ec2_replace_route_request *in,
            vpc_touch(call, route.vpc_id, err);
 }
 
+/* The route to one of the VPC's own blocks, which no row stands for. */
+static bool
+is_local(struct call *call, const struct row_route_table *table,
+         const char *destination, bool *out, struct err *err)
+{
+    const struct row_vpc *vpc;
+    const char **blocks;
+    *out = false;
+    if (!FIND(call, kind_vpc, table->vpc_id, &vpc, err)) {
+        return false;
+    }
+    size_t count = vpc_blocks(call, vpc, &blocks);
+    for (size_t i = 0; i < count; i++) {
+        *out |= str_eq(blocks[i], destination);
+    }
+    for (size_t i = 0; i < vpc->blocks6.count; i++) {
+        *out |= str_eq(vpc->blocks6.items[i].cidr, destination);
+    }
+    return true;
+}
+
 bool
 ec2_delete_route(struct call *call, const struct ec2_delete_route_request *in,
                  struct err *err)
@@ -396,12 +417,19 @@ ec2_delete_route(struct call *call, const struct ec2_delete_route_request *in,
     const struct row_route_table *table;
     struct row_route key = {.account = call->account, .table_id = in->route_table_id};
     const void *old;
+    bool local;
     if (!FIND(call, kind_route_table, in->route_table_id, &table, err) ||
         !destination_of(call, in->destination_cidr_block,
                         in->destination_ipv6_cidr_block, in->destination_prefix_list_id,
                         &key.destination, err) ||
-        !row_get(call->txn, &row_route_type, &key, &old, err)) {
+        !row_get(call->txn, &row_route_type, &key, &old, err) ||
+        !is_local(call, table, key.destination, &local, err)) {
         return false;
+    }
+    if (!old && local) {
+        return err_set(err, ERR_INVALID_PARAMETER_VALUE,
+                       "cannot remove local route %s in route table %s",
+                       key.destination, table->id);
     }
     if (!old) {
         return err_no_route(err, key.destination, table->id);

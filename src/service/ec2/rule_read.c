@@ -1,6 +1,8 @@
 /* rule_read.c - the rules that a request writes as permissions: checked and canonical. */
 #include "service/ec2/groups.h"
 
+#define TEXT_MAX_LEN 255
+
 #define ICMP "icmp"
 #define ICMP6 "icmpv6"
 
@@ -118,15 +120,32 @@ peer_read(struct call *call, const struct row_security_group *group,
     return peer_check(call, group, rule->peer_group, rule->peer_account, err);
 }
 
-/* A description: up to 255 of AWS's characters. */
+bool
+group_text_check(const char *text, const char *what, struct err *err)
+{
+    bool ascii = true;
+    for (const char *p = text ? text : ""; *p; p++) {
+        ascii = ascii && *p >= ' ' && *p < 0x7f;
+    }
+    if (!ascii) {
+        return err_set(
+            err, ERR_INVALID_PARAMETER_VALUE,
+            "Value (%.80s) for parameter %s is invalid. Character sets beyond "
+            "ASCII are not supported.",
+            text, what);
+    }
+    return !text || strlen(text) <= TEXT_MAX_LEN ||
+           err_set(err, ERR_INVALID_PARAMETER_VALUE,
+                   "Value for parameter %s is invalid. Character count must be %d at "
+                   "most.",
+                   what, TEXT_MAX_LEN);
+}
+
 static bool
 description_read(const char *text, const char **out, struct err *err)
 {
     *out = text;
-    return !text || strlen(text) <= 255 ||
-           err_set(err, ERR_INVALID_PARAMETER_VALUE,
-                   "Invalid rule description. Rule descriptions may not be longer than "
-                   "255 characters");
+    return group_text_check(text, "description", err);
 }
 
 static bool

@@ -123,6 +123,22 @@ read_bite(struct call *call, const char *folder, struct place *place,
     return true;
 }
 
+/* Of one that stands nothing may have been recorded yet. */
+static bool
+check_log(struct call *call, const char *id, struct err *err)
+{
+    struct row_list list;
+    if (!row_all(call, &row_flow_log_type, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        if (str_eq(((const struct row_flow_log *)list.rows[i])->id, id)) {
+            return true;
+        }
+    }
+    return err_no(err, "flow log", id);
+}
+
 bool
 moln_read_flow_log(struct call *call, const struct moln_read_flow_log_request *in,
                    struct moln_read_flow_log_response *out, struct err *err)
@@ -134,6 +150,9 @@ moln_read_flow_log(struct call *call, const struct moln_read_flow_log_request *i
     const char *folder = folder_of(call, in->flow_log_id);
     out->complete = out->has_complete = true;
     out->next_token = in->next_token;
+    if (!folder && !check_log(call, in->flow_log_id, err)) {
+        return false;
+    }
     if (!folder || !file_next(folder, place.name, false, place.name)) {
         return true;
     }

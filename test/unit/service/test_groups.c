@@ -60,6 +60,48 @@ TEST(group_rules_are_authorized_once_and_revoked_once)
     ec2_fini(&e);
 }
 
+/* Wherever a text comes from, also by a rule's id. */
+TEST(group_texts_are_ascii_and_short)
+{
+    struct ec2 e;
+    struct err err;
+    struct ec2_create_security_group_result made;
+    struct ec2_describe_security_group_rules_result rules;
+    struct ec2_update_security_group_rule_descriptions_egress_result updated;
+    ec2_init(&e);
+    const char *vpc = make_vpc(&e, "10.0.0.0/16");
+    struct ec2_create_security_group_request in = {
+        .vpc_id = vpc, .group_name = "w\xc3\xa9\x62", .description = "test"};
+    CHECK(!EC2(&e, "CreateSecurityGroup", &in, &made, &err));
+    CHECK_EQ(err.code, ERR_INVALID_PARAMETER_VALUE);
+    in.description = in.group_name;
+    in.group_name = "web";
+    CHECK(!EC2(&e, "CreateSecurityGroup", &in, &made, &err));
+    CHECK_EQ(err.code, ERR_INVALID_PARAMETER_VALUE);
+
+    const char *group = make_group(&e, vpc, "web");
+    const struct ec2_describe_security_group_rules_request ask = {
+        .filters = ONE(struct ec2_filter,
+                       {.name = "group-id", .values = ONE(const char *, group)})};
+    CHECK_OK(EC2(&e, "DescribeSecurityGroupRules", &ask, &rules, &err), &err);
+    char text[257] = "";
+    memset(text, 'x', 256);
+    struct ec2_security_group_rule_description item = {
+        .security_group_rule_id =
+            rules.security_group_rules.items[0].security_group_rule_id,
+        .description = text};
+    const struct ec2_update_security_group_rule_descriptions_egress_request update = {
+        .group_id = group, .security_group_rule_descriptions = {&item, 1}};
+    CHECK(
+        !EC2(&e, "UpdateSecurityGroupRuleDescriptionsEgress", &update, &updated, &err));
+    CHECK_EQ(err.code, ERR_INVALID_PARAMETER_VALUE);
+    text[255] = '\0';
+    CHECK_OK(
+        EC2(&e, "UpdateSecurityGroupRuleDescriptionsEgress", &update, &updated, &err),
+        &err);
+    ec2_fini(&e);
+}
+
 TEST(group_default_egress_can_be_revoked)
 {
     struct ec2 e;

@@ -100,6 +100,11 @@ TEST(vpc_is_made_and_destroyed_as_terraform_does)
                                                                 .subnet_id = subnet};
     CHECK_OK(EC2(&e, "AssociateRouteTable", &associate, &associated, &err), &err);
 
+    const struct ec2_delete_route_request delete_local = {
+        .route_table_id = table, .destination_cidr_block = "10.0.0.0/16"};
+    CHECK(!EC2_DO(&e, "DeleteRoute", &delete_local, &err));
+    CHECK_EQ(err.code, ERR_INVALID_PARAMETER_VALUE);
+
     struct ec2_route_table shown = table_of(&e, table);
     CHECK_EQ(shown.routes.count, 2);
     CHECK_STR(shown.routes.items[0].gateway_id, "local");
