@@ -609,6 +609,26 @@ TEST(nat_gateway_of_a_node_that_lost_its_lease_is_done_by_another)
     stage_close(&s);
 }
 
+/* In the very pass that moves the gateway away; else nobody would tell it of changes. */
+TEST(node_that_has_a_vpc_for_its_gateway_only_loses_both_at_once)
+{
+    struct stage s;
+    two_nodes(&s);
+    seen(&s, A, true);
+    seen(&s, B, true);
+    launch(&s, "1", A, "vpc-1");
+    launch(&s, "2", B, "vpc-1");
+    stage_run(&s, put_nat, NULL);
+    stage_run(&s, take_machine, "1");
+    CHECK_EQ(wants(&s, A, LINK_NAT_GATEWAY, "nat-1"), 1);
+    seen(&s, A, false);
+    stage_run(&s, lose_lease, A);
+    CHECK_STR(home_told(&s, B, "eni-nat"), "nowhere");
+    CHECK_EQ(wants(&s, A, LINK_NAT_GATEWAY, "nat-1"), 0);
+    CHECK_EQ(wants(&s, A, LINK_NETWORK, "vpc-1"), 0);
+    stage_close(&s);
+}
+
 static bool
 drop_group(struct pass *pass, void *ctx UNUSED, struct err *err)
 {
