@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A PostgreSQL server of a test's own: in a folder under /tmp, on a unix socket only, as an
+"""A PostgreSQL server of a test's own: in a folder under /tmp (or MOLN_TEST_DIR), on a unix socket only, as an
 unprivileged user, and gone when the test is.
 
     test/postgres.py COMMAND [AND COMMAND ...]
@@ -30,7 +30,8 @@ class Postgres:
     def __init__(self, settings=None):
         self.bin = max(glob.glob("/usr/lib/postgresql/*/bin"),
                        key=lambda d: int(d.split("/")[-2]))
-        self.dir = tempfile.mkdtemp(prefix="moln-pg-", dir="/tmp")
+        self.dir = tempfile.mkdtemp(prefix="moln-pg-",
+                                    dir=os.environ.get("MOLN_TEST_DIR", "/tmp"))
         self.user = "nobody" if os.geteuid() == 0 else None
         self.settings = dict(SETTINGS, **(settings or {}))
         self.server = None

@@ -172,6 +172,52 @@ TEST(describe_instances_pages_through_what_a_filter_leaves)
     ec2_fini(&e);
 }
 
+#define MANY 10004
+
+/* Rows of instances like the one in 'ctx', with other ids. */
+static bool
+copy_many(struct txn *txn, void *ctx, struct err *err)
+{
+    const struct row_instance *like = ctx;
+    const void *found;
+    if (!row_get(txn, &row_instance_type, like, &found, err)) {
+        return false;
+    }
+    struct row_instance row = *(const struct row_instance *)found;
+    for (unsigned i = 0; i < MANY; i++) {
+        char id[24];
+        (void)snprintf(id, sizeof id, "i-%017x", i);
+        row.id = id;
+        if (!row_put(txn, &row_instance_type, &row, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Nobody gets an answer of any size for not saying how many. */
+TEST(describe_instances_without_max_results_answers_ten_thousand_and_a_token)
+{
+    struct ec2 e;
+    struct err err;
+    struct ec2_reservation r;
+    struct ec2_describe_instances_request in = {0};
+    struct ec2_describe_instances_result out;
+    ec2_init(&e);
+    launch(&e, 1, "a", &r);
+    struct row_instance like = {.account = e.account,
+                                .id = r.instances.items[0].instance_id};
+    CHECK_OK(store_write(e.store, e.arena, copy_many, &like, &err), &err);
+    CHECK_OK(CALL(&e, describe_instances, &in, &out, &err), &err);
+    CHECK_EQ(count_all(&out), 10000);
+    CHECK(out.next_token != NULL);
+    in.next_token = out.next_token;
+    CHECK_OK(CALL(&e, describe_instances, &in, &out, &err), &err);
+    CHECK_EQ(count_all(&out), MANY + 1 - 10000);
+    CHECK_NULL(out.next_token);
+    ec2_fini(&e);
+}
+
 TEST(describe_instances_refuses_max_results_out_of_range_or_with_ids)
 {
     struct ec2 e;
