@@ -93,8 +93,9 @@ is_lost(const struct pass *pass, const char *node_id, bool *out, struct err *err
     return true;
 }
 
-/* How good a home the node is for a gateway that is at home on 'now'; 0: none. One that has lost
- * its lease is none but where there is no other: it may come back. */
+/* How good a home the node is for a gateway that is at home on 'now'; 0: none. A home whose lease
+ * is lost is the last resort: it may come back. Of another node it says nothing whether an old
+ * lease of its was lost: what that covered is gone, and it needs a new one to speak. */
 static bool
 home_score(const struct pass *pass, const char *node_id, const char *now, int *out,
            struct err *err)
@@ -110,8 +111,8 @@ home_score(const struct pass *pass, const char *node_id, const char *now, int *o
     }
     bool reachable =
         node && str_eq(node->state, "active") && !str_empty(node->underlay);
-    bool alive = !lost && (already || (seen && seen->connected));
-    *out = !reachable || (lost && !already)
+    bool alive = already ? !lost : seen && seen->connected;
+    *out = !reachable
                ? 0
                : HOME_AT_ALL + (already ? HOME_ALREADY : 0) + (alive ? HOME_ALIVE : 0) +
                      (alive && out_there ? HOME_UPLINK : 0);

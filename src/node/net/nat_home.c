@@ -252,20 +252,25 @@ nat_home_answer(struct net *net, struct err *err)
 /* ---- the node's lease -------------------------------------------------------------------
  */
 
+struct counting {
+    const struct net *net;
+    size_t count;
+};
+
 static void
 count_leased(void *ctx, struct network *network, const struct nat_pair *pair UNUSED,
              struct nat_home *home)
 {
-    size_t *count = ctx;
-    *count += network && home->leased;
+    struct counting *c = ctx;
+    c->count += network && home->leased && !nat_home_is_elsewhere(c->net, home);
 }
 
 size_t
 net_leased(const struct net *net)
 {
-    size_t count = 0;
-    gateway_each_nat(net, count_leased, &count);
-    return count;
+    struct counting c = {.net = net};
+    gateway_each_nat(net, count_leased, &c);
+    return c.count;
 }
 
 struct leasing {
