@@ -212,7 +212,9 @@ on_event(void *ctx, const char *id, const char *name, json_t *data)
     const char *key;
     void *value;
     bool status = str_eq(name, "MIGRATION"), job = str_eq(name, "JOB_STATUS_CHANGE");
-    if (!status && !job) {
+    bool mirror =
+        str_eq(name, "BLOCK_JOB_READY") || str_eq(name, "BLOCK_JOB_COMPLETED");
+    if (!status && !job && !mirror) {
         return;
     }
     for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
@@ -228,6 +230,8 @@ on_event(void *ctx, const char *id, const char *name, json_t *data)
             migration_changed(m);
         } else if (job && !m->want->incoming) {
             give_job_event(m);
+        } else if (mirror && !m->want->incoming) {
+            give_mirror_event(m, str_eq(name, "BLOCK_JOB_READY"), data);
         }
         return; /* A machine takes part in one migration at a time. */
     }

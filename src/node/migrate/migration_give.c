@@ -238,6 +238,35 @@ on_step(void *ctx, json_t *result UNUSED, const struct err *err)
     }
 }
 
+static json_t *
+capability(const char *name, bool on)
+{
+    return json_pack("{s:s, s:b}", "capability", name, "state", on);
+}
+
+/* How the memory is to be copied. */
+static void
+set_terms(const struct migration *m, struct script *s)
+{
+    const struct link_migration *w = m->want;
+    int64_t downtime = w->downtime_ms > 0 ? w->downtime_ms : DOWNTIME_MS;
+    int64_t bytes = w->bandwidth_bps > 0 ? w->bandwidth_bps / 8 : NO_LIMIT_BYTES;
+    script_add(s, "migrate-set-capabilities",
+               json_pack("{s:[o, o, o, o]}", "capabilities", capability("events", true),
+                         capability("pause-before-switchover", true),
+                         capability("auto-converge", !w->post_copy),
+                         capability("postcopy-ram", w->post_copy)),
+               -1);
+    script_add(
+        s, "migrate-set-parameters",
+        json_pack("{s:I, s:I, s:I}", "downtime-limit",
+                  (json_int_t)(downtime > 2 * OUR_SHARE_MS ? downtime - OUR_SHARE_MS
+                                                           : downtime / 2),
+                  "max-bandwidth", (json_int_t)bytes, "max-postcopy-bandwidth",
+                  (json_int_t)(w->bandwidth_bps > 0 ? bytes : 0)),
+        -1);
+}
+
 static void
 copy_disks(struct migration *m, const struct machine_body *body)
 {
@@ -261,6 +290,7 @@ copy_disks(struct migration *m, const struct machine_body *body)
                              "write-blocking", "auto-dismiss", 0),
                    -1);
     }
+    set_terms(m, s); /* While the mirrors are made. */
     m->disks = PART_BEGUN;
     migration_run(m, s, body->qmp, on_step);
 }
@@ -302,33 +332,13 @@ say_connections(struct migration *m, const struct machine_body *body)
     }
 }
 
-static json_t *
-capability(const char *name, bool on)
-{
-    return json_pack("{s:s, s:b}", "capability", name, "state", on);
-}
-
 static void
 copy_memory(struct migration *m, const struct machine_body *body)
 {
-    const struct link_migration *w = m->want;
-    int64_t downtime = w->downtime_ms > 0 ? w->downtime_ms : DOWNTIME_MS;
-    int64_t bytes = w->bandwidth_bps > 0 ? w->bandwidth_bps / 8 : NO_LIMIT_BYTES;
     struct script *s = script_create();
-    script_add(s, "migrate-set-capabilities",
-               json_pack("{s:[o, o, o, o]}", "capabilities", capability("events", true),
-                         capability("pause-before-switchover", true),
-                         capability("auto-converge", !w->post_copy),
-                         capability("postcopy-ram", w->post_copy)),
-               -1);
-    script_add(
-        s, "migrate-set-parameters",
-        json_pack("{s:I, s:I, s:I}", "downtime-limit",
-                  (json_int_t)(downtime > 2 * OUR_SHARE_MS ? downtime - OUR_SHARE_MS
-                                                           : downtime / 2),
-                  "max-bandwidth", (json_int_t)bytes, "max-postcopy-bandwidth",
-                  (json_int_t)(w->bandwidth_bps > 0 ? bytes : 0)),
-        -1);
+    if (m->want->copy_disks.count == 0) {
+        set_terms(m, s);
+    }
     script_add(s, "getfd", json_pack("{s:s}", "fdname", "memory"),
                take_fd(&m->memory_fd));
     script_add(s, "migrate", json_pack("{s:s}", "uri", "fd:memory"), -1);
@@ -348,7 +358,7 @@ end_disks(struct migration *m, const struct machine_body *body)
             script_add(s, "block-job-cancel", json_pack("{s:s}", "device", name), -1);
         }
     }
-    m->disks = PART_ENDING;
+    m->disks = m->want->copy_disks.count > 0 ? PART_ENDING : PART_ENDED;
     migration_run(m, s, body->qmp, on_step);
 }
 
@@ -574,6 +584,36 @@ give_job_event(struct migration *m)
         m->job_news = false;
         poll_jobs(m, body.qmp);
     }
+}
+
+/* A mirror is as far as its disk's part needs, as asking would say one answer later. */
+void
+give_mirror_event(struct migration *m, bool ready, const json_t *data)
+{
+    const char *device = json_string_value(json_object_get(data, "device"));
+    struct machine_body body;
+    uint32_t all = 0, one = 0;
+    if (!device || json_object_get(data, "error") || !migration_body(m, &body)) {
+        return; /* Asking tells what is wrong. */
+    }
+    for (size_t d = 0; d < MIN(body.want->disks.count, 32u); d++) {
+        char name[32];
+        mirror_name(m, d, name);
+        if (is_copied(m, body.want->disks.items[d].disk_id)) {
+            all |= 1u << d;
+            one |= str_eq(name, device) ? 1u << d : 0;
+        }
+    }
+    *(ready ? &m->ready_mirrors : &m->ended_mirrors) |= one;
+    if (m->disks == PART_BEGUN && m->ready_mirrors == all) {
+        m->disks = PART_READY;
+    } else if (m->disks == PART_ENDING && m->ended_mirrors == all) {
+        m->disks = PART_ENDED;
+    } else {
+        return;
+    }
+    m->turn++; /* What was asked before is stale. */
+    migration_step(m);
 }
 
 static void

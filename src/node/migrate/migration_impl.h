@@ -70,6 +70,7 @@ struct migration {
     /* Giver. */
     bool begun, staying, job_news;
     enum migration_part disks;
+    uint32_t ready_mirrors, ended_mirrors; /* A bit a disk. */
     int64_t asked_ns, stood_ns;
     bool history_sent;
     bool hurried;   /* Post-copy was asked for. */
@@ -136,6 +137,7 @@ void give_step(struct migration *m);
 const char *give_state(const struct migration *m);
 void give_poll(struct migration *m, struct qmp *qmp);
 void give_job_event(struct migration *m);
+void give_mirror_event(struct migration *m, bool ready, const json_t *data);
 bool give_send_streams(struct migration *m, struct err *err); /* Words and memory. */
 /* migration_follow.c: post-copy. The giver's: */
 /* From the order to let go: what ends on the way is begun anew, not undone. */
