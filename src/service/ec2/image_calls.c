@@ -174,12 +174,9 @@ static bool
 snapshot_image(struct call *call, const char *snapshot_id, const struct row_image **out,
                struct err *err)
 {
-    const struct row_image prefix = {.account = call->account, .region = call->region};
-    const struct row_query query = {
-        .index = "by_account", .prefix = &prefix, .prefix_fields = 2};
     struct row_list list;
     if (!ids_check("snap", &snapshot_id, 1, ERR_SNAPSHOT_MALFORMED, err) ||
-        !row_list(call->txn, &row_image_type, &query, &list, err)) {
+        !images_of(call, call->account, &list, err)) {
         return false;
     }
     for (size_t i = 0; i < list.count; i++) {

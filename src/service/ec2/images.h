@@ -13,6 +13,9 @@
 
 /* AWS's rule for names: InvalidAMIName.Malformed. */
 MUST_CHECK bool image_name_check(const char *name, struct err *err);
+/* All images of 'account' in the region, in whatever state. */
+MUST_CHECK bool images_of(struct call *call, const char *account, struct row_list *out,
+                          struct err *err);
 /* No other image of 'account' in the region has it: InvalidAMIName.Duplicate. */
 MUST_CHECK bool image_name_free(struct call *call, const char *account,
                                 const char *name, struct err *err);

@@ -25,14 +25,20 @@ image_name_check(const char *name, struct err *err)
 }
 
 bool
-image_name_free(struct call *call, const char *account, const char *name,
-                struct err *err)
+images_of(struct call *call, const char *account, struct row_list *out, struct err *err)
 {
     const struct row_image prefix = {.account = account, .region = call->region};
     const struct row_query query = {
         .index = "by_account", .prefix = &prefix, .prefix_fields = 2};
+    return row_list(call->txn, &row_image_type, &query, out, err);
+}
+
+bool
+image_name_free(struct call *call, const char *account, const char *name,
+                struct err *err)
+{
     struct row_list list;
-    if (!row_list(call->txn, &row_image_type, &query, &list, err)) {
+    if (!images_of(call, account, &list, err)) {
         return false;
     }
     for (size_t i = 0; i < list.count; i++) {
@@ -51,11 +57,8 @@ image_name_free(struct call *call, const char *account, const char *name,
 static bool
 pending_gib(struct call *call, int64_t *out, struct err *err)
 {
-    const struct row_image prefix = {.account = call->account, .region = call->region};
-    const struct row_query query = {
-        .index = "by_account", .prefix = &prefix, .prefix_fields = 2};
     struct row_list list;
-    if (!row_list(call->txn, &row_image_type, &query, &list, err)) {
+    if (!images_of(call, call->account, &list, err)) {
         return false;
     }
     *out = 0;

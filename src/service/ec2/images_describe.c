@@ -294,11 +294,8 @@ snapshots_load(struct call *call, const struct ec2_describe_snapshots_request *i
                const struct tags *tags, struct ec2_snapshot **out, size_t *out_count,
                struct err *err)
 {
-    const struct row_image prefix = {.account = call->account, .region = call->region};
-    const struct row_query query = {
-        .index = "by_account", .prefix = &prefix, .prefix_fields = 2};
     struct row_list list;
-    if (!row_list(call->txn, &row_image_type, &query, &list, err)) {
+    if (!images_of(call, call->account, &list, err)) {
         return false;
     }
     struct ec2_snapshot *items =

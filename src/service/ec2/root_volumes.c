@@ -6,7 +6,7 @@
  * anyway. The old volume stays, attached to nothing, unless it is to be deleted. */
 #include "base/timefmt.h"
 #include "core/root_volume.h"
-#include "service/ec2/describe.h"
+#include "service/ec2/images.h"
 #include "service/ec2/instances.h"
 
 static const char *const taggable[] = {"replace-root-volume-task", NULL};
@@ -128,12 +128,9 @@ base_of_snapshot(struct call *call, const char *snapshot_id,
                  const struct row_instance *inst, const struct row_volume *root,
                  struct base *out, struct err *err)
 {
-    const struct row_image prefix = {.account = call->account, .region = call->region};
-    const struct row_query query = {
-        .index = "by_account", .prefix = &prefix, .prefix_fields = 2};
     struct row_list list;
     if (!ids_check("snap", &snapshot_id, 1, ERR_SNAPSHOT_NOT_FOUND, err) ||
-        !row_list(call->txn, &row_image_type, &query, &list, err)) {
+        !images_of(call, call->account, &list, err)) {
         return false;
     }
     for (size_t i = 0; i < list.count; i++) {
