@@ -98,7 +98,7 @@ export MOLN_BUILD="$TEST_BUILD"
 clients="env ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
     timeout --kill-after=120 $clients_limit /usr/bin/python3 -m pytest"
 several=
-for name in cold join migrate migrate_shared overlay passthrough placement processes rebuild \
+for name in cold join migrate migrate_shared outside overlay passthrough placement processes rebuild \
     recovery relief shaping two_hosts uplinks many_hosts; do
     several="$several test/e2e/test_$name.py"
 done
