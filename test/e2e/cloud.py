@@ -217,7 +217,7 @@ class Cloud:
         for image in self.client().describe_images(Owners=["amazon"])["Images"]:
             if image["Name"] == name and image["State"] == "available":
                 return image["ImageId"]
-        self.moln("image", "build", name, timeout=900)
+        self.moln("image", "build", name, timeout=2400)
         return wait_for(f"image {name}", lambda: next(
             (i["ImageId"] for i in self.client().describe_images(Owners=["amazon"])["Images"]
              if i["Name"] == name and i["State"] == "available"), None))
