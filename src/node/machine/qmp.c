@@ -327,6 +327,12 @@ enqueue(struct qmp *q, const char *text, int pass_fd, struct err *err)
 {
     size_t len = strlen(text), sent = 0;
     if (pass_fd >= 0) {
+        /* What waits goes before it; a failure to send is the loop's to tell. */
+        if (q->greeted && q->out.len > 0 &&
+            send_some(q, q->out.data, q->out.len, -1, &sent) == 0) {
+            buf_drop_front(&q->out, sent);
+        }
+        sent = 0;
         if (!q->greeted || q->out.len > 0) {
             return err_set(err, ERR_BUSY, "QMP: not ready for a descriptor");
         }

@@ -98,3 +98,25 @@ TEST(qmp_keeps_an_emulator_that_does_not_answer_able_to_hear)
     CHECK(ask(&t, false, (uint64_t)(60 * NS_PER_S)));
     talk_close(&t);
 }
+
+/* Commands wait for the loop to be sent; a descriptor goes with its own, at once. */
+TEST(qmp_sends_a_descriptor_behind_what_waits)
+{
+    struct talk t;
+    struct err err = {0};
+    char said[1024] = "";
+    talk_open(&t);
+    CHECK(ask(&t, false, (uint64_t)(60 * NS_PER_S)));
+    (void)uv_run(&t.loop, UV_RUN_ONCE); /* It greets. */
+    CHECK(ask(&t, false, (uint64_t)(60 * NS_PER_S)));
+    CHECK_OK(qmp_send(t.qmp, "getfd", json_pack("{s:s}", "fdname", "memory"), t.far,
+                      (uint64_t)(60 * NS_PER_S), on_reply, &t, &err),
+             &err);
+    for (size_t len = 0; !strstr(said, "getfd");) {
+        ssize_t n = read(t.far, said + len, sizeof said - 1 - len);
+        CHECK(n > 0);
+        len += (size_t)n;
+    }
+    CHECK(strstr(said, "query-status") < strstr(said, "getfd"));
+    talk_close(&t);
+}
