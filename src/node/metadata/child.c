@@ -80,14 +80,21 @@ conn_destroy(struct child *child, struct conn *c)
     free(c);
 }
 
-static size_t
-connections_of(const struct child *child, const char *network, uint32_t caller)
+/* Whether one more may come. A network may have as many as are still free, so one alone gets
+ * half of all, each of n greedy ones a share of n + 1, and there is always room for others:
+ * dynamic thresholds, as switches share a buffer (Choudhury and Hahne, 1998). */
+static bool
+has_room(const struct child *child, const char *network, uint32_t caller)
 {
-    size_t n = 0;
+    size_t of_network = 0, of_caller = 0;
     for (const struct conn *c = child->conns; c; c = c->next) {
-        n += c->caller == caller && str_eq(c->source.network, network);
+        if (str_eq(c->source.network, network)) {
+            of_network++;
+            of_caller += c->caller == caller;
+        }
     }
-    return n;
+    return of_caller < CALLER_CONNECTIONS_MAX &&
+           of_network < CONNECTIONS_MAX - child->conn_count;
 }
 
 static void
@@ -123,8 +130,7 @@ on_listener(struct child *child, struct source *source)
         return;
     }
     uint32_t caller = ntohl(from.sin_addr.s_addr);
-    if (child->conn_count >= CONNECTIONS_MAX ||
-        connections_of(child, source->network, caller) >= CALLER_CONNECTIONS_MAX) {
+    if (!has_room(child, source->network, caller)) {
         close(fd);
         return;
     }
