@@ -421,6 +421,25 @@ def nat_home(pool, nat_id):
     return eventually("the gateway's home", look)[0]
 
 
+def each_side_reaches_the_others(pool, one, sides, ips):
+    """While the hosts have an uplink of mode overlay: the operator from either, and a and b by
+    their Elastic IPs."""
+    assert not sides[0].reaches(ips[1]) and not sides[1].reaches(ips[0])
+    uplink = pool.cloud.moln("uplink", "add", "--mode", "overlay", "--zone", "us-east-1a",
+                             "--json")["Uplink"]["UplinkId"]
+    eventually("both sides to reach both",
+               lambda: sides[0].reaches(ips[1]) and sides[1].reaches(ips[0]))
+    assert sides[0].reaches(ips[0]) and sides[1].reaches(ips[1])
+    assert echoes(one.a, ips[1]) and asks(one.b, ips[0])
+    shown = [u for u in pool.cloud.moln("uplink", "ls", "--json")["Uplinks"]
+             if u["UplinkId"] == uplink]
+    assert [n["State"] for n in shown[0]["Nodes"]] == ["ready"] * 2
+    pool.cloud.moln("uplink", "rm", uplink)
+    eventually("each to reach its own", lambda: not sides[0].reaches(ips[1]) and
+               not sides[1].reaches(ips[0]))
+    assert sides[0].reaches(ips[0]) and sides[1].reaches(ips[1])
+
+
 def test_elastic_ips_and_nat_lead_out_and_in(pool, one, booted):
     """a and b have Elastic IPs, each on its host; c, and a once it is moved behind it too, use a
     NAT gateway, which is at home on one host for both."""
@@ -447,6 +466,7 @@ def test_elastic_ips_and_nat_lead_out_and_in(pool, one, booted):
         eventually("c to bear the gateway's", lambda: home.caller(one.c) == ips[2])
         assert sides[0].reaches(ips[0]) and sides[1].reaches(ips[1])
         assert not sides[1].reaches(ips[2]) and not sides[0].reaches(ips[2])
+        each_side_reaches_the_others(pool, one, sides, ips)
         # Out and in again where both are at home; the connection bears a public address.
         assert echoes(one.c, ips[sides.index(home)])
         # Both subnets behind the gateway: guests of both hosts come out where it is at home.

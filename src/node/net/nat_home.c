@@ -41,16 +41,20 @@ nat_home_is_elsewhere(const struct net *net, const struct nat_home *home)
     return has_home(net, home) && home->node != net->overlay.local;
 }
 
-/* At home its MAC is the one that all know; elsewhere any will do, since nothing comes back
- * that way. */
+/* At home its MAC is the one that all know; elsewhere it is another, each node's own: nothing
+ * comes back that way, but what bears the home's MAC is taken for an echo there. */
 static bool
 device_make(struct net *net, struct network *network, struct nat_home *home,
             struct err *err)
 {
     struct links *links = network->links;
-    bool away = nat_home_is_elsewhere(net, home);
+    AUTO(free) char *far = xasprintf("%s/%08x", home->link, net->overlay.local);
+    uint8_t mac[6];
+    addr_router_mac(net->cloud_id, far, mac);
     const struct overlay_link device = {
-        .name = home->link, .vni = home->vni, .mac = away ? NULL : home->mac};
+        .name = home->link,
+        .vni = home->vni,
+        .mac = nat_home_is_elsewhere(net, home) ? mac : home->mac};
     return overlay_drop_stale(links, &device, &net->overlay, err) &&
            overlay_device(net->underlay, network->ns_fd, &device, &net->overlay, err) &&
            links_find(links, home->link, &home->index, err) &&
