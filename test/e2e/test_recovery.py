@@ -16,6 +16,7 @@ import pytest
 from cloud import wait_for
 from holdings import Holdings
 from pool import Pool
+from test_two_hosts import ALL, Outside, Vpc, nat_home
 
 LEASE_S, STOP_S, MARGIN_S = 5, 1, 1
 SETTINGS = {"lease_s": LEASE_S, "lease_stop_s": STOP_S, "lease_margin_s": MARGIN_S}
@@ -300,3 +301,48 @@ def test_disk_in_a_shared_pool_is_kept(pool, nodes, held, ec2, watcher):
     end(pool, ec2, held, leased)
     wait_for("its file to go",
              lambda: not [p for p in shared.iterdir() if p.suffix == ".qcow2"], 60)
+
+
+def test_nat_gateway_finds_another_home_when_its_host_is_cut_off(pool, nodes):
+    """And keeps it when that host is back; the guests of both come out there."""
+    pool.ids = [node.id() for node in nodes]
+    vpc = Vpc(pool, "10.9")
+    ec2 = vpc.ec2
+    for octet in (1, 2):
+        vpc.subnet(octet)
+    group = vpc.group("open", ALL)
+    guests = [vpc.launch(f"g{host}", host, 1, group) for host in (0, 1)]
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc.id)
+    public = ec2.create_route_table(VpcId=vpc.id)["RouteTable"]["RouteTableId"]
+    ec2.associate_route_table(RouteTableId=public, SubnetId=vpc.subnets[2])
+    ec2.create_route(RouteTableId=public, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
+    address = ec2.allocate_address(Domain="vpc")
+    nat = ec2.create_nat_gateway(SubnetId=vpc.subnets[2], AllocationId=address[
+        "AllocationId"])["NatGateway"]["NatGatewayId"]
+    ec2.create_route(RouteTableId=vpc.table, DestinationCidrBlock="0.0.0.0/0",
+                     NatGatewayId=nat)
+    for guest in guests:
+        guest.open()
+    sides = [Outside(pool, host) for host in (0, 1)]
+    try:
+        was = nat_home(pool, nat)
+        now = 1 - was
+
+        def all_come_out_at(home, these):
+            return all(sides[home].caller(guest) == address["PublicIp"] for guest in these)
+        wait_for("its first home", lambda: all_come_out_at(was, guests), 60)
+        pool.forwards[was].cut()
+        wait_for("its second home", lambda: nat_home(pool, nat) == now, 60)
+        wait_for("the way out by that", lambda: all_come_out_at(now, guests[now:now + 1]), 60)
+        pool.forwards[was].heal()
+        guests[was].open()
+        wait_for("the others' way there", lambda: all_come_out_at(now, guests), 60)
+        assert nat_home(pool, nat) == now
+        assert all(sides[was].caller(guest) is None for guest in guests)
+    finally:
+        pool.forwards[was].heal()
+        for side in sides:
+            side.close()
+        ec2.delete_nat_gateway(NatGatewayId=nat)
+        vpc.end()
