@@ -4,12 +4,14 @@ import base64
 import json
 import os
 import re
+import ssl
+import subprocess
 import time
 
 import pytest
 from botocore.exceptions import ClientError
 
-from cloud import wait_for
+from cloud import Cloud, wait_for
 from guest import Guest
 from net_lab import Lab
 from signed import EC2_VERSION, FORM, Signed
@@ -319,3 +321,79 @@ def test_acls_are_asked_on_the_way_to_an_endpoint_and_peers_reach_it():
         assert lab.do(op="check")["drift"] == 0
     finally:
         lab.close()
+
+
+def make_key(cloud, ec2):
+    """A key pair whose private half 'moln ssh' finds."""
+    folder = cloud.state / "keys"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / "tls.pem"
+    path.touch(0o600)
+    path.write_text(ec2.create_key_pair(KeyName="tls")["KeyMaterial"])
+    return "tls"
+
+
+class Piped:
+    """TLS with what a guest's nc reaches: its input and output carry the bytes."""
+
+    def __init__(self, cloud, instance_id, host, name, ca):
+        self.nc = subprocess.Popen([cloud.build / "moln", "ssh", instance_id, "--", "nc", host, "443"],
+                                   env=cloud.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.came, self.sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = ssl.create_default_context(cafile=ca).wrap_bio(
+            self.came, self.sent, server_hostname=name)
+
+    def do(self, what):
+        """what(), with more of the other end as long as it needs that."""
+        while True:
+            try:
+                return what()
+            except ssl.SSLWantReadError:
+                data = None
+            finally:
+                self.nc.stdin.write(self.sent.read())
+                self.nc.stdin.flush()
+            data = os.read(self.nc.stdout.fileno(), 65536)
+            self.came.write(data) if data else self.came.write_eof()
+
+    def close(self):
+        self.nc.kill()
+        self.nc.wait()
+        self.nc.stdin.close()
+        self.nc.stdout.close()
+
+
+@pytest.mark.skipif(not os.environ.get("MOLN_LONG"), reason="a cloud of its own: MOLN_LONG=1")
+def test_an_endpoint_carries_tls_to_who_has_the_certificate(tmp_path):
+    """The handshake is with molnd, which proves to be who the guest called."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                    "-subj", "/CN=moln", "-keyout", key, "-out", cert, "-addext",
+                    f"subjectAltName=IP:127.0.0.1,DNS:{PRIVATE}"], check=True, capture_output=True)
+    for path in (cert, key, tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        path.chmod(0o755)
+    os.environ["AWS_CA_BUNDLE"] = str(cert)
+    cloud = Cloud("--tls-cert", str(cert), "--tls-key", str(key))
+    try:
+        cloud.env["AWS_CA_BUNDLE"] = str(cert)
+        assert cloud.endpoint.startswith("https://")
+        ec2, image = cloud.client(), cloud.image("micro")
+        made = Vpc(cloud, ec2, image, make_key(cloud, ec2))
+        https = {**HTTP, "FromPort": 443, "ToPort": 443}
+        ec2.authorize_security_group_ingress(GroupId=made.closed, IpPermissions=[https])
+        ec2.create_vpc_endpoint(VpcId=made.id, VpcEndpointType="Interface", ServiceName=SERVICE,
+                                SubnetIds=[made.subnet], SecurityGroupIds=[made.closed])
+        made.guest.open()
+        address = wait_for("the name", lambda: resolves(made.guest, PRIVATE), 20).pop()
+        piped = Piped(cloud, made.guest.id, address, PRIVATE, cert)
+        piped.do(piped.tls.do_handshake)
+        piped.do(lambda: piped.tls.write(
+            f"GET /?Action=DescribeVpcs&Version={EC2_VERSION} HTTP/1.0\r\n\r\n".encode()))
+        assert piped.do(lambda: piped.tls.read(4096)).startswith(b"HTTP/1.1 4")  # Not signed.
+        piped.close()
+        made.guest.close()
+        ec2.terminate_instances(InstanceIds=[made.guest.id])
+        cloud.wait_state(made.guest.id, "terminated", client=ec2)
+    finally:
+        del os.environ["AWS_CA_BUNDLE"]
+        cloud.close()
