@@ -9,7 +9,6 @@ that they started but QEMU and dnsmasq. Then molnd alone, with instances of a si
 """
 import argparse
 import json
-import os
 import pathlib
 import subprocess
 import sys

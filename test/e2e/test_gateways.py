@@ -284,7 +284,7 @@ def test_a_nat_gateway_keeps_awss_times_and_limits(lab):
         found = {}
         for line in text.splitlines():
             words = line.split()
-            if f"dst=203.0.113.99" in line:
+            if "dst=203.0.113.99" in line:
                 found[words[2]] = int(words[4])
         return found
     assert 300 < tracked()["udp"] <= 350 and tracked()["tcp"] <= 350

@@ -362,7 +362,7 @@ def test_tenants_with_the_same_block_never_meet(one, stranger, booted):
     one.a.text("echo ours >/tmp/whose")
     e.text("echo theirs >/tmp/whose")
     for name, vpc, guest in (("ours", one, one.b), ("theirs", stranger, e)):
-        guest.text(f"ip neigh flush dev eth0")
+        guest.text("ip neigh flush dev eth0")
         assert guest is e or guest.pings(one.a.ip)
     assert not e.pings(one.b.ip, 1) and not e.pings(one.c.ip, 1)
     assert one.a.mac in one.b.text("ip neigh show dev eth0")
