@@ -121,8 +121,8 @@ check_commit(struct pg_conn *c, const char *sql, PGresult *result, struct err *e
            err_set(err, ERR_CONFLICT, "database: the transaction was rolled back");
 }
 
-bool
-pg_take_queued(struct pg_conn *c, const char *last, struct err *err)
+static bool
+take_results(struct pg_conn *c, const char *last, struct err *err)
 {
     bool ok = true;
     struct err second;
@@ -145,6 +145,17 @@ pg_take_queued(struct pg_conn *c, const char *last, struct err *err)
              ok;
         PQclear(result);
     }
+    return ok;
+}
+
+bool
+pg_take_queued(struct pg_conn *c, const char *last, struct err *err)
+{
+    bool ok = take_results(c, last, err);
+    for (size_t i = 0; !ok && i < c->fresh.count; i++) {
+        c->fresh.items[i][0] = '\0'; /* Perhaps prepared, perhaps skipped. */
+    }
+    c->fresh.count = 0;
     return ok;
 }
 
@@ -242,6 +253,7 @@ pg_close(struct sql_conn *conn)
 {
     struct pg_conn *c = pg_conn_of(conn);
     PQfinish(c->pg);
+    VEC_FREE(&c->fresh);
     free(c);
 }
 

@@ -10,6 +10,7 @@
  *           (ERR_GONE), and a transaction that its own client forgot (a stopped process) is
  *           ended by the server after 10 s, so that its locks do not outlive it for long. */
 #pragma once
+#include "base/map.h"
 #include "store/sql.h"
 #include <libpq-fe.h>
 
@@ -18,8 +19,11 @@ struct pg_conn {
     PGconn *pg;
     unsigned names;  /* Given to prepared statements so far. */
     unsigned queued; /* Sent, and not settled. */
-    bool failed;     /* What was sent failed: until ROLLBACK. */
-    bool gone;       /* The server has said that this connection ends. */
+    /* Names of statements whose preparation is among that. The server skips what comes after
+     * an error: then they are emptied, and prepared anew when used again. */
+    VEC(char *) fresh;
+    bool failed; /* What was sent failed: until ROLLBACK. */
+    bool gone;   /* The server has said that this connection ends. */
     int64_t changes;
 };
 

@@ -63,6 +63,11 @@ pg_finish(struct sql_stmt *stmt)
 {
     struct pg_stmt *s = stmt_of(stmt);
     if (s) {
+        for (size_t i = 0; i < s->conn->fresh.count; i++) {
+            if (s->conn->fresh.items[i] == s->name) {
+                s->conn->fresh.items[i] = s->conn->fresh.items[--s->conn->fresh.count];
+            }
+        }
         PQclear(s->result);
         free(s->sql);
         free(s);
@@ -142,6 +147,7 @@ make_prepared(struct pg_stmt *s, struct err *err)
     if (PQsendPrepare(c->pg, s->name, s->sql, 0, NULL) != 1) {
         return pg_fail(c, NULL, err);
     }
+    VEC_PUSH(&c->fresh, s->name);
     c->queued++;
     return true;
 }
@@ -291,12 +297,8 @@ pg_send_many(struct sql_stmt *stmt, const enum sql_kind *kinds, unsigned columns
 static bool
 prepare_now(struct pg_stmt *s, struct err *err)
 {
-    bool ok = pg_enter_pipeline(s->conn, err) && make_prepared(s, err) &&
-              pg_settle(s->conn, NULL, err);
-    if (!ok) {
-        s->name[0] = '\0';
-    }
-    return ok;
+    return pg_enter_pipeline(s->conn, err) && make_prepared(s, err) &&
+           pg_settle(s->conn, NULL, err);
 }
 
 /* Goes with the statements that wait to be settled. */
@@ -313,7 +315,6 @@ start_queued(struct pg_stmt *s, const struct sql_value *params, size_t count,
     s->in_queue = s->running = true;
     if (!pg_take_queued(c, NULL, err)) {
         c->failed = true;
-        s->name[0] = '\0'; /* Perhaps prepared, perhaps skipped. */
         return false;
     }
     return true;

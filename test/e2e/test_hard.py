@@ -151,7 +151,8 @@ def test_full_pool_pauses_the_writer_and_corrupts_nothing(small_pool):
         ImageId=cloud.image(), InstanceType="t3.nano", KeyName="full", MinCount=1,
         MaxCount=1)["Instances"][0]["InstanceId"])
     cloud.wait_state(guest.id, "running")
-    guest.sh("dd if=/dev/urandom of=/tmp/want bs=1M count=64 2>/dev/null")
+    # What the guest has not written yet would fill the pool before the writer begins.
+    guest.sh("dd if=/dev/urandom of=/tmp/want bs=1M count=64 2>/dev/null; sync")
     want = guest.sh("sha256sum </tmp/want")
 
     filler = cloud.state / "node" / "filler"

@@ -150,6 +150,8 @@ def test_terminated_server_leaves_nothing_and_stays_visible(cloud, ec2, launch):
         return not list((cloud.state / "node" / "pool").rglob(f"*{volume_id}*"))
     wait_for("the disk to go", disk_is_gone, 30)
     assert not (cloud.state / "node" / "machines" / instance_id).exists()
+    wait_for("the node's word of it", lambda: not ec2.describe_volumes(
+        Filters=[{"Name": "volume-id", "Values": [volume_id]}])["Volumes"], 30)
     with pytest.raises(ClientError) as error:
         ec2.describe_volumes(VolumeIds=[volume_id])
     assert code_of(error) == "InvalidVolume.NotFound"

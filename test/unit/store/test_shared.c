@@ -154,6 +154,34 @@ TEST(shared_store_runs_again_what_ran_ahead_of_another)
     pair_fini(&p);
 }
 
+/* What loses its bet fails at its first statement, and the server skips the rest of what was
+ * sent: to it, none of that was prepared. */
+TEST(postgres_prepares_anew_what_an_error_skipped)
+{
+    struct fixture f;
+    struct err err;
+    fixture_init(&f);
+    const struct sql_driver *pg = &sql_postgres;
+    struct sql_conn *c = pg->open(f.url + strlen(pg->scheme), &err);
+    CHECK_OK(c != NULL, &err);
+    struct sql_stmt *stmt = pg->prepare(c, "SELECT $1::bigint", &err);
+    struct sql_value one = sql_int(1);
+    CHECK_OK(pg->post(c, pg->begin_write, &err) && pg->post(c, "SELECT 1/0", &err) &&
+                 pg->send(stmt, &one, 1, &err),
+             &err);
+    CHECK(!pg->exec(c, "COMMIT", &err));
+    CHECK_EQ(err.code, ERR_CONFLICT);
+    CHECK_OK(pg->exec(c, "ROLLBACK", &err), &err);
+    for (int i = 0; i < 2; i++) {
+        CHECK_OK(pg->post(c, pg->begin_write, &err) && pg->send(stmt, &one, 1, &err) &&
+                     pg->exec(c, "COMMIT", &err),
+                 &err);
+    }
+    pg->finish(stmt);
+    pg->close(c);
+    fixture_fini(&f);
+}
+
 /* Unasked: the watcher does nothing but wait. */
 TEST(shared_store_watch_tells_of_other_processes)
 {
