@@ -98,8 +98,8 @@ export MOLN_BUILD="$TEST_BUILD"
 clients="env ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
     timeout --kill-after=120 $clients_limit /usr/bin/python3 -m pytest"
 several=
-for name in cold join migrate migrate_shared outside overlay passthrough placement processes rebuild \
-    recovery relief shaping two_hosts uplinks many_hosts; do
+for name in cold join migrate migrate_shared outside overlay placement processes rebuild recovery \
+    relief two_hosts many_hosts; do
     several="$several test/e2e/test_$name.py"
 done
 [ "$kind" = long ] || several=${several% *} # test/conftest.py leaves the last out, too.
