@@ -27,11 +27,18 @@ class Guest:
             try:
                 self.run("true", limit_s=60)
                 return self
-            except (EOFError, TimeoutError):  # Nobody answers yet, or does not go on.
+            except (EOFError, TimeoutError) as why:  # Nobody answers yet, or does not go on.
                 self.close()
                 if time.monotonic() > deadline:
-                    raise
+                    raise TimeoutError(f"no SSH within {limit_s} s: {why}\n{self.console()}") \
+                        from None
                 time.sleep(1)
+
+    def console(self):
+        """The end of what it said on its serial console."""
+        done = subprocess.run([self.cloud.build / "moln", "logs", self.id], env=self.env,
+                              text=True, errors="replace", capture_output=True)
+        return (done.stdout + done.stderr)[-2000:]
 
     def start(self, command):
         """Writes it; said() gives what it said."""
