@@ -179,6 +179,9 @@ MUST_CHECK bool machines_left(const struct machines *set, const char *id, int *o
 void machines_left_nothing(struct machines *set, const char *id);
 /* The guest came back to its shell: as if it had never left. */
 void machines_came_back(struct machines *set, const char *id);
+/* Begins to make all of an arriving guest's memory, beside its emulator, which needs it the
+ * sooner; before any of the memory's contents may come. Nothing waits for it. */
+void machines_fill(struct machines *set, const char *id);
 /* Ends its emulator at once, as if that had fallen: a guest that lost its memory. */
 void machines_kill(struct machines *set, const char *id);
 /* Puts what the console said elsewhere before what it will say here. */

@@ -9,7 +9,8 @@
 #include "node/machine/qemu.h"
 #include "node/machine/qmp.h"
 
-struct start; /* machine_start.c */
+struct start;        /* machine_start.c */
+struct machine_fill; /* machine_move.c */
 
 /* What must survive the agent; machines/ID/state.json. */
 struct machine_record {
@@ -63,6 +64,7 @@ struct machine {
     int64_t stop_began_ns, asked_ns, quit_ns, retry_at_ns, up_since_ns;
     int64_t failures; /* In a row; for the pause between starts. */
     struct start *start;
+    struct machine_fill *fill;
     struct console *console;
     struct machine_card cards[QEMU_NICS_MAX];
     size_t card_count;
@@ -107,6 +109,9 @@ bool machine_remove(struct machine *m, struct err *err);
 /* machine_start.c */
 void machine_start(struct machine *m);
 void machine_start_wait(struct machine *m); /* Ends a worker's start before closing. */
+
+/* machine_move.c: ends the process that makes the guest's memory, if there is one. */
+void machine_fill_end(struct machine *m);
 
 /* machine_cards.c */
 void machine_cards_pass(struct machine *m, int64_t now, int64_t *wake);

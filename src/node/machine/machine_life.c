@@ -1,5 +1,6 @@
 #include "base/file.h"
 #include "base/log.h"
+#include "node/machine/fill.h"
 #include "node/machine/machine_impl.h"
 #include "node/machine/sock.h"
 
@@ -288,6 +289,7 @@ closed_poll(uv_handle_t *handle)
 void
 machine_unwatch(struct machine *m)
 {
+    machine_fill_end(m);
     if (m->qmp) {
         struct qmp *q = m->qmp;
         m->qmp = NULL;
@@ -347,20 +349,35 @@ machine_up(struct machine *m, pid_t pid, int pidfd)
     machine_speak(m);
 }
 
-void
-machine_adopt(struct machine *m)
+/* Of the processes in the machine's cgroup the emulator; 0: there is none. */
+static pid_t
+find_emulator(const struct machine *m)
 {
     pid_t pids[4];
     size_t count = cgroup_pids(&m->set->cgroups, m->id, pids, ARRAY_LEN(pids));
-    if (count == 0) {
-        return;
+    for (size_t i = 0; i < count; i++) {
+        char path[48];
+        struct err err = {0};
+        AUTO(free) char *name = NULL;
+        snprintf(path, sizeof path, "/proc/%d/comm", (int)pids[i]);
+        if (file_read(path, 64, &name, NULL, &err) &&
+            !str_starts(name, FILL_NAME)) { /* That one is about to end. */
+            return pids[i];
+        }
     }
-    int pidfd = (int)syscall(SYS_pidfd_open, pids[0], 0);
+    return 0;
+}
+
+void
+machine_adopt(struct machine *m)
+{
+    pid_t pid = find_emulator(m);
+    int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
     if (pidfd < 0) {
-        return; /* It ended this moment. */
+        return; /* Or it ended this moment. */
     }
-    log_info("machine %s: adopted, pid %d", m->id, (int)pids[0]);
-    machine_up(m, pids[0], pidfd);
+    log_info("machine %s: adopted, pid %d", m->id, (int)pid);
+    machine_up(m, pid, pidfd);
     m->was_up = true;
 }
 

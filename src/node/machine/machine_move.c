@@ -1,6 +1,17 @@
 /* machine_move.c - what a machine must know of a migration: see machine.h. */
 #include "base/log.h"
+#include "node/machine/fill.h"
 #include "node/machine/machine_impl.h"
+
+#include <signal.h>
+#include <sys/syscall.h>
+
+/* The process that makes an arriving guest's memory. */
+struct machine_fill {
+    uv_poll_t poll;
+    struct machine *machine;
+    int pidfd;
+};
 
 bool
 machines_body(const struct machines *set, const char *id, struct machine_body *out)
@@ -81,4 +92,60 @@ machines_watch_events(struct machines *set, machine_event_fn *fn, void *ctx)
 {
     set->event_fn = fn;
     set->event_ctx = ctx;
+}
+
+/* ---- its memory ------------------------------------------------------------------------ */
+
+static void
+on_fill_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+void
+machine_fill_end(struct machine *m)
+{
+    struct machine_fill *f = m->fill;
+    if (f) {
+        m->fill = NULL;
+        (void)syscall(SYS_pidfd_send_signal, f->pidfd, SIGKILL, NULL, 0);
+        (void)jail_reap(f->pidfd);
+        uv_poll_stop(&f->poll);
+        close(f->pidfd);
+        uv_close((uv_handle_t *)&f->poll, on_fill_closed);
+    }
+}
+
+static void
+on_filled(uv_poll_t *poll, int status UNUSED, int events UNUSED)
+{
+    struct machine_fill *f = poll->data;
+    log_debug("machine %s: its memory is filled", f->machine->id);
+    machine_fill_end(f->machine);
+}
+
+void
+machines_fill(struct machines *set, const char *id)
+{
+    struct machine *m = map_get(set->map, id);
+    int joins[CGROUP_ROOTS_MAX], pidfd;
+    size_t join_count = 0;
+    struct err err = {0};
+    if (!m || !m->want || m->fill || m->pid == 0) {
+        return;
+    }
+    if (!cgroup_join_fds(&set->cgroups, m->id, joins, &join_count, &err)) {
+        log_warn("machine %s: its memory is not filled: %s", m->id, err.msg);
+        return;
+    }
+    if (fill_start(m->pid, m->want->memory_bytes, joins, join_count, &pidfd)) {
+        struct machine_fill *f = xcalloc(1, sizeof *f);
+        *f = (struct machine_fill){.machine = m, .pidfd = pidfd};
+        f->poll.data = m->fill = f;
+        (void)uv_poll_init(set->config.loop, &f->poll, pidfd);
+        (void)uv_poll_start(&f->poll, UV_READABLE, on_filled);
+    }
+    for (size_t i = 0; i < join_count; i++) {
+        close(joins[i]);
+    }
 }

@@ -285,6 +285,10 @@ on_set_up(void *ctx, json_t *result UNUSED, const struct err *err)
         fail(m, err->msg);
     }
     m->set_up = !err;
+    if (!err &&
+        !m->want->post_copy) { /* Which tells by what is not there what is to come. */
+        machines_fill(m->set->config.machines, m->want->machine_id);
+    }
 }
 
 static bool
