@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #define NODE_EVERY_MS 30000
+#define SWITCH_LOOK_NS (50 * NS_PER_MS)
 
 static void
 free_value(void *value)
@@ -135,8 +136,12 @@ on_pass(uv_timer_t *timer)
     uv_timer_stop(&a->pass_timer);
     /* Machines first and last: one that was deleted lets go of its port and disks, and
      * one whose disk or port has just become ready starts in this very pass. */
-    agent_net_pass(a, clock_mono(a->config.clock), &wake);
-    prune_networks(a);
+    if (migrations_at_switch(a->migrations)) { /* The kernel's answers take a while. */
+        wake = clock_mono(a->config.clock) + SWITCH_LOOK_NS;
+    } else {
+        agent_net_pass(a, clock_mono(a->config.clock), &wake);
+        prune_networks(a);
+    }
     blobs_pass(a->blobs, &next);
     wake = MIN(wake, next);
     disks_pass(a->disks, &next);

@@ -3,7 +3,8 @@
 #include "node/migrate/migration_impl.h"
 
 #define COLD_LOOK_NS (500 * NS_PER_MS)
-#define SHOW_NS NS_PER_S /* Progress is reported no more often. */
+#define SWITCH_NS (300 * NS_PER_MS) /* A guest stands still no longer, as a rule. */
+#define SHOW_NS NS_PER_S            /* Progress is reported no more often. */
 
 int64_t
 migration_now(const struct migration *m)
@@ -350,6 +351,9 @@ migrations_want(struct migrations *set, const struct link_migration *want, bool 
     arena_destroy(m->want_arena);
     m->want_arena = arena;
     m->deleted = deleted;
+    if (deleted) { /* The receiver's word that it runs is late. */
+        give_note_downtime(m);
+    }
     log_debug("migration %s: told to %s", m->id,
               deleted       ? "end"
               : want->order ? want->order
@@ -443,6 +447,21 @@ migrations_pass(struct migrations *set, int64_t *out_wake_ns)
         }
         *out_wake_ns = MIN(*out_wake_ns, MAX(m->poll_at_ns, now + 10 * NS_PER_MS));
     }
+}
+
+bool
+migrations_at_switch(const struct migrations *set)
+{
+    const char *key;
+    void *value;
+    for (size_t it = 0; map_next(set->map, &it, &key, &value);) {
+        const struct migration *m = value;
+        if (m->stood_ns && !m->over && !m->staying && !memory_is_behind(m->memory) &&
+            m->memory != MEMORY_DONE && migration_now(m) < m->stood_ns + SWITCH_NS) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- what is seen --------------------------------------------------------------------------- */

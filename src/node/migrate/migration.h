@@ -65,6 +65,8 @@ void migrations_want(struct migrations *set, const struct link_migration *want,
 void migrations_delete(struct migrations *set, const char *id); /* Without a record. */
 void migrations_forget(struct migrations *set, const char *id);
 void migrations_pass(struct migrations *set, int64_t *out_wake_ns);
+/* Whether a guest stands still on its way from here: what can wait should, a moment. */
+bool migrations_at_switch(const struct migrations *set);
 
 typedef void migration_seen_fn(void *ctx, const struct link_migration_seen *seen);
 void migrations_seen(struct migrations *set, struct arena *arena, migration_seen_fn *fn,

@@ -362,6 +362,29 @@ end_disks(struct migration *m, const struct machine_body *body)
     migration_run(m, s, body->qmp, on_step);
 }
 
+/* What else the receiver must know before the guest goes on there: read and said while QEMU
+ * hands over the last of it, since the reading takes its time. */
+static void
+say_last(struct migration *m, const struct machine_body *body)
+{
+    if (!m->history_sent) {
+        m->history_sent = true;
+        say_console(m);
+        say_connections(m, body);
+    }
+}
+
+static void
+on_let_go(void *ctx, json_t *result, const struct err *err)
+{
+    struct migration *m = ctx;
+    struct machine_body body;
+    on_step(m, result, err);
+    if (!err && migration_body(m, &body)) {
+        say_last(m, &body);
+    }
+}
+
 static void
 let_go(struct migration *m, const struct machine_body *body)
 {
@@ -372,7 +395,7 @@ let_go(struct migration *m, const struct machine_body *body)
     for (size_t i = 0; m->want->post_copy && i < MIN(m->courier_count, 2u); i++) {
         courier_persist(m->couriers[i].courier); /* Words, and memory. */
     }
-    migration_run(m, s, body->qmp, on_step);
+    migration_run(m, s, body->qmp, on_let_go);
 }
 
 static void
@@ -387,6 +410,15 @@ part(struct migration *m, const struct machine_body *body UNUSED)
     migration_changed(m);
 }
 
+/* From its standstill until now, unless that is known. */
+void
+give_note_downtime(struct migration *m)
+{
+    if (m->stood_ns && m->progress.downtime_ms == 0) {
+        m->progress.downtime_ms = MAX(1, (migration_now(m) - m->stood_ns) / NS_PER_MS);
+    }
+}
+
 void
 give_hear(struct migration *m, const struct link_courier_word *word)
 {
@@ -394,7 +426,7 @@ give_hear(struct migration *m, const struct link_courier_word *word)
         m->told_here = true;
         follow_confirm(m);
     } else if (str_eq(word->kind, "running") && m->stood_ns) {
-        m->progress.downtime_ms = (migration_now(m) - m->stood_ns) / NS_PER_MS;
+        give_note_downtime(m);
         m->ended_ns = migration_now(m);
         m->shown_state = NULL; /* Told at once. */
         migration_changed(m);
@@ -684,19 +716,16 @@ order_of(const struct migration *m)
 }
 
 /* The guest has come to stand still: it must not for long. First of all the switch is asked
- * for; what else the receiver must know is said while the answer is on its way. */
+ * for. */
 static void
-note_pause(struct migration *m, const struct machine_body *body)
+note_pause(struct migration *m)
 {
     const struct migration_host *host = &m->set->config.host;
     if (m->memory == MEMORY_PAUSED && m->asked_ns == 0 && m->begun && !m->staying) {
         m->asked_ns = m->stood_ns = migration_now(m);
+        m->progress.downtime_ms = 0; /* What was expected is over. */
         log_debug("migration %s: the guest stands still", m->id);
         host->urgent(host->ctx);
-    } else if (m->asked_ns && !m->history_sent && !m->staying) {
-        m->history_sent = true;
-        say_console(m);
-        say_connections(m, body);
     }
 }
 
@@ -735,7 +764,7 @@ give_step(struct migration *m)
         m->over = m->over || m->deleted;
         return;
     }
-    note_pause(m, &body);
+    note_pause(m);
     m->here =
         m->here || (body.moved && m->want->post_copy); /* An earlier agent saw it. */
     struct give_facts facts = {

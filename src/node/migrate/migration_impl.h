@@ -135,6 +135,7 @@ void words_say(struct migration *m, const char *kind, const char *object,
 void give_hear(struct migration *m, const struct link_courier_word *word);
 void give_step(struct migration *m);
 const char *give_state(const struct migration *m);
+void give_note_downtime(struct migration *m);
 void give_poll(struct migration *m, struct qmp *qmp);
 void give_job_event(struct migration *m);
 void give_mirror_event(struct migration *m, bool ready, const json_t *data);
