@@ -594,7 +594,9 @@ migration_report(const struct pass *pass, const struct row_node_want *want,
         return true;
     }
     struct row_migration next = *row;
-    if (!gone && str_eq(want->node_id, row->from_node)) {
+    if (gone && str_eq(want->node_id, row->from_node) && seen->downtime_ms > 0) {
+        next.downtime_ms = seen->downtime_ms; /* It may have heard only now. */
+    } else if (!gone && str_eq(want->node_id, row->from_node)) {
         note_giver(&next, seen);
     } else if (!gone && str_eq(want->node_id, row->to_node)) {
         next.take_state = seen->state;
