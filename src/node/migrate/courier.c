@@ -1,11 +1,7 @@
 /* courier.c - see courier.h. */
-#include "node/migrate/courier.h"
+#include "node/migrate/courier_impl.h"
 
 #include "base/log.h"
-#include "base/tlv.h"
-#include "link/link.h"
-#include "link/pki.h"
-#include "link/tls.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -16,9 +12,6 @@
 #include <sys/socket.h>
 
 #define SHAKE_MS 10000 /* To connect and prove. */
-#define LET_IN_MS \
-    60000              /* For the other one's local end: an emulator may be starting. */
-#define LOCAL_MS 10000 /* For the local end to call. */
 #define SILENT_MS \
     8000u /* A wire on which nothing is acknowledged for so long is cut. */
 #define PATIENCE_MS (7u * 86400000u) /* One that persists waits for so long... */
@@ -33,43 +26,7 @@
 #define ROOM_BYTES (256 << 10)
 #define UNSENT_BYTES (128 << 10)
 #define UNREAD_BYTES (1 << 20)
-#define HELLO_MAX 256
 #define CALLERS_MAX 32 /* Couriers of one door. */
-
-enum courier_news { NEWS_NONE, NEWS_UP, NEWS_ENDED };
-
-struct courier {
-    struct courier_self self;
-    struct courier_ops ops;
-    struct courier_door *door; /* That has it until it is let in; the loop's. */
-    struct courier *next;      /* In that door's list. */
-    bool received;             /* Came through a door. */
-    struct sockaddr_in to;
-    char peer[64], migration[64], stream[COURIER_STREAM_MAX];
-    uv_thread_t thread;
-    uv_async_t async;
-    int stop_fd, join_fd;
-    int wire_fd, local_fd;
-    bool local_listens;
-    bool joined, kept; /* Of one received: the loop has given it a local end... */
-    bool passed;       /* ...to which something went. */
-    _Atomic int news;  /* enum courier_news: what the thread has come to. */
-    _Atomic bool was_up;
-    int told;
-    struct err err; /* The thread's, until it has ended. */
-    struct tls *tls;
-    struct buf plain; /* From the wire, for the local end. */
-};
-
-struct courier_door {
-    struct courier_self self;
-    struct courier_ops ops;
-    char peer[64], migration[64];
-    int fd, port;
-    uv_poll_t poll;
-    struct courier *callers; /* Not let in yet. */
-    unsigned caller_count;
-};
 
 bool
 courier_pair(int out_ends[2], struct err *err)
@@ -82,232 +39,6 @@ courier_pair(int out_ends[2], struct err *err)
         (void)setsockopt(out_ends[i], SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
     }
     return true;
-}
-
-/* ---- in the thread: waiting ---------------------------------------------------------- */
-
-/* Until 'fd' is ready for 'events'; false when it was told to stop, or too late. */
-static bool
-wait_ready(struct courier *c, int fd, short events, int64_t deadline_ns,
-           struct err *err)
-{
-    for (;;) {
-        int64_t left = deadline_ns - clock_mono(c->self.clock);
-        struct pollfd fds[] = {{.fd = fd, .events = events},
-                               {.fd = c->stop_fd, .events = POLLIN}};
-        int n = left <= 0 ? 0 : poll(fds, 2, (int)(left / NS_PER_MS) + 1);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return err_set(err, ERR_TIMEOUT, "node %s did not answer in time", c->peer);
-        }
-        return fds[1].revents == 0 || err_set(err, ERR_GONE, "given up");
-    }
-}
-
-static bool
-wire_flush(struct courier *c, int64_t deadline_ns, struct err *err)
-{
-    struct buf *out = tls_wire(c->tls);
-    while (out->len > 0) {
-        ssize_t n = send(c->wire_fd, out->data, out->len, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n >= 0) {
-            buf_drop_front(out, (size_t)n);
-        } else if (errno != EAGAIN && errno != EINTR) {
-            return err_sys(err, errno, "send to node %s", c->peer);
-        } else if (!wait_ready(c, c->wire_fd, POLLOUT, deadline_ns, err)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Takes what the wire has into 'plain', waiting for it. */
-static bool
-wire_take(struct courier *c, int64_t deadline_ns, struct err *err)
-{
-    char data[16384];
-    if (!wait_ready(c, c->wire_fd, POLLIN, deadline_ns, err)) {
-        return false;
-    }
-    ssize_t n = recv(c->wire_fd, data, sizeof data, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-        return true;
-    }
-    if (n <= 0) {
-        return n < 0 ? err_sys(err, errno, "read from node %s", c->peer)
-                     : err_set(err, ERR_GONE, "node %s hung up", c->peer);
-    }
-    bool fed = tls_feed(c->tls, data, (size_t)n, &c->plain, err);
-    struct err ignored = {0};
-    return wire_flush(c, deadline_ns, fed ? err : &ignored) && fed; /* An alert, too. */
-}
-
-/* ---- in the thread: who is there ------------------------------------------------------ */
-
-static bool
-prove(struct courier *c, struct err *err)
-{
-    AUTO(arena) struct arena *arena = arena_create();
-    AUTO(pki_verifier)
-    struct pki_verifier *verifier = pki_verifier_create(c->self.ca_pem, err);
-    struct blob chain[8];
-    struct pki_cert cert;
-    size_t count = tls_peer_chain(c->tls, chain, ARRAY_LEN(chain));
-    if (!verifier || !pki_verify(verifier, chain, count, PKI_NODE,
-                                 clock_real(c->self.clock), arena, &cert, err)) {
-        return false;
-    }
-    return str_eq(cert.node_id, c->peer) ||
-           err_set(err, ERR_DENIED, "node %s is there in place of %s", cert.node_id,
-                   c->peer);
-}
-
-static bool
-shake(struct courier *c, int64_t deadline_ns, struct err *err)
-{
-    AUTO(tls_context)
-    struct tls_context *context =
-        tls_context_create(c->received, c->self.cert_pem, c->self.key_pem, err);
-    if (!context || !(c->tls = tls_create(context, (struct blob){0}, err))) {
-        return false;
-    }
-    if (!c->received && !tls_feed(c->tls, "", 0, &c->plain, err)) {
-        return false;
-    }
-    while (!tls_is_up(c->tls)) {
-        if (!wire_flush(c, deadline_ns, err) || !wire_take(c, deadline_ns, err)) {
-            return false;
-        }
-    }
-    return wire_flush(c, deadline_ns, err) && prove(c, err);
-}
-
-/* Says what it carries, and waits to be let in: one byte. */
-static bool
-say_hello(struct courier *c, struct err *err)
-{
-    int64_t deadline_ns = clock_mono(c->self.clock) + LET_IN_MS * NS_PER_MS;
-    AUTO(buf) struct buf body = {0};
-    struct link_courier_hello hello = {.migration_id = c->migration,
-                                       .stream = c->stream};
-    tlv_encode(&link_courier_hello_desc, &hello, &body);
-    uint8_t len = (uint8_t)body.len;
-    if (body.len > UINT8_MAX || !tls_send(c->tls, &len, 1, err) ||
-        !tls_send(c->tls, body.data, body.len, err)) {
-        return false;
-    }
-    while (c->plain.len == 0) {
-        if (!wire_flush(c, deadline_ns, err) || !wire_take(c, deadline_ns, err)) {
-            return false;
-        }
-    }
-    buf_drop_front(&c->plain, 1);
-    return true;
-}
-
-bool
-courier_read_hello(const void *data, size_t len, const char *migration_id,
-                   char out_stream[COURIER_STREAM_MAX], size_t *out_len,
-                   struct err *err)
-{
-    AUTO(arena) struct arena *arena = arena_create();
-    const uint8_t *bytes = data;
-    struct link_courier_hello hello;
-    if (len < 1 || len < 1u + bytes[0]) {
-        *out_len = 0;
-        return true;
-    }
-    if (!tlv_decode(&link_courier_hello_desc, bytes + 1, bytes[0], arena, &hello,
-                    err)) {
-        return false;
-    }
-    if (!str_eq(hello.migration_id, migration_id)) {
-        return err_set(err, ERR_DENIED, "it speaks of another migration");
-    }
-    if (str_empty(hello.stream) || strlen(hello.stream) >= COURIER_STREAM_MAX) {
-        return err_set(err, ERR_INVALID, "it does not say what it carries");
-    }
-    snprintf(out_stream, COURIER_STREAM_MAX, "%s", hello.stream);
-    *out_len = 1u + bytes[0];
-    return true;
-}
-
-static bool
-hear_hello(struct courier *c, int64_t deadline_ns, struct err *err)
-{
-    size_t len = 0;
-    do {
-        if (!courier_read_hello(c->plain.data, c->plain.len, c->migration, c->stream,
-                                &len, err) ||
-            (len == 0 && !wire_take(c, deadline_ns, err))) {
-            return false;
-        }
-    } while (len == 0);
-    buf_drop_front(&c->plain, len);
-    return true;
-}
-
-/* Until the loop has given it a local end. The other one says nothing until it is let in:
- * what comes is its end. */
-static bool
-wait_joined(struct courier *c, struct err *err)
-{
-    struct pollfd fds[] = {{.fd = c->join_fd, .events = POLLIN},
-                           {.fd = c->stop_fd, .events = POLLIN},
-                           {.fd = c->wire_fd, .events = POLLIN}};
-    while (poll(fds, ARRAY_LEN(fds), -1) < 0) {
-        if (errno != EINTR) {
-            return err_sys(err, errno, "wait");
-        }
-    }
-    if (fds[1].revents || !fds[0].revents) {
-        return fds[1].revents ? err_set(err, ERR_GONE, "given up")
-                              : err_set(err, ERR_GONE, "node %s hung up", c->peer);
-    }
-    return true;
-}
-
-static bool
-let_in(struct courier *c, int64_t deadline_ns, struct err *err)
-{
-    return tls_send(c->tls, "!", 1, err) && wire_flush(c, deadline_ns, err);
-}
-
-static bool
-dial(struct courier *c, int64_t deadline_ns, struct err *err)
-{
-    c->wire_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (c->wire_fd < 0) {
-        return err_sys(err, errno, "make a socket");
-    }
-    if (connect(c->wire_fd, (struct sockaddr *)&c->to, sizeof c->to) == 0) {
-        return true;
-    }
-    int sys = errno;
-    socklen_t len = sizeof sys;
-    if (sys == EINPROGRESS) {
-        if (!wait_ready(c, c->wire_fd, POLLOUT, deadline_ns, err)) {
-            return false;
-        }
-        (void)getsockopt(c->wire_fd, SOL_SOCKET, SO_ERROR, &sys, &len);
-    }
-    return sys == 0 || err_sys(err, sys, "connect to node %s", c->peer);
-}
-
-/* The local end calls at the socket that listens. */
-static bool
-meet_local(struct courier *c, struct err *err)
-{
-    if (!wait_ready(c, c->local_fd, POLLIN,
-                    clock_mono(c->self.clock) + LOCAL_MS * NS_PER_MS, err)) {
-        return false;
-    }
-    int fd = accept4(c->local_fd, NULL, NULL, SOCK_CLOEXEC);
-    close(c->local_fd);
-    c->local_fd = fd;
-    return fd >= 0 || err_sys(err, errno, "meet the emulator");
 }
 
 /* ---- in the thread: carrying ------------------------------------------------------------ */
@@ -488,19 +219,22 @@ static bool
 serve(struct courier *c, struct err *err)
 {
     int64_t deadline = clock_mono(c->self.clock) + SHAKE_MS * NS_PER_MS;
-    if ((c->wire_fd < 0 && !dial(c, deadline, err)) || !shake(c, deadline, err) ||
-        !(c->received ? hear_hello(c, deadline, err) : say_hello(c, err))) {
+    if ((c->wire_fd < 0 && !courier_dial(c, deadline, err)) ||
+        !courier_shake(c, deadline, err) ||
+        !(c->received ? courier_hear_hello(c, deadline, err)
+                      : courier_say_hello(c, err))) {
         return false;
     }
     tune(c->wire_fd);
     tell(c, NEWS_UP);
     if (c->received) {
-        return wait_joined(c, err) &&
-               let_in(c, clock_mono(c->self.clock) + SHAKE_MS * NS_PER_MS, err) &&
+        return courier_wait_joined(c, err) &&
+               courier_let_in(c, clock_mono(c->self.clock) + SHAKE_MS * NS_PER_MS,
+                              err) &&
                carry(c, err);
     }
     /* The emulator calls only once it was told to. */
-    return (!c->local_listens || meet_local(c, err)) && carry(c, err);
+    return (!c->local_listens || courier_meet_local(c, err)) && carry(c, err);
 }
 
 static void

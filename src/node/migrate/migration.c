@@ -230,9 +230,9 @@ on_event(void *ctx, const char *id, const char *name, json_t *data)
             migration_step(m);
             migration_changed(m);
         } else if (job && !m->want->incoming) {
-            give_job_event(m);
+            mirrors_job_event(m);
         } else if (mirror && !m->want->incoming) {
-            give_mirror_event(m, str_eq(name, "BLOCK_JOB_READY"), data);
+            mirrors_event(m, str_eq(name, "BLOCK_JOB_READY"), data);
         }
         return; /* A machine takes part in one migration at a time. */
     }

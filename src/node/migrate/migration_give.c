@@ -12,25 +12,6 @@
 #define OUR_SHARE_MS 100 /* Of it: asking, and the last words. */
 #define NO_LIMIT_BYTES (INT64_C(64) << 30)
 
-/* Block jobs' and nodes' names hold 31 bytes: the end of the id tells it apart. */
-static void
-mirror_name(const struct migration *m, size_t disk, char out[32])
-{
-    size_t len = strlen(m->id);
-    snprintf(out, 32, "move-%s-%zu", m->id + (len > 12 ? len - 12 : 0), disk);
-}
-
-static bool
-is_copied(const struct migration *m, const char *disk_id)
-{
-    for (size_t i = 0; i < m->want->copy_disks.count; i++) {
-        if (str_eq(m->want->copy_disks.items[i], disk_id)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void
 keep(struct migration *m)
 {
@@ -162,8 +143,7 @@ send_all(struct migration *m, const struct machine_body *body, struct err *err)
         return false;
     }
     for (size_t i = 0; i < body->want->disks.count; i++) {
-        if (is_copied(m, body->want->disks.items[i].disk_id) &&
-            !send_disk(m, body, i, err)) {
+        if (mirror_copies(m, body, i) && !send_disk(m, body, i, err)) {
             return false;
         }
     }
@@ -271,25 +251,7 @@ static void
 copy_disks(struct migration *m, const struct machine_body *body)
 {
     struct script *s = script_create();
-    for (size_t i = 0; i < body->want->disks.count; i++) {
-        char name[32], node[32];
-        if (!is_copied(m, body->want->disks.items[i].disk_id)) {
-            continue;
-        }
-        mirror_name(m, i, name);
-        snprintf(node, sizeof node, "disk%zu", i);
-        script_add(s, "blockdev-add",
-                   json_pack("{s:s, s:s, s:s, s:{s:s, s:s, s:b}}", "driver", "nbd",
-                             "node-name", name, "export", node, "server", "type",
-                             "unix", "path", name, "abstract", 1),
-                   -1);
-        /* What the guest writes meanwhile goes to both: it converges, always. */
-        script_add(s, "blockdev-mirror",
-                   json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "job-id", name, "device",
-                             node, "target", name, "sync", "top", "copy-mode",
-                             "write-blocking", "auto-dismiss", 0),
-                   -1);
-    }
+    mirrors_begin(m, body, s);
     set_terms(m, s); /* While the mirrors are made. */
     m->disks = PART_BEGUN;
     migration_run(m, s, body->qmp, on_step);
@@ -351,13 +313,7 @@ static void
 end_disks(struct migration *m, const struct machine_body *body)
 {
     struct script *s = script_create();
-    for (size_t i = 0; i < body->want->disks.count; i++) {
-        char name[32];
-        if (is_copied(m, body->want->disks.items[i].disk_id)) {
-            mirror_name(m, i, name);
-            script_add(s, "block-job-cancel", json_pack("{s:s}", "device", name), -1);
-        }
-    }
+    mirrors_end(m, body, s);
     m->disks = m->want->copy_disks.count > 0 ? PART_ENDING : PART_ENDED;
     migration_run(m, s, body->qmp, on_step);
 }
@@ -470,14 +426,7 @@ static void
 clean_up(struct migration *m, const struct machine_body *body)
 {
     struct script *s = script_create();
-    for (size_t i = 0; i < body->want->disks.count; i++) {
-        char name[32];
-        mirror_name(m, i, name);
-        if (is_copied(m, body->want->disks.items[i].disk_id)) {
-            script_try(s, "job-dismiss", json_pack("{s:s}", "id", name));
-            script_try(s, "blockdev-del", json_pack("{s:s}", "node-name", name));
-        }
-    }
+    mirrors_forget(m, body, s);
     script_add(s, "query-status", NULL, -1);
     migration_run(m, s, body->qmp, on_undone);
 }
@@ -518,14 +467,7 @@ stay(struct migration *m, const struct machine_body *body)
     migration_hang_up(m);
     struct script *s = script_create();
     script_try(s, "migrate_cancel", NULL);
-    for (size_t i = 0; i < body->want->disks.count; i++) {
-        char name[32];
-        mirror_name(m, i, name);
-        if (is_copied(m, body->want->disks.items[i].disk_id)) {
-            script_try(s, "block-job-cancel",
-                       json_pack("{s:s, s:b}", "device", name, "force", 1));
-        }
-    }
+    mirrors_give_up(m, body, s);
     migration_run(m, s, body->qmp, NULL);
     m->poll_at_ns = 0;
 }
@@ -546,107 +488,6 @@ come_back(struct migration *m, const struct machine_body *body)
 }
 
 /* ---- what QEMU does meanwhile ------------------------------------------------------------------ */
-
-static void
-read_job(struct migration *m, const json_t *job, bool *all_ready, bool *all_ended)
-{
-    const char *status = json_string_value(json_object_get(job, "status"));
-    const char *error = json_string_value(json_object_get(job, "error"));
-    struct migration_progress *p = &m->progress;
-    p->disk_bytes += json_integer_value(json_object_get(job, "total-progress"));
-    p->disk_done_bytes += json_integer_value(json_object_get(job, "current-progress"));
-    if (error) {
-        m->disks = PART_BROKEN;
-        migration_note(m, "a disk could not be copied: %.120s", error);
-    }
-    *all_ready = *all_ready && str_eq(status, "ready");
-    *all_ended = *all_ended && str_eq(status, "concluded");
-}
-
-static void
-on_jobs(void *ctx, json_t *result, const struct err *err)
-{
-    struct migration *m = ctx;
-    struct machine_body body;
-    bool all_ready = true, all_ended = true;
-    size_t i;
-    json_t *job;
-    if (err || !migration_body(m, &body)) {
-        return;
-    }
-    m->progress.disk_bytes = m->progress.disk_done_bytes = 0;
-    json_array_foreach(result, i, job)
-    {
-        char name[32];
-        const char *id = json_string_value(json_object_get(job, "id"));
-        for (size_t d = 0; d < body.want->disks.count; d++) {
-            mirror_name(m, d, name);
-            if (str_eq(name, id)) {
-                read_job(m, job, &all_ready, &all_ended);
-            }
-        }
-    }
-    if (m->disks == PART_BEGUN && all_ready) {
-        m->disks = PART_READY;
-    } else if (m->disks == PART_BEGUN && all_ended) {
-        m->disks = PART_BROKEN;
-        migration_note(m, "the copying of a disk ended too early");
-    } else if (m->disks == PART_ENDING && all_ended) {
-        m->disks = PART_ENDED;
-    }
-}
-
-static void
-poll_jobs(struct migration *m, struct qmp *qmp)
-{
-    if (m->disks == PART_BEGUN || m->disks == PART_ENDING || m->disks == PART_READY) {
-        struct script *s = script_create();
-        script_add(s, "query-jobs", NULL, -1);
-        migration_poll(m, s, qmp, on_jobs);
-    }
-}
-
-/* A job of the machine's has come further: maybe one of ours. */
-void
-give_job_event(struct migration *m)
-{
-    struct machine_body body;
-    m->job_news = m->disks == PART_BEGUN || m->disks == PART_ENDING;
-    if (m->job_news && m->scripts == 0 && migration_body(m, &body) && body.qmp) {
-        m->job_news = false;
-        poll_jobs(m, body.qmp);
-    }
-}
-
-/* A mirror is as far as its disk's part needs, as asking would say one answer later. */
-void
-give_mirror_event(struct migration *m, bool ready, const json_t *data)
-{
-    const char *device = json_string_value(json_object_get(data, "device"));
-    struct machine_body body;
-    uint32_t all = 0, one = 0;
-    if (!device || json_object_get(data, "error") || !migration_body(m, &body)) {
-        return; /* Asking tells what is wrong. */
-    }
-    for (size_t d = 0; d < MIN(body.want->disks.count, 32u); d++) {
-        char name[32];
-        mirror_name(m, d, name);
-        if (is_copied(m, body.want->disks.items[d].disk_id)) {
-            all |= 1u << d;
-            one |= str_eq(name, device) ? 1u << d : 0;
-        }
-    }
-    *(ready ? &m->ready_mirrors : &m->ended_mirrors) |= one;
-    if (m->disks == PART_BEGUN && m->ready_mirrors == all) {
-        m->disks = PART_READY;
-    } else if (m->disks == PART_ENDING && m->ended_mirrors == all) {
-        m->disks = PART_ENDED;
-    } else {
-        return;
-    }
-    m->turn++; /* What was asked before is stale. */
-    migration_step(m);
-}
 
 static void
 on_progress(void *ctx, json_t *result, const struct err *err)
@@ -675,7 +516,7 @@ void
 give_poll(struct migration *m, struct qmp *qmp)
 {
     if (m->disks == PART_ENDING && !m->staying) {
-        poll_jobs(m, qmp);
+        mirrors_poll(m, qmp);
     } else if (m->told_here && !m->here) {
         follow_confirm(m);
     } else if (m->staying || (m->memory != MEMORY_NONE && m->memory != MEMORY_DONE)) {
@@ -683,7 +524,7 @@ give_poll(struct migration *m, struct qmp *qmp)
         script_add(s, "query-migrate", NULL, -1);
         migration_poll(m, s, qmp, on_progress);
     } else {
-        poll_jobs(m, qmp);
+        mirrors_poll(m, qmp);
     }
 }
 
@@ -789,7 +630,7 @@ give_step(struct migration *m)
         log_debug("migration %s: %s", m->id, ops[step].name);
         ops[step].start(m, &body);
     } else if (m->job_news) { /* Came while another script ran. */
-        give_job_event(m);
+        mirrors_job_event(m);
     }
 }
 

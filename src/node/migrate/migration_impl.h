@@ -137,9 +137,27 @@ void give_step(struct migration *m);
 const char *give_state(const struct migration *m);
 void give_note_downtime(struct migration *m);
 void give_poll(struct migration *m, struct qmp *qmp);
-void give_job_event(struct migration *m);
-void give_mirror_event(struct migration *m, bool ready, const json_t *data);
 bool give_send_streams(struct migration *m, struct err *err); /* Words and memory. */
+/* migration_mirror.c: the giver's local disks. Whether one is copied, and what its job and the
+ * job's target are called: */
+bool mirror_copies(const struct migration *m, const struct machine_body *body,
+                   size_t disk);
+void mirror_name(const struct migration *m, size_t disk, char out[32]);
+/* What QEMU is to do to begin, to end with both sides alike, to give up, and to forget. */
+void mirrors_begin(const struct migration *m, const struct machine_body *body,
+                   struct script *s);
+void mirrors_end(const struct migration *m, const struct machine_body *body,
+                 struct script *s);
+void mirrors_give_up(const struct migration *m, const struct machine_body *body,
+                     struct script *s);
+void mirrors_forget(const struct migration *m, const struct machine_body *body,
+                    struct script *s);
+/* Asks how far they are. */
+void mirrors_poll(struct migration *m, struct qmp *qmp);
+/* A job of the machine's has come further: maybe one of ours. */
+void mirrors_job_event(struct migration *m);
+/* A mirror is ready, or has ended. */
+void mirrors_event(struct migration *m, bool ready, const json_t *data);
 /* migration_follow.c: post-copy. The giver's: */
 /* From the order to let go: what ends on the way is begun anew, not undone. */
 bool follow_has_begun(const struct migration *m);
