@@ -1,4 +1,5 @@
 """A cloud whose nodes are on hosts of their own, and joined it over mutual TLS."""
+import contextlib
 import re
 import signal
 import sqlite3
@@ -6,6 +7,7 @@ import subprocess
 import sys
 
 from cloud import BUILD, ROOT, Cloud, free_port, wait_for
+from guest import Guest
 from holdings import Holdings
 from netns import ApartWays, Host, Underlay, Ways
 
@@ -122,6 +124,26 @@ class Pool:
             ec2.import_key_pair(KeyName="pool", PublicKeyMaterial=path.with_suffix(
                 ".pem.pub").read_bytes())
         return "pool"
+
+    @contextlib.contextmanager
+    def guest_on_first(self):
+        """A guest on the first host, with its shell open; it goes at the end."""
+        image = self.cloud.image("micro")  # While every host may still be given work.
+        others = [node.id() for node in self.nodes[1:]]
+        ec2 = self.cloud.client()
+        for other in others:
+            self.cloud.moln("node", "cordon", other)
+        made = ec2.run_instances(
+            ImageId=image, InstanceType="t3.nano", MinCount=1, MaxCount=1,
+            KeyName=self.key(ec2))["Instances"][0]["InstanceId"]
+        guest = Guest(self.cloud, self.cloud.wait_state(made, "running"))
+        for other in others:
+            self.cloud.moln("node", "uncordon", other)
+        guest.ec2 = ec2
+        yield guest.open()
+        guest.close()
+        ec2.terminate_instances(InstanceIds=[made])
+        self.cloud.wait_state(made, "terminated")
 
     def listed(self):
         return {n["NodeId"]: n for n in self.cloud.moln("node", "ls", "--json")["Nodes"]}

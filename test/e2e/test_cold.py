@@ -6,7 +6,6 @@ import signal
 import pytest
 
 from cloud import wait_for
-from guest import Guest
 from pool import Pool
 from test_migrate import emulators, ended, holdings
 
@@ -28,22 +27,11 @@ def pool():
 @pytest.fixture(scope="module")
 def guest(pool):
     """On the first host, with a file on its disk, and stopped."""
-    pool.cloud.image("micro")
-    ec2 = pool.cloud.client()
-    pool.cloud.moln("node", "cordon", pool.ids[1])
-    made = ec2.run_instances(ImageId=pool.cloud.image("micro"), InstanceType="t3.nano", MinCount=1,
-                             MaxCount=1, KeyName=pool.key(ec2))["Instances"][0]["InstanceId"]
-    found = Guest(pool.cloud, pool.cloud.wait_state(made, "running"))
-    pool.cloud.moln("node", "uncordon", pool.ids[1])
-    found.ec2 = ec2
-    found.open()
-    found.text("dd if=/dev/urandom of=/root/data bs=64k count=16 2>/dev/null;"
-               " md5sum /root/data >/root/sum; sync")
-    stop(pool, found)
-    yield found
-    found.close()
-    ec2.terminate_instances(InstanceIds=[made])
-    pool.cloud.wait_state(made, "terminated")
+    with pool.guest_on_first() as found:
+        found.text("dd if=/dev/urandom of=/root/data bs=64k count=16 2>/dev/null;"
+                   " md5sum /root/data >/root/sum; sync")
+        stop(pool, found)
+        yield found
 
 
 def stop(pool, guest):

@@ -6,7 +6,6 @@ import subprocess
 import pytest
 
 from cloud import wait_for
-from guest import Guest
 from pool import Pool
 from test_migrate import WRITER, emulators, ended
 
@@ -31,17 +30,8 @@ def pool():
 
 @pytest.fixture
 def guest(pool):
-    pool.cloud.image("micro")
-    ec2 = pool.cloud.client()
-    pool.cloud.moln("node", "cordon", pool.ids[1])
-    made = ec2.run_instances(ImageId=pool.cloud.image("micro"), InstanceType="t3.nano", MinCount=1,
-                             MaxCount=1, KeyName=pool.key(ec2))["Instances"][0]["InstanceId"]
-    found = Guest(pool.cloud, pool.cloud.wait_state(made, "running"))
-    pool.cloud.moln("node", "uncordon", pool.ids[1])
-    yield found.open()
-    found.close()
-    ec2.terminate_instances(InstanceIds=[made])
-    pool.cloud.wait_state(made, "terminated")
+    with pool.guest_on_first() as made:
+        yield made
     wait_for("its file to go", lambda: not images(pool))
 
 

@@ -6,7 +6,6 @@ import os
 import pytest
 
 from cloud import wait_for
-from guest import Guest
 from pool import Pool
 from test_migrate import emulators, holdings
 
@@ -35,18 +34,8 @@ def pool():
 
 @pytest.fixture
 def guest(pool):
-    pool.cloud.image("micro")
-    ec2 = pool.cloud.client()
-    pool.cloud.moln("node", "cordon", pool.ids[1])
-    made = ec2.run_instances(ImageId=pool.cloud.image("micro"), InstanceType="t3.nano", MinCount=1,
-                             MaxCount=1, KeyName=pool.key(ec2))["Instances"][0]["InstanceId"]
-    found = Guest(pool.cloud, pool.cloud.wait_state(made, "running"))
-    pool.cloud.moln("node", "uncordon", pool.ids[1])
-    found.ec2 = ec2
-    yield found.open()
-    found.close()
-    ec2.terminate_instances(InstanceIds=[made])
-    pool.cloud.wait_state(made, "terminated")
+    with pool.guest_on_first() as made:
+        yield made
 
 
 def told(pool, kind, text):
