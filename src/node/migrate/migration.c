@@ -241,13 +241,23 @@ on_event(void *ctx, const char *id, const char *name, json_t *data)
 /* ---- couriers -------------------------------------------------------------------------- */
 
 void
+migration_let_go(struct migration *m, struct courier *courier)
+{
+    for (size_t i = 0; i < m->courier_count; i++) {
+        if (m->couriers[i].courier == courier) {
+            m->couriers[i] = m->couriers[--m->courier_count];
+            break;
+        }
+    }
+    courier_close(courier);
+}
+
+void
 migration_close_memory(struct migration *m)
 {
     for (size_t i = m->courier_count; i > 0; i--) {
-        struct migration_courier c = m->couriers[i - 1];
-        if (str_eq(c.stream, COURIER_MEMORY)) {
-            m->couriers[i - 1] = m->couriers[--m->courier_count];
-            courier_close(c.courier);
+        if (str_eq(m->couriers[i - 1].stream, COURIER_MEMORY)) {
+            migration_let_go(m, m->couriers[i - 1].courier);
         }
     }
 }

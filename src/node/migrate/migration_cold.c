@@ -79,13 +79,7 @@ on_give_ended(void *ctx, struct courier *courier, const char *why)
     if (m->over) {
         return;
     }
-    for (size_t i = 0; i < m->courier_count; i++) {
-        if (m->couriers[i].courier == courier) {
-            m->couriers[i] = m->couriers[--m->courier_count];
-            break;
-        }
-    }
-    courier_close(courier);
+    migration_let_go(m, courier);
     if (why) {
         give_up(m, why);
     } else if (m->courier_count == 0) {
@@ -184,13 +178,7 @@ static void
 on_take_ended(void *ctx, struct courier *courier, const char *why)
 {
     struct migration *m = ctx;
-    for (size_t i = 0; i < m->courier_count; i++) {
-        if (m->couriers[i].courier == courier) {
-            m->couriers[i] = m->couriers[--m->courier_count];
-            break;
-        }
-    }
-    courier_close(courier);
+    migration_let_go(m, courier);
     if (why && !m->over && !m->files_done) {
         give_up(m, why);
     }

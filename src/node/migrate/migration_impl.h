@@ -108,6 +108,9 @@ bool migration_body(const struct migration *m, struct machine_body *out);
 /* Copies a port's connections, and drops all of them. */
 void migration_keep(struct migration *m, const char *port_id, struct blob connections);
 void migration_forget_kept(struct migration *m);
+/* Ends one, and knows it no more; the last one takes its place. For what does not count its
+ * couriers by place: a giver of memory does. */
+void migration_let_go(struct migration *m, struct courier *courier);
 /* Ends the couriers of memory. */
 void migration_close_memory(struct migration *m);
 /* Ends couriers and door; closes what is open. */

@@ -98,8 +98,7 @@ join_all(struct migration *m, const struct machine_body *body)
             continue;
         }
         log_warn("migration %s: %s: %s", m->id, c->stream, err.msg);
-        courier_close(c->courier);
-        m->couriers[i] = m->couriers[--m->courier_count];
+        migration_let_go(m, c->courier);
     }
 }
 
@@ -125,13 +124,7 @@ static void
 on_ended(void *ctx, struct courier *courier, const char *why)
 {
     struct migration *m = ctx;
-    for (size_t i = 0; i < m->courier_count; i++) {
-        if (m->couriers[i].courier == courier) {
-            m->couriers[i] = m->couriers[--m->courier_count];
-            break;
-        }
-    }
-    courier_close(courier);
+    migration_let_go(m, courier);
     if (why && (memory_is_behind(m->memory) || (!m->running && !m->word))) {
         log_warn("migration %s: %s", m->id, why);
     }
