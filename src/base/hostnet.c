@@ -35,14 +35,6 @@ private_number(uint32_t ip)
     return false;
 }
 
-bool
-hostnet_private(const char *address)
-{
-    struct in_addr ip;
-    return address && inet_pton(AF_INET, address, &ip) == 1 &&
-           private_number(ntohl(ip.s_addr));
-}
-
 static bool
 link_of(struct in_addr ip, char *out, size_t size, struct err *err)
 {

@@ -19,5 +19,3 @@ struct hostnet {
 MUST_CHECK bool hostnet_find(const char *address, struct hostnet *out, struct err *err);
 /* What speaks against hosts meeting at such an address, or NULL: a sentence for people. */
 const char *hostnet_doubt(const struct hostnet *found);
-/* RFC 1918 or 6598, or the host's own; false for what is no IPv4 address. */
-bool hostnet_private(const char *address);

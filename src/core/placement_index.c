@@ -336,12 +336,6 @@ placement_index_drop(struct placement_index *index, const char *id)
     entry_free(e);
 }
 
-size_t
-placement_index_count(const struct placement_index *index)
-{
-    return index->entries.count;
-}
-
 const struct placement_host *
 placement_index_host(const struct placement_index *index, const char *id)
 {

@@ -31,7 +31,6 @@ void placement_index_drop(struct placement_index *index, const char *id);
 /* Sets what is promised of a host; success when there is no such host. */
 void placement_index_claim(struct placement_index *index, const char *id,
                            const struct claim *claimed);
-size_t placement_index_count(const struct placement_index *index);
 /* NULL: there is none. Borrowed until the index changes. */
 const struct placement_host *placement_index_host(const struct placement_index *index,
                                                   const char *id);

@@ -450,12 +450,6 @@ link_peer_node_id(const struct link_peer *peer)
     return peer->node_id;
 }
 
-uint64_t
-link_peer_queued_bytes(const struct link_peer *peer)
-{
-    return stream_queued_bytes(peer->stream);
-}
-
 bool
 link_peer_resumed(const struct link_peer *peer)
 {

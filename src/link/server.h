@@ -96,7 +96,6 @@ void *link_peer_user(const struct link_peer *peer);
 const struct link_identity *link_peer_identity(const struct link_peer *peer);
 /* Of welcome; NULL before. */
 const char *link_peer_node_id(const struct link_peer *peer);
-uint64_t link_peer_queued_bytes(const struct link_peer *peer);
 /* TLS took up an earlier session. */
 bool link_peer_resumed(const struct link_peer *peer);
 

@@ -161,21 +161,6 @@ visit_second(struct visit *visit, struct http_answer *answer)
     }
 }
 
-void
-gateway_handle(struct gateway *gateway, struct http_request *request,
-               struct http_answer *answer)
-{
-    struct visit *visit = visit_begin(gateway, request);
-    if (visit->special == SPECIAL_UPLOAD &&
-        (!visit_admit(visit) || !upload_begin(visit) ||
-         !upload_chunk(visit, request->body, request->body_len))) {
-        (void)visit_end(visit, answer);
-    } else if (visit_first(visit, answer) != HTTP_ANSWER) {
-        visit_second(visit, answer);
-    }
-    upload_abandon(visit);
-}
-
 /* ---- the server's side ----------------------------------------------------------- */
 
 static enum http_next

@@ -7,7 +7,7 @@
  * Place:    service/, above store/ and wire/. Handlers are below it and know nothing of
  *           it.
  * Owner:    main/; everything in the config is borrowed and outlives the gateway.
- * Threads:  gateway_handle may be called on any number of threads.
+ * Threads:  requests run on the threads and workers of its own server.
  *
  * A call is recorded in row_audit: a writing one in its own transaction, so that it can
  * not be lost; others a moment later, many together. */
@@ -68,12 +68,6 @@ MUST_CHECK struct gateway *gateway_create(const struct gateway_config *config,
 /* Stops listening first; what is still to be recorded is written. NULL is a no-op. */
 void gateway_destroy(struct gateway *gateway);
 AUTO_DEFINE(gateway, struct gateway *, gateway_destroy)
-
-/* One request from its head and body to its answer, on this thread: for tests, fuzzers
- * and benches. request->arena must be set; 'answer' is zeroed or from an earlier call.
- */
-void gateway_handle(struct gateway *gateway, struct http_request *request,
-                    struct http_answer *answer);
 
 struct gateway_listen {
     const char *address;              /* "127.0.0.1:6656"; port 0 picks one. */

@@ -79,6 +79,7 @@ struct sql_driver {
     /* Calls 'fn' with each column of a table; none when there is no such table. */
     bool (*columns)(struct sql_conn *conn, const char *table, sql_name_fn *fn,
                     void *ctx, struct err *err);
+    /* Only of files. */
     bool (*backup)(struct sql_conn *conn, const char *path, struct err *err);
     /* Only of shared ones. listen subscribes to what is posted as NOTIFY 'channel'; await
      * returns when some came with another text than 'own', 'wake_fd' is readable, or

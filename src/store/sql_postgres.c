@@ -431,13 +431,6 @@ pg_columns(struct sql_conn *conn, const char *table, sql_name_fn *fn, void *ctx,
 }
 
 static bool
-pg_backup(struct sql_conn *conn UNUSED, const char *path UNUSED, struct err *err)
-{
-    return err_set(err, ERR_UNSUPPORTED,
-                   "a copy of PostgreSQL is made with pg_dump, not as a file");
-}
-
-static bool
 pg_listen(struct sql_conn *conn, const char *channel, struct err *err)
 {
     AUTO(free) char *sql = xasprintf("LISTEN %s", channel);
@@ -506,7 +499,6 @@ const struct sql_driver sql_postgres = {
     .in_transaction = pg_in_transaction,
     .changes = pg_changes,
     .columns = pg_columns,
-    .backup = pg_backup,
     .listen = pg_listen,
     .await = pg_await,
 };

@@ -171,10 +171,8 @@ struct store_counts store_counts(struct store *store); /* Any thread. */
 
 /* ---- upkeep ---------------------------------------------------------------------------- */
 
-/* A consistent copy of the database as one file at 'path' (SQLite) while in use. */
-MUST_CHECK bool store_backup(struct store *store, const char *path, struct err *err);
-/* The same from outside: of the database file 'from', which another process may have
- * open. */
+/* A consistent copy of the SQLite database file 'from', which a store may have open, as one
+ * file at 'path'. (Of PostgreSQL, pg_dump makes one.) */
 MUST_CHECK bool store_copy(const char *from, const char *path, struct err *err);
 /* Seals every secret anew under 'new_key'. */
 MUST_CHECK bool store_rekey(struct store *store, const uint8_t new_key[32],

@@ -5,18 +5,6 @@
 #define REKEY_ROWS 200
 
 bool
-store_backup(struct store *store, const char *path, struct err *err)
-{
-    struct session *session = reader_take(store, err);
-    if (!session) {
-        return false;
-    }
-    bool ok = store->driver->backup(session->conn, path, err);
-    reader_return(store, session);
-    return ok || err_wrap(err, "backup to %s", path);
-}
-
-bool
 store_copy(const char *from, const char *path, struct err *err)
 {
     if (access(from, R_OK) != 0) {

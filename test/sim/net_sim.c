@@ -236,7 +236,7 @@ net_function_open(struct net *net UNUSED, const char *port_id,
     return err_set(err, ERR_NOT_FOUND, "port %s is no virtual function", port_id);
 }
 
-struct net_connecting *
+bool
 net_connect(struct net *net UNUSED, const char *port_id UNUSED, const char *ipv4 UNUSED,
             int tcp_port UNUSED, uint64_t timeout_ns UNUSED,
             net_connect_fn *done UNUSED, void *ctx UNUSED, struct err *err UNUSED)

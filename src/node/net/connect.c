@@ -12,11 +12,11 @@ struct make {
     struct sockaddr_in local;
 };
 
-struct net_connecting {
+struct connecting {
     uv_poll_t poll;
     uv_timer_t timer;
     int handles, fd;
-    net_connect_fn *done; /* NULL: told, or cancelled. */
+    net_connect_fn *done;
     void *ctx;
 };
 
@@ -76,7 +76,7 @@ net_listen(struct net *net, const char *network_id, const char *ipv4, int port,
 static void
 on_closed(uv_handle_t *handle)
 {
-    struct net_connecting *c = handle->data;
+    struct connecting *c = handle->data;
     if (--c->handles == 0) {
         if (c->fd >= 0) {
             close(c->fd);
@@ -88,13 +88,10 @@ on_closed(uv_handle_t *handle)
 /* Tells, once, and takes itself down. The descriptor goes to the callee first: libuv
  * has stopped looking at it. */
 static void
-finish(struct net_connecting *c, int sys)
+finish(struct connecting *c, int sys)
 {
-    net_connect_fn *done = c->done;
-    void *ctx = c->ctx;
     int fd = -1;
     struct err err = {0};
-    c->done = NULL;
     (void)uv_poll_stop(&c->poll);
     uv_close((uv_handle_t *)&c->poll, on_closed);
     uv_close((uv_handle_t *)&c->timer, on_closed);
@@ -103,15 +100,13 @@ finish(struct net_connecting *c, int sys)
     } else {
         (void)err_sys(&err, sys, "connect to the guest");
     }
-    if (done) {
-        done(ctx, fd, &err);
-    }
+    c->done(c->ctx, fd, &err);
 }
 
 static void
 on_writable(uv_poll_t *poll, int status, int events)
 {
-    struct net_connecting *c = poll->data;
+    struct connecting *c = poll->data;
     /* The socket knows why; libuv calls every failed connection EBADF. */
     int sys = 0;
     socklen_t len = sizeof sys;
@@ -125,15 +120,6 @@ static void
 on_timeout(uv_timer_t *timer)
 {
     finish(timer->data, ETIMEDOUT);
-}
-
-void
-net_connect_cancel(struct net_connecting *c)
-{
-    if (c) {
-        c->done = NULL;
-        finish(c, ECANCELED);
-    }
 }
 
 /* The address wanted, if it is the port's; false: it is not. */
@@ -153,16 +139,16 @@ own_address(const struct port *port, const char *ipv4, uint32_t *out)
     return false;
 }
 
-static struct net_connecting *
+/* Takes 'fd', if it can. */
+static bool
 watch(struct net *net, int *fd, uint64_t timeout_ns, net_connect_fn *done, void *ctx,
       struct err *err)
 {
-    struct net_connecting *c = xcalloc(1, sizeof *c);
+    struct connecting *c = xcalloc(1, sizeof *c);
     int rc = uv_poll_init(net->config.loop, &c->poll, *fd);
     if (rc < 0) {
         free(c);
-        (void)err_sys(err, -rc, "watch a connection");
-        return NULL;
+        return err_sys(err, -rc, "watch a connection");
     }
     (void)uv_timer_init(net->config.loop, &c->timer);
     c->poll.data = c->timer.data = c;
@@ -172,7 +158,7 @@ watch(struct net *net, int *fd, uint64_t timeout_ns, net_connect_fn *done, void 
     c->ctx = ctx;
     (void)uv_poll_start(&c->poll, UV_WRITABLE, on_writable);
     (void)uv_timer_start(&c->timer, on_timeout, timeout_ns / NS_PER_MS, 0);
-    return c;
+    return true;
 }
 
 /* No waiting for more to send; and a guest that died without a word is missed within
@@ -194,34 +180,31 @@ quicken(int fd)
     }
 }
 
-struct net_connecting *
+bool
 net_connect(struct net *net, const char *port_id, const char *ipv4, int tcp_port,
             uint64_t timeout_ns, net_connect_fn *done, void *ctx, struct err *err)
 {
     const struct port *port = port_id ? map_get(net->ports, port_id) : NULL;
     uint32_t ip;
     if (!port) {
-        (void)err_set(err, ERR_NOT_FOUND, "port %s is not here",
-                      port_id ? port_id : "");
-        return NULL;
+        return err_set(err, ERR_NOT_FOUND, "port %s is not here",
+                       port_id ? port_id : "");
     }
     if (!own_address(port, ipv4, &ip) || tcp_port < 1 || tcp_port > 65535) {
-        (void)err_set(err, ERR_INVALID, "port %s: not its address, or no TCP port",
-                      port_id);
-        return NULL;
+        return err_set(err, ERR_INVALID, "port %s: not its address, or no TCP port",
+                       port_id);
     }
     struct make m = {.type = SOCK_STREAM,
                      .fd = -1,
                      .local = address_of(dnsmasq_router(&port->subnet->cidr), 0)};
     if (!netns_run(port->subnet->network->ns_fd, make_here, &m, err)) {
-        return NULL;
+        return false;
     }
     AUTO(fd) int fd = m.fd;
     quicken(fd);
     struct sockaddr_in to = address_of(ip, tcp_port);
     if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0 && errno != EINPROGRESS) {
-        (void)err_sys(err, errno, "connect to the guest");
-        return NULL;
+        return err_sys(err, errno, "connect to the guest");
     }
     return watch(net, &fd, timeout_ns, done, ctx, err);
 }

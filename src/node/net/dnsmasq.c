@@ -441,20 +441,6 @@ dnsmasq_close(struct dnsmasq *d)
     }
 }
 
-void
-dnsmasq_destroy(struct dnsmasq *d)
-{
-    if (!d) {
-        return;
-    }
-    stop(d);
-    struct err err = {0};
-    if (!dir_remove(d->dir, &err)) {
-        log_warn("%s: %s", d->dir, err.msg);
-    }
-    dnsmasq_close(d);
-}
-
 /* One pass over all that changes within a moment. A pass that is due already is not put off
  * by more of it, but where a restarted agent still names things one by one. */
 static void

@@ -94,10 +94,9 @@ uint32_t dnsmasq_resolver(const struct cidr4 *subnet);
 MUST_CHECK bool dnsmasq_make_dir(const char *path, struct err *err);
 MUST_CHECK struct dnsmasq *dnsmasq_open(const struct dnsmasq_config *config,
                                         struct err *err);
-/* Forgets; the process goes on. The loop must run once more. */
+/* Forgets; the process goes on: it ends with its namespace (net.h). The loop must run once
+ * more. */
 void dnsmasq_close(struct dnsmasq *d);
-/* Ends the process, removes its files, and forgets. */
-void dnsmasq_destroy(struct dnsmasq *d);
 
 /* What it serves, from now on; the process follows within some milliseconds. 'plan' and
  * 'subnets' are copied. No subnets: it is not started. */

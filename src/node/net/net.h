@@ -136,15 +136,12 @@ MUST_CHECK bool net_listen(struct net *net, const char *network_id, const char *
 
 /* A TCP connection made inside the port's network, from its subnet's router address to
  * 'ipv4', which must be the port's own (NULL: its primary): nothing else can be
- * reached. 'done' is called once, from the loop, unless cancelled: with a connected
- * non-blocking descriptor that becomes its own, or -1 and why. */
-struct net_connecting;
+ * reached. 'done' is called once, from the loop: with a connected non-blocking descriptor
+ * that becomes its own, or -1 and why; the loop must run until then. */
 typedef void net_connect_fn(void *ctx, int fd, const struct err *err);
-MUST_CHECK struct net_connecting *net_connect(struct net *net, const char *port_id,
-                                              const char *ipv4, int tcp_port,
-                                              uint64_t timeout_ns, net_connect_fn *done,
-                                              void *ctx, struct err *err);
-void net_connect_cancel(struct net_connecting *connecting); /* Before 'done' only. */
+MUST_CHECK bool net_connect(struct net *net, const char *port_id, const char *ipv4,
+                            int tcp_port, uint64_t timeout_ns, net_connect_fn *done,
+                            void *ctx, struct err *err);
 
 /* What flow logs have counted since the last time, if a minute of the real time 'now_ns' has
  * begun since; 'batch' is borrowed for the call. Gives how long until the next; INT64_MAX:

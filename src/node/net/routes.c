@@ -66,19 +66,6 @@ routes_put(struct links *links, uint32_t table, const struct route_entry *entry,
     return rc < 0 && rc != -NLE_EXIST ? links_fail(err, rc, "add route") : true;
 }
 
-bool
-routes_drop(struct links *links, uint32_t table, const struct route_entry *entry,
-            struct err *err)
-{
-    AUTO(rtroute) struct rtnl_route *route = route_of(table, entry);
-    if (!route) {
-        return err_set(err, ERR_SYSTEM, "route: out of memory");
-    }
-    int rc = rtnl_route_delete(links->sock, route, 0);
-    bool gone = rc == -NLE_OBJ_NOTFOUND || rc == -NLE_NODEV;
-    return rc < 0 && !gone ? links_fail(err, rc, "drop route") : true;
-}
-
 /* Whether a route's destination is among the wanted. */
 static bool
 is_wanted(struct rtnl_route *route, const struct route_entry *list, size_t count)

@@ -24,9 +24,6 @@ struct route_entry {
 
 MUST_CHECK bool routes_put(struct links *links, uint32_t table,
                            const struct route_entry *entry, struct err *err);
-/* None such, on that link: success. */
-MUST_CHECK bool routes_drop(struct links *links, uint32_t table,
-                            const struct route_entry *entry, struct err *err);
 /* Makes the table hold these and no others, without a moment in which one is missing. */
 MUST_CHECK bool routes_set(struct links *links, uint32_t table,
                            const struct route_entry *list, size_t count,

@@ -229,7 +229,7 @@ connect_to(struct lab *lab, const char *ip, int port)
 {
     int result = -1;
     CHECK_OK(net_connect(lab->net, "eni-1", ip, port, 30 * NS_PER_S, on_connect,
-                         &result, &lab->err) != NULL,
+                         &result, &lab->err),
              &lab->err);
     while (result == -1) {
         loop_turn(&lab->loop, 10);
@@ -258,8 +258,8 @@ TEST(net_connects_to_a_ports_own_address_only)
     CHECK_EQ(ntohl(from.sin_addr.s_addr), IP4(10, 0, 0, 1));
     close(result);
     CHECK_EQ(connect_to(&lab, "10.0.0.5", 23), -2); /* Nobody listens there. */
-    CHECK_NULL(net_connect(lab.net, "eni-1", "10.0.0.6", 22, NS_PER_S, on_connect,
-                           &result, &lab.err));
+    CHECK(!net_connect(lab.net, "eni-1", "10.0.0.6", 22, NS_PER_S, on_connect, &result,
+                       &lab.err));
     CHECK_EQ(lab.err.code, ERR_INVALID);
     kernel_guest_stop(&g);
     lab_fini(&lab);

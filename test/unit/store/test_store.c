@@ -522,7 +522,7 @@ TEST(store_opens_once)
     fixture_fini(&f);
 }
 
-TEST(store_backup_is_a_whole_store)
+TEST(store_copy_is_a_whole_store)
 {
     struct fixture f;
     struct err err;
@@ -532,17 +532,14 @@ TEST(store_backup_is_a_whole_store)
     fixture_put(&f, &test_thing_type, &t);
     (void)snprintf(path, sizeof path, "%s/copy.db", f.dir);
     if (postgres_url()) {
-        CHECK(!store_backup(f.store, path, &err));
-        CHECK_EQ(err.code, ERR_UNSUPPORTED);
-        CHECK(strstr(err.msg, "pg_dump") != NULL);
         fixture_fini(&f);
-        return;
+        return; /* Its own tools do that. */
     }
-    CHECK_OK(store_backup(f.store, path, &err), &err);
+    CHECK_OK(store_copy(f.url + strlen("sqlite:"), path, &err), &err);
     fixture_delete(&f, &test_thing_type, &t);
-    CHECK_OK(store_backup(f.store, path, &err), &err); /* Replaces. */
+    CHECK_OK(store_copy(f.url + strlen("sqlite:"), path, &err), &err); /* Replaces. */
     fixture_put(&f, &test_thing_type, &t);
-    CHECK_OK(store_backup(f.store, path, &err), &err);
+    CHECK_OK(store_copy(f.url + strlen("sqlite:"), path, &err), &err);
     store_close(f.store);
     (void)snprintf(f.url, sizeof f.url, "sqlite:%s", path);
     CHECK_OK(fixture_open(&f, &err), &err);
