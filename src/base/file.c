@@ -61,9 +61,8 @@ file_read(const char *path, size_t limit, char **out, size_t *out_len, struct er
     return true;
 }
 
-/* Makes the folder's entries durable. 0 or -errno. */
-static int
-sync_parent(const char *path)
+bool
+file_sync_name(const char *path, struct err *err)
 {
     const char *slash = strrchr(path, '/');
     AUTO(free)
@@ -71,7 +70,14 @@ sync_parent(const char *path)
                 : slash       ? xasprintf("%.*s", (int)(slash - path), path)
                               : xstrdup(".");
     AUTO(fd) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 || fsync(fd) != 0 ? -errno : 0;
+    return (fd >= 0 && fsync(fd) == 0) || err_sys(err, errno, "sync %s", dir);
+}
+
+bool
+file_move(const char *from, const char *to, struct err *err)
+{
+    return rename(from, to) == 0 ? file_sync_name(to, err)
+                                 : err_sys(err, errno, "name %s", to);
 }
 
 static int
@@ -101,8 +107,7 @@ file_write(const char *path, const void *data, size_t len, unsigned mode,
         (void)unlink(tmp);
         return err_sys(err, rc, "writing %s", path);
     }
-    rc = sync_parent(path);
-    return rc == 0 || err_sys(err, rc, "writing %s", path);
+    return file_sync_name(path, err);
 }
 
 static int

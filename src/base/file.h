@@ -12,6 +12,10 @@ MUST_CHECK bool file_read(const char *path, size_t limit, char **out, size_t *ou
 /* Atomic and durable: a reader sees the old or the new file, also after a power cut. */
 MUST_CHECK bool file_write(const char *path, const void *data, size_t len, unsigned mode,
                            struct err *err);
+/* Atomic and durable likewise; 'to' is replaced. Of one file system. */
+MUST_CHECK bool file_move(const char *from, const char *to, struct err *err);
+/* Makes the name that a file was given, or lost, durable. */
+MUST_CHECK bool file_sync_name(const char *path, struct err *err);
 MUST_CHECK bool dir_make(const char *path, unsigned mode, struct err *err); /* mkdir -p */
 /* Removes a tree without following links; a missing one is success. */
 MUST_CHECK bool dir_remove(const char *path, struct err *err);

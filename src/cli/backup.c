@@ -1,7 +1,7 @@
 #include "cli/backup.h"
 #include "base/file.h"
 #include "cli/tar.h"
-#include "store/store.h"
+#include "store/master_key.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -83,7 +83,9 @@ backup_save(struct cli *cli, const char *file, struct err *err)
         return err_sys(err, errno, "make %s", file);
     }
     const char *rows = arena_printf(cli->arena, "%s.rows.%d", file, (int)getpid());
-    bool ok = store_copy(cli_path(cli, "control/moln.db"), rows, err) &&
+    AUTO(fd) int key = -1;
+    bool ok = master_key_hold(cli_path(cli, "control/master.key"), &key, err) &&
+              store_copy(cli_path(cli, "control/moln.db"), rows, err) &&
               write_archive(cli, fd, rows, err);
     (void)unlink(rows);
     if (!ok) {
@@ -173,6 +175,7 @@ put_in_place(struct cli *cli, const char *rows, const char *key, struct err *err
     const char *db = cli_path(cli, "control/moln.db");
     (void)unlink(arena_printf(cli->arena, "%s-wal", db));
     (void)unlink(arena_printf(cli->arena, "%s-shm", db));
+    (void)unlink(cli_path(cli, "control/master.key.next")); /* Of a change cut short. */
     if (rename(key, cli_path(cli, "control/master.key")) != 0 ||
         rename(rows, db) != 0) {
         return err_sys(err, errno, "put the rows in place");

@@ -3,7 +3,6 @@
  * Never root while it works, never touches a device. One libuv loop (nodes and
  * controllers), the store's writer, and the gateway's threads; SIGTERM ends all of them
  * in that order, and any other end is no worse: everything durable is in the store. */
-#include "base/crypto.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "control/control.h"
@@ -12,6 +11,7 @@
 #include "main/settings.h"
 #include "main/state.h"
 #include "service/gateway.h"
+#include "store/master_key.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -155,8 +155,12 @@ check_blobs(struct molnd *m, const char *dir, struct err *err)
 static bool
 open_store(struct molnd *m, struct err *err)
 {
-    uint8_t key[32];
-    if (!state_master_key(&m->state, m->settings.master_key, &rng_system, key, err)) {
+    uint8_t key[SEAL_KEY_LEN];
+    const char *key_file =
+        m->settings.master_key
+            ? m->settings.master_key
+            : arena_printf(m->arena, "%s/master.key", m->state.control);
+    if (!master_key_load(key_file, &rng_system, key, err)) {
         return false;
     }
     const char *url = m->settings.store ? m->settings.store
@@ -173,7 +177,9 @@ open_store(struct molnd *m, struct err *err)
     m->store = store_open(&config, err);
     explicit_bzero(key, sizeof key);
     if (!m->store) {
-        return false;
+        return err->code == ERR_DENIED && master_key_unsettled(key_file)
+                   ? err_wrap(err, "'moln store rekey' was cut short, run it again")
+                   : false;
     }
     const char *blobs = m->settings.blobs
                             ? m->settings.blobs

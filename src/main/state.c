@@ -146,35 +146,6 @@ state_fill(int fd, const char *text, struct err *err)
 }
 
 bool
-state_master_key(const struct state *state, const char *path, const struct rng *rng,
-                 uint8_t out_key[32], struct err *err)
-{
-    char *own = path ? xstrdup(path) : xasprintf("%s/master.key", state->control);
-    char *text = NULL;
-    size_t len = 0;
-    bool ok;
-    if (file_exists(own)) {
-        ok = file_read(own, 4096, &text, &len, err);
-        if (ok && (len < 64 || !hex_decode(text, 64, out_key))) {
-            ok = err_set(err, ERR_CORRUPT, "%s is not a master key (64 hex digits)",
-                         own);
-        }
-    } else {
-        char hex[66];
-        rng->fill(rng->ctx, out_key, 32);
-        hex_encode(out_key, 32, hex);
-        strcat(hex, "\n");
-        ok = file_write(own, hex, 65, 0400, err);
-    }
-    if (text) {
-        explicit_bzero(text, len);
-    }
-    free(text);
-    free(own);
-    return ok;
-}
-
-bool
 state_control_id(const struct state *state, const struct rng *rng, char *out,
                  struct err *err)
 {

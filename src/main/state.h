@@ -31,8 +31,3 @@ MUST_CHECK bool state_fill(int fd, const char *text, struct err *err);
  * kept in STATE/control/id. In 'out', of 33 bytes at least. */
 MUST_CHECK bool state_control_id(const struct state *state, const struct rng *rng,
                                  char *out, struct err *err);
-/* Reads the master key, or makes it at first start: STATE/control/master.key or 'path'.
- */
-MUST_CHECK bool state_master_key(const struct state *state, const char *path,
-                                 const struct rng *rng, uint8_t out_key[32],
-                                 struct err *err);

@@ -335,3 +335,38 @@ def test_a_cloud_moves_from_sqlite_to_postgresql_whole(two):
         assert data["LaunchTemplateVersions"][0]["LaunchTemplateData"]["UserData"] == "c2VjcmV0"
     finally:
         cloud.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_secrets_are_sealed_under_a_new_key(two, kind):
+    where = ["--store", two.server.database("rekeyed")] if kind == "postgresql" else []
+    cloud = Cloud(*where, node=False)
+    key = cloud.state / "control" / "master.key"
+    following = key.with_name("master.key.next")
+
+    def rekey():
+        return cloud.moln("store", "rekey", *where, check=False)
+    try:
+        cloud.client().create_launch_template(LaunchTemplateName="kept",
+                                              LaunchTemplateData={"UserData": "c2VjcmV0"})
+        before = key.read_text()
+        running = rekey()
+        assert running.returncode and re.search("in use|serves these rows", running.stderr)
+        assert key.read_text() == before and not following.exists()
+        cloud.stop(cloud.molnd)
+        done = rekey()
+        assert done.returncode == 0, done.stderr
+
+        after = key.read_text()
+        key.rename(following)  # As if it had been killed between its two halves.
+        key.write_text(before)
+        with pytest.raises(RuntimeError, match="moln store rekey.*run it again"):
+            cloud.start_molnd()
+        again = rekey()
+        assert again.returncode == 0, again.stderr
+        assert key.read_text() == after != before and not following.exists()
+        cloud.start_molnd()
+        data = cloud.client().describe_launch_template_versions(LaunchTemplateName="kept")
+        assert data["LaunchTemplateVersions"][0]["LaunchTemplateData"]["UserData"] == "c2VjcmV0"
+    finally:
+        cloud.close()

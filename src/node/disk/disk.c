@@ -298,23 +298,6 @@ disks_complete(struct disks *set)
 
 /* ---- steps ----------------------------------------------------------------------------- */
 
-/* The folder's entry must last before anybody is told. */
-static bool
-sync_folder(const char *path, struct err *err)
-{
-    AUTO(free) char *dir = xstrdup(path);
-    *strrchr(dir, '/') = '\0';
-    AUTO(fd) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return (fd >= 0 && fsync(fd) == 0) || err_sys(err, errno, "sync %s", dir);
-}
-
-bool
-disk_name_file(const char *part, const char *path, struct err *err)
-{
-    return rename(part, path) == 0 ? sync_folder(path, err)
-                                   : err_sys(err, errno, "name %s", path);
-}
-
 /* In a shared pool another node may have made it since, and run a guest on it: whoever comes
  * first has made it, and nothing is put in its place. */
 static bool
@@ -323,7 +306,7 @@ name_shared(const struct making *k, struct err *err)
     bool ok = link(k->part, k->path) == 0 || errno == EEXIST ||
               err_sys(err, errno, "name %s", k->path);
     (void)unlink(k->part);
-    return ok && sync_folder(k->path, err);
+    return ok && file_sync_name(k->path, err);
 }
 
 static bool
@@ -331,7 +314,7 @@ make_file(struct making *k, struct err *err)
 {
     (void)unlink(k->part);
     return qcow2_make(k->part, k->size_bytes, k->base_name, k->base_format, err) &&
-           (k->shared ? name_shared(k, err) : disk_name_file(k->part, k->path, err));
+           (k->shared ? name_shared(k, err) : file_move(k->part, k->path, err));
 }
 
 static void

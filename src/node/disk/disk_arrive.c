@@ -81,7 +81,7 @@ keep(struct keeping *k, struct err *err)
                        "a disk of %" PRId64 " bytes came, not %" PRId64, size_bytes,
                        k->size_bytes);
     }
-    return disk_name_file(k->part, k->path, err);
+    return file_move(k->part, k->path, err);
 }
 
 static void

@@ -33,7 +33,6 @@ struct disk *disk_get(const struct disks *set, const char *id);
 char *disk_path_for(const struct disk *d, const char *base);
 char *disk_part_for(const struct disk *d); /* And while it is not whole. malloc'ed. */
 /* Gives a whole file its name, for good. Blocks: a worker's. */
-MUST_CHECK bool disk_name_file(const char *part, const char *path, struct err *err);
 void disk_measure(struct disk *d);
 /* disk_arrive.c: what was written of one that is not to come any more goes. */
 void disk_arrival_drop(struct disk *d);
