@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/timefmt.h"
 #include "control/blob_sweep.h"
+#include "control/client_tokens.h"
 #include "control/ended.h"
 #include "control/flow_files.h"
 #include "control/members.h"
@@ -13,7 +14,6 @@
 
 #define ROUND_MS 60000
 #define HOUR_NS (3600 * NS_PER_S)
-#define TOKEN_KEPT_NS (48 * HOUR_NS) /* AWS promises a day of idempotency. */
 #define AUDIT_KEPT_NS \
     (90 * 24 * HOUR_NS) /* As CloudTrail's event history; events too. */
 #define BATCH 2000      /* Rows of one kind changed in one transaction... */
@@ -67,18 +67,6 @@ hide_instance(struct txn *txn, struct round *round, const void *row, bool *out_c
     }
     *out_changed = true;
     return instance_hide(txn, i, err);
-}
-
-static bool
-forget_client_token(struct txn *txn, struct round *round, const void *row,
-                    bool *out_changed, struct err *err)
-{
-    const struct row_client_token *t = row;
-    if (t->at + TOKEN_KEPT_NS > round->now_ns) {
-        return true;
-    }
-    *out_changed = true;
-    return row_delete(txn, &row_client_token_type, t, err);
 }
 
 static bool
@@ -151,14 +139,16 @@ forget_events(struct txn *txn, struct round *round, struct err *err)
     return true;
 }
 
+/* What has files of its own. */
 static bool
-forget_ended(struct txn *txn, struct round *round, struct err *err)
+forget_others(struct txn *txn, struct round *round, struct err *err)
 {
-    bool more;
-    if (!ended_forget(txn, round->now_ns, BATCH, &more, err)) {
+    bool more_ended, more_tokens;
+    if (!ended_forget(txn, round->now_ns, BATCH, &more_ended, err) ||
+        !client_tokens_forget(txn, round->now_ns, BATCH, &more_tokens, err)) {
         return false;
     }
-    round->more = round->more || more;
+    round->more = round->more || more_ended || more_tokens;
     return true;
 }
 
@@ -168,11 +158,10 @@ round_txn(struct txn *txn, void *ctx, struct err *err)
     struct round *round = ctx;
     round->more = false;
     return each_row(txn, &row_instance_type, round, hide_instance, err) &&
-           each_row(txn, &row_client_token_type, round, forget_client_token, err) &&
            each_row(txn, &row_tunnel_ticket_type, round, forget_ticket, err) &&
            each_row(txn, &row_node_token_type, round, forget_join_token, err) &&
            forget_audit(txn, round, err) && forget_events(txn, round, err) &&
-           forget_ended(txn, round, err) &&
+           forget_others(txn, round, err) &&
            migrations_prune(txn, round->now_ns, BATCH, err);
 }
 

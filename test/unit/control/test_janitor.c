@@ -1,4 +1,5 @@
 /* test_janitor.c - what goes when its time is over, and what stays. */
+#include "control/client_tokens.h"
 #include "control/janitor.h"
 #include "core/lifecycle.h"
 #include "link/link.h"
@@ -69,6 +70,45 @@ TEST(janitor_forgets_all_that_is_past_in_one_round)
     stage_run(&s, do_tokens, NULL);
     forget(&s, NOW_NS);
     CHECK_EQ(count(&s, &row_client_token_type), 1);
+    stage_close(&s);
+}
+
+/* One account has made 200 more than are kept, half of those long enough ago; another has one
+ * that is older. */
+static bool
+do_many_tokens(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const int64_t minute = 60 * NS_PER_S;
+    bool ok = true;
+    for (size_t i = 0; ok && i < CLIENT_TOKENS_MAX + 200; i++) {
+        const struct row_client_token t = {
+            .account = ACCOUNT,
+            .region = i % 2 ? "us-east-1" : "us-west-2",
+            .operation = "RunInstances",
+            .token = arena_printf(txn_arena(pass->txn), "token-%zu", i),
+            .at = NOW_NS - (i < 100 ? 11 * minute : minute) + (int64_t)i,
+        };
+        ok = row_put(pass->txn, &row_client_token_type, &t, err);
+    }
+    const struct row_client_token other = {.account = PEER,
+                                           .region = "us-east-1",
+                                           .operation = "RunInstances",
+                                           .token = "token-0",
+                                           .at = NOW_NS - 40 * HOUR_NS};
+    return ok && row_put(pass->txn, &row_client_token_type, &other, err);
+}
+
+/* Whoever makes and deletes things for ever keeps no more tokens than so many, beside those
+ * with which a client could still try again; nobody else's go for them. */
+TEST(janitor_bounds_the_client_tokens_of_an_account)
+{
+    struct stage s;
+    stage_open(&s);
+    stage_run(&s, do_many_tokens, NULL);
+    forget(&s, NOW_NS);
+    CHECK_EQ(count(&s, &row_client_token_type), CLIENT_TOKENS_MAX + 100 + 1);
+    forget(&s, NOW_NS + CLIENT_TOKENS_LEAST_NS);
+    CHECK_EQ(count(&s, &row_client_token_type), CLIENT_TOKENS_MAX + 1);
     stage_close(&s);
 }
 
