@@ -9,6 +9,7 @@
 #include "core/instance_events.h"
 #include "core/migration_cold.h"
 
+#define DOOR_PORT_MIN 1024
 #define PREPARE_NS (900 * NS_PER_S) /* To fetch an image and start an emulator. */
 
 /* One look: the row as it is and will be, and what it speaks of. */
@@ -579,6 +580,42 @@ note_giver(struct row_migration *m, const struct link_migration_seen *seen)
     m->elapsed_ms = seen->elapsed_ms;
 }
 
+/* The giver is sent to the underlay address that the control plane knows the receiver by, and
+ * to no port that a host's own services have: a node's word alone makes no other node
+ * connect to anything. */
+static bool
+note_receiver(const struct pass *pass, struct row_migration *m,
+              const struct link_migration_seen *seen, struct err *err)
+{
+    const struct row_node *node;
+    const struct row_node key = {.id = m->to_node};
+    m->take_state = seen->state;
+    if (m->cold && str_eq(seen->state, "here")) {
+        m->disk_bytes = m->disk_done_bytes = seen->disk_bytes;
+        m->elapsed_ms = seen->elapsed_ms;
+    }
+    if (str_empty(seen->address)) {
+        return true;
+    }
+    if (!row_get(pass->txn, &row_node_type, &key, (const void **)&node, err)) {
+        return false;
+    }
+    if (node && str_eq(seen->address, node->underlay) && seen->port >= DOOR_PORT_MIN &&
+        seen->port <= UINT16_MAX) {
+        m->address = seen->address;
+        m->port = seen->port;
+    } else if (str_eq(m->state, "preparing")) {
+        m->take_state = "failed";
+        m->message =
+            arena_printf(txn_arena(pass->txn),
+                         "%s says that it listens at %.40s, port %" PRId64
+                         ", which is not its underlay address, or no port for that",
+                         m->to_node, seen->address, seen->port);
+        log_warn("migration %s: %s", m->id, m->message);
+    }
+    return true;
+}
+
 bool
 migration_report(const struct pass *pass, const struct row_node_want *want,
                  const struct link_migration_seen *seen, struct err *err)
@@ -599,12 +636,8 @@ migration_report(const struct pass *pass, const struct row_node_want *want,
     } else if (!gone && str_eq(want->node_id, row->from_node)) {
         note_giver(&next, seen);
     } else if (!gone && str_eq(want->node_id, row->to_node)) {
-        next.take_state = seen->state;
-        next.address = seen->address ? seen->address : row->address;
-        next.port = seen->port ? seen->port : row->port;
-        if (row->cold && str_eq(seen->state, "here")) {
-            next.disk_bytes = next.disk_done_bytes = seen->disk_bytes;
-            next.elapsed_ms = seen->elapsed_ms;
+        if (!note_receiver(pass, &next, seen, err)) {
+            return false;
         }
     }
     if (str_empty(next.message) && !str_empty(seen->message)) {

@@ -73,27 +73,46 @@ underlay_is_free(const struct pass *pass, const struct row_node *node,
     return true;
 }
 
+/* What a node names, others connect to and send guests' packets to. So it names a host that
+ * is nobody else's, where the operator says that hosts are: no address at which another
+ * node would speak with itself, or with what is only near it. */
+static bool
+take_underlay(const struct pass *pass, const char *address, struct row_node *row,
+              struct err *err)
+{
+    const char *why = NULL;
+    bool is_free = true;
+    uint32_t ip;
+    row->underlay = NULL;
+    if (str_empty(address)) {
+        return true;
+    }
+    if (!ipv4_parse(address, &ip) || !ipv4_is_host(ip)) {
+        why = "is no address of a host";
+    } else if (!config_underlay(pass->config, ip)) {
+        why = "is outside of what the setting 'underlays' names";
+    } else if (!underlay_is_free(pass, row, address, &is_free, err)) {
+        return false;
+    } else if (!is_free) {
+        why = "is another node's";
+    }
+    if (why) {
+        log_warn("node %s: its underlay address %.40s %s", row->id, address, why);
+        return true;
+    }
+    row->underlay = address;
+    return true;
+}
+
 /* What a host calls itself is for people only; it may be renamed. */
 static bool
 describe_node(const struct pass *pass, const struct link_node_seen *r,
               struct row_node *row, struct err *err)
 {
-    bool is_free = true;
-    uint32_t ip;
     if (!str_empty(r->hostname) && plain_name(r->hostname)) {
         row->name = r->hostname;
     }
-    row->underlay =
-        ipv4_parse(r->underlay ? r->underlay : "", &ip) ? r->underlay : NULL;
-    if (row->underlay && !underlay_is_free(pass, row, row->underlay, &is_free, err)) {
-        return false;
-    }
-    if (!is_free) {
-        log_warn("node %s: its underlay address %s is another node's", row->id,
-                 row->underlay);
-        row->underlay = NULL;
-    }
-    return true;
+    return take_underlay(pass, r->underlay, row, err);
 }
 
 /* ---- is it the host that was accepted? --------------------------------------------- */

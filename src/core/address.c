@@ -53,6 +53,23 @@ ipv4_parse(const char *s, uint32_t *out)
     return true;
 }
 
+bool
+ipv4_is_host(uint32_t ip)
+{
+    static const struct cidr others[] = {
+        {0x00000000u, 8},  /* 0/8: this network */
+        {0x7f000000u, 8},  /* 127/8 */
+        {0xa9fe0000u, 16}, /* 169.254/16 */
+        {0xe0000000u, 3},  /* 224/4 and 240/4: groups, reserved, broadcast */
+    };
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        if (cidr_contains(&others[i], ip)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void
 ipv4_format(uint32_t ip, char out[IPV4_TEXT_LEN])
 {

@@ -15,6 +15,8 @@ struct cidr {
 
 /* "10.0.0.5": four decimal numbers without leading zeros. */
 MUST_CHECK bool ipv4_parse(const char *s, uint32_t *out);
+/* Whether it can be another host's: not this host itself, nor its link alone, nor many. */
+bool ipv4_is_host(uint32_t ip);
 void ipv4_format(uint32_t ip, char out[IPV4_TEXT_LEN]);
 /* "10.0.0.0/16"; host bits may be set and are cleared. */
 MUST_CHECK bool cidr_parse(const char *s, struct cidr *out);

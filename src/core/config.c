@@ -40,3 +40,13 @@ config_zone(const struct cloud_config *c, const char *zone)
     }
     return NULL;
 }
+
+bool
+config_underlay(const struct cloud_config *c, uint32_t ip)
+{
+    bool listed = c->underlay_count == 0;
+    for (size_t i = 0; i < c->underlay_count; i++) {
+        listed = listed || cidr_contains(&c->underlays[i], ip);
+    }
+    return listed && ipv4_is_host(ip);
+}

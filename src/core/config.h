@@ -3,6 +3,7 @@
  * thread. */
 #pragma once
 #include "base/base.h"
+#include "core/address.h"
 
 struct instance_type {
     const char *name;   /* "t3.micro" */
@@ -74,7 +75,9 @@ struct cloud_config {
     /* How long a node may run leased machines without a renewal; how long it may take to
      * end them; and what two clocks since boot may differ by in the meantime. */
     int64_t lease_ns, lease_stop_ns, lease_margin_ns;
-    const char *flow_logs_dir; /* Where flow logs' files lie; NULL: none are kept. */
+    const struct cidr *underlays; /* Where nodes' underlay addresses lie... */
+    size_t underlay_count;        /* ...0: anywhere that is a host's. */
+    const char *flow_logs_dir;    /* Where flow logs' files lie; NULL: none are kept. */
     const char *cloud_id;
     const char *endpoint_url; /* "http://127.0.0.1:6656" */
     const char *ca_sha256;    /* Hex, of the control CA: what node tokens carry. */
@@ -85,3 +88,5 @@ const struct instance_type *config_type(const struct cloud_config *c, const char
 const struct region_config *config_region(const struct cloud_config *c,
                                           const char *name);
 const struct zone_config *config_zone(const struct cloud_config *c, const char *zone);
+/* Whether a node may have it for its underlay address. */
+bool config_underlay(const struct cloud_config *c, uint32_t ip);

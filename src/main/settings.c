@@ -302,6 +302,24 @@ choose_zone(struct settings *s, const char *wanted, struct err *err)
     return err_set(err, ERR_INVALID, "local_zone: there is no zone '%s'", wanted);
 }
 
+static bool
+read_underlays(struct arena *arena, const struct molnd_settings *file,
+               struct cloud_config *cloud, struct err *err)
+{
+    size_t count = file->underlays.count;
+    struct cidr *list = ARENA_ARRAY(arena, count, struct cidr);
+    for (size_t i = 0; i < count; i++) {
+        const char *text = file->underlays.items[i];
+        if (!cidr_parse(text, &list[i])) {
+            return err_set(err, ERR_INVALID,
+                           "underlays: '%s' is no block like 10.200.0.0/24", text);
+        }
+    }
+    cloud->underlays = list;
+    cloud->underlay_count = count;
+    return true;
+}
+
 /* Hosts of one class may be promised more often, or less. */
 static bool
 read_placement(const struct molnd_settings *file, struct cloud_config *cloud,
@@ -394,7 +412,8 @@ settings_read(struct arena *arena, int argc, char **argv, struct settings *s,
         file.quota_hosts < 0 ? 0 : or_default(file.quota_hosts, 2);
     s->read_rate = (unsigned)file.read_rate;
     s->write_rate = (unsigned)file.write_rate;
-    return read_placement(&file, cloud, err) && read_lease(&file, cloud, err);
+    return read_placement(&file, cloud, err) && read_lease(&file, cloud, err) &&
+           read_underlays(arena, &file, cloud, err);
 }
 
 bool

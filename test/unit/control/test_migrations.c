@@ -83,6 +83,60 @@ TEST(migration_goes_there_step_by_step)
     stage_close(&s);
 }
 
+/* A report of the receiver's, in its own words. */
+static bool
+do_lie(struct pass *pass, void *ctx, struct err *err)
+{
+    return report_apply(pass, OTHER_NODE, LINK_MIGRATION, ctx, 0, "e1", err);
+}
+
+static void
+lie(struct stage *s, const char *id, const char *address, int64_t port)
+{
+    struct link_migration_seen seen = {
+        .id = id, .state = "listening", .address = address, .port = port};
+    stage_run(s, do_lie, &seen);
+    stage_run(s, moving_do_pass, NULL);
+}
+
+/* A node that says it listens elsewhere would make another connect to whatever it likes: to a
+ * third host, to the giver itself, to a service of a host. */
+TEST(migration_sends_the_giver_to_no_place_that_the_receiver_makes_up)
+{
+    static const struct {
+        const char *address;
+        int64_t port;
+    } lies[] = {{"192.0.2.3", 4000}, {"127.0.0.1", 4000}, {"somewhere", 4000},
+                {"192.0.2.2", 22},   {"192.0.2.2", 0},    {"192.0.2.2", 70000}};
+    for (size_t i = 0; i < ARRAY_LEN(lies); i++) {
+        struct stage s;
+        moving_ready(&s);
+        const char *id = moving_begin(&s);
+        lie(&s, id, lies[i].address, lies[i].port);
+        struct moving l = moving_look(&s, id);
+        CHECK_STR(l.m->state, "undoing");
+        CHECK(strstr(l.m->message, "underlay address") != NULL);
+        CHECK(str_empty(l.give.peer_address));
+        moving_say(&s, id, NODE, "kept");
+        check_settled(&s, id, "failed", NODE);
+        stage_close(&s);
+    }
+}
+
+TEST(migration_keeps_the_giver_on_its_way_whatever_the_receiver_makes_up)
+{
+    struct stage s;
+    moving_ready(&s);
+    const char *id = moving_begin(&s);
+    moving_say(&s, id, OTHER_NODE, "listening");
+    lie(&s, id, "192.0.2.3", 4000);
+    struct moving l = moving_look(&s, id);
+    CHECK_STR(l.m->state, "copying");
+    CHECK_STR(l.give.peer_address, "192.0.2.2");
+    CHECK_EQ(l.give.peer_port, 4000);
+    stage_close(&s);
+}
+
 static bool
 do_share(struct pass *pass, void *ctx, struct err *err)
 {

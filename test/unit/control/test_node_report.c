@@ -244,3 +244,43 @@ TEST(node_report_of_a_removed_node_writes_nothing)
     CHECK_NULL(now.seen);
     stage_close(&s);
 }
+
+/* What it names, other hosts connect to. */
+TEST(node_report_takes_no_underlay_that_is_no_other_hosts)
+{
+    static const char *const bad[] = {"127.0.0.1",  "0.0.0.0",     "169.254.169.254",
+                                      "224.0.0.1",  "10.0.0",      "255.255.255.255",
+                                      "10.7.0.300", "host.example"};
+    struct stage s;
+    joined(&s, (struct row_node){0});
+    struct link_node_seen r = host(8, 64, "EPYC");
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        r.underlay = "10.7.0.1";
+        report(&s, r);
+        CHECK_STR(look(&s).node->underlay, "10.7.0.1");
+        r.underlay = bad[i];
+        report(&s, r);
+        CHECK(str_empty(look(&s).node->underlay));
+    }
+    stage_close(&s);
+}
+
+TEST(node_report_takes_an_underlay_of_the_networks_that_the_operator_names)
+{
+    static const struct cidr networks[] = {{0x0a070000u, 24}, {0xc0a80100u, 24}};
+    struct stage s;
+    joined(&s, (struct row_node){0});
+    s.config.underlays = networks;
+    s.config.underlay_count = ARRAY_LEN(networks);
+    struct link_node_seen r = host(8, 64, "EPYC");
+    r.underlay = "10.7.0.1";
+    report(&s, r);
+    CHECK_STR(look(&s).node->underlay, "10.7.0.1");
+    r.underlay = "192.168.1.7";
+    report(&s, r);
+    CHECK_STR(look(&s).node->underlay, "192.168.1.7");
+    r.underlay = "10.7.1.1";
+    report(&s, r);
+    CHECK(str_empty(look(&s).node->underlay));
+    stage_close(&s);
+}
