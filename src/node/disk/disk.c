@@ -11,18 +11,6 @@
 
 #define MEASURE_NS (60 * NS_PER_S)
 
-/* One file being made; the worker touches nothing else. */
-struct making {
-    uv_work_t work;
-    struct disk *disk;
-    char *path, *part, *base_name;
-    const char *base_format;
-    int64_t size_bytes;
-    bool shared;
-    bool ok;
-    struct err err;
-};
-
 static bool
 good_id(const char *id)
 {
@@ -301,7 +289,7 @@ disks_complete(struct disks *set)
 /* In a shared pool another node may have made it since, and run a guest on it: whoever comes
  * first has made it, and nothing is put in its place. */
 static bool
-name_shared(const struct making *k, struct err *err)
+name_shared(const struct disk_work *k, struct err *err)
 {
     bool ok = link(k->part, k->path) == 0 || errno == EEXIST ||
               err_sys(err, errno, "name %s", k->path);
@@ -310,7 +298,7 @@ name_shared(const struct making *k, struct err *err)
 }
 
 static bool
-make_file(struct making *k, struct err *err)
+make_file(const struct disk_work *k, struct err *err)
 {
     (void)unlink(k->part);
     return qcow2_make(k->part, k->size_bytes, k->base_name, k->base_format, err) &&
@@ -318,27 +306,36 @@ make_file(struct making *k, struct err *err)
 }
 
 static void
-make_work(uv_work_t *w)
+make_ended(struct disk *d, const struct disk_work *k)
 {
-    struct making *k = CONTAINER_OF(w, struct making, work);
-    k->ok = make_file(k, &k->err);
+    if (k->ok) {
+        d->message[0] = '\0';
+    } else {
+        d->retry_at_ns = clock_mono(d->set->config.clock) + DISK_RETRY_NS;
+    }
 }
 
 static void
-make_done(uv_work_t *w, int status UNUSED)
+on_work(uv_work_t *w)
 {
-    struct making *k = CONTAINER_OF(w, struct making, work);
+    struct disk_work *k = CONTAINER_OF(w, struct disk_work, work);
+    k->ok = k->run(k, &k->err);
+}
+
+static void
+on_work_done(uv_work_t *w, int status UNUSED)
+{
+    struct disk_work *k = CONTAINER_OF(w, struct disk_work, work);
     struct disk *d = k->disk;
     d->making = false;
     if (k->ok) {
         d->path = take_ptr(&k->path);
-        d->message[0] = '\0';
         disk_measure(d);
     } else {
-        d->retry_at_ns = clock_mono(d->set->config.clock) + DISK_RETRY_NS;
         snprintf(d->message, sizeof d->message, "%.199s", k->err.msg);
         log_warn("disk %s: %s", d->id, k->err.msg);
     }
+    k->ended(d, k);
     if (!d->set->closing) {
         d->set->config.host.changed(d->set->config.host.ctx);
     }
@@ -346,6 +343,30 @@ make_done(uv_work_t *w, int status UNUSED)
     free(k->part);
     free(k->base_name);
     free(k);
+}
+
+struct disk_work *
+disk_work_new(struct disk *d, const char *base)
+{
+    struct disk_work *k = xcalloc(1, sizeof *k);
+    k->disk = d;
+    k->size_bytes = d->want->size_bytes;
+    k->path = disk_path_for(d, base);
+    k->part = disk_part_for(d);
+    snprintf(d->base, sizeof d->base, "%s", base ? base : "");
+    return k;
+}
+
+void
+disk_work_start(struct disk_work *k)
+{
+    struct disk *d = k->disk;
+    d->making = true;
+    int rc = uv_queue_work(d->set->config.loop, &k->work, on_work, on_work_done);
+    if (rc < 0) {
+        err_sys(&k->err, -rc, "queue work");
+        on_work_done(&k->work, 0);
+    }
 }
 
 /* The folder of bases as the pool's files name it. */
@@ -362,24 +383,16 @@ start_making(struct disk *d)
     struct disks *set = d->set;
     const struct disk_host *host = &set->config.host;
     const char *base = str_empty(d->want->base_blob) ? NULL : d->want->base_blob;
-    struct making *k = xcalloc(1, sizeof *k);
-    k->disk = d;
-    k->size_bytes = d->want->size_bytes;
-    k->path = disk_path_for(d, base);
-    k->part = disk_part_for(d);
+    struct disk_work *k = disk_work_new(d, base);
+    k->run = make_file;
+    k->ended = make_ended;
     k->shared = is_shared(d);
     if (base) {
         k->base_name = base_name_of(set, base);
         k->base_format = host->blob_format(host->ctx, base);
         k->size_bytes = MAX(k->size_bytes, host->blob_virtual_bytes(host->ctx, base));
     }
-    snprintf(d->base, sizeof d->base, "%s", base ? base : "");
-    d->making = true;
-    int rc = uv_queue_work(set->config.loop, &k->work, make_work, make_done);
-    if (rc < 0) {
-        err_sys(&k->err, -rc, "queue work");
-        make_done(&k->work, 0);
-    }
+    disk_work_start(k);
 }
 
 static void

@@ -1,20 +1,11 @@
 /* disk_arrive.c - disks that come from another node, as files: see disk.h. */
+#include "base/file.h"
 #include "base/log.h"
 #include "node/disk/disk_impl.h"
 #include "node/disk/qcow2.h"
 
 #include <errno.h>
 #include <fcntl.h>
-
-/* A file that is kept; the worker touches nothing else. */
-struct keeping {
-    uv_work_t work;
-    struct disk *disk;
-    char *path, *part;
-    int64_t size_bytes; /* That the guest is to see, at least. */
-    bool ok;
-    struct err err;
-};
 
 static bool
 is_awaited(const struct disk *d)
@@ -70,7 +61,7 @@ disk_arrival_drop(struct disk *d)
 
 /* It must be what it is said to be before a guest, or a child that reads disks, has it. */
 static bool
-keep(struct keeping *k, struct err *err)
+keep(const struct disk_work *k, struct err *err)
 {
     int64_t size_bytes;
     if (!qcow2_size(k->part, &size_bytes, err)) {
@@ -85,33 +76,14 @@ keep(struct keeping *k, struct err *err)
 }
 
 static void
-keep_work(uv_work_t *w)
+keep_ended(struct disk *d, const struct disk_work *k)
 {
-    struct keeping *k = CONTAINER_OF(w, struct keeping, work);
-    k->ok = keep(k, &k->err);
-}
-
-static void
-keep_done(uv_work_t *w, int status UNUSED)
-{
-    struct keeping *k = CONTAINER_OF(w, struct keeping, work);
-    struct disk *d = k->disk;
-    d->making = d->arriving = false;
+    d->arriving = false;
     if (k->ok) {
         log_info("disk %s: has arrived", d->id);
-        d->path = take_ptr(&k->path);
-        disk_measure(d);
     } else {
         (void)unlink(k->part);
-        snprintf(d->message, sizeof d->message, "%.199s", k->err.msg);
-        log_warn("disk %s: %s", d->id, k->err.msg);
     }
-    if (!d->set->closing) {
-        d->set->config.host.changed(d->set->config.host.ctx);
-    }
-    free(k->path);
-    free(k->part);
-    free(k);
 }
 
 void
@@ -125,16 +97,8 @@ disk_arrived(struct disks *set, const char *id, bool whole)
         disk_arrival_drop(d);
         return;
     }
-    struct keeping *k = xcalloc(1, sizeof *k);
-    k->disk = d;
-    k->size_bytes = d->want->size_bytes;
-    k->path = disk_path_for(d, base_of(d));
-    k->part = disk_part_for(d);
-    snprintf(d->base, sizeof d->base, "%s", base_of(d) ? base_of(d) : "");
-    d->making = true;
-    int rc = uv_queue_work(set->config.loop, &k->work, keep_work, keep_done);
-    if (rc < 0) {
-        err_sys(&k->err, -rc, "queue work");
-        keep_done(&k->work, 0);
-    }
+    struct disk_work *k = disk_work_new(d, base_of(d));
+    k->run = keep;
+    k->ended = keep_ended;
+    disk_work_start(k);
 }

@@ -32,7 +32,27 @@ struct disk *disk_get(const struct disks *set, const char *id);
 /* Where its file lies, or is to lie; 'base' NULL: it stands on none. malloc'ed. */
 char *disk_path_for(const struct disk *d, const char *base);
 char *disk_part_for(const struct disk *d); /* And while it is not whole. malloc'ed. */
-/* Gives a whole file its name, for good. Blocks: a worker's. */
+
+/* A file that is written beside its place and gets its name at the end: 'run', on a worker,
+ * touches nothing else. */
+struct disk_work {
+    uv_work_t work;
+    struct disk *disk;
+    char *path, *part;  /* malloc'ed. */
+    int64_t size_bytes; /* That the guest is to see, at least. */
+    char *base_name;    /* malloc'ed; NULL: it stands on none, or does already. */
+    const char *base_format;
+    bool shared;
+    bool ok;
+    struct err err;
+    bool (*run)(const struct disk_work *k, struct err *err);
+    void (*ended)(struct disk *d, const struct disk_work *k); /* On the loop. */
+};
+
+/* For 'd', which stands on 'base' from now on; NULL: on none. Fill in the rest. */
+struct disk_work *disk_work_new(struct disk *d, const char *base);
+/* Takes it. At its end the disk has the file or says why not; then 'ended' is called. */
+void disk_work_start(struct disk_work *k);
 void disk_measure(struct disk *d);
 /* disk_arrive.c: what was written of one that is not to come any more goes. */
 void disk_arrival_drop(struct disk *d);
