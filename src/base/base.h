@@ -111,6 +111,15 @@ str_empty(const char *s)
     return !s || !*s;
 }
 
+/* Whether it is 'min' to 'max' small letters, digits and dashes, and nothing else: an id
+ * from outside that may be part of a file's name. NULL is not. */
+static inline bool
+str_is_plain(const char *s, size_t min, size_t max)
+{
+    size_t len = s ? strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-") : 0;
+    return s && s[len] == '\0' && len >= min && len <= max;
+}
+
 /* Memory that cannot be had ends the program: nothing above could go on. Every size
  * that comes from outside is bounded before it gets here. */
 void *xmalloc(size_t size) __attribute__((malloc, returns_nonnull));

@@ -49,8 +49,7 @@ refuse(const struct place *at, const char *field, const char *why, struct err *e
 static bool
 word_ok(const char *s)
 {
-    size_t len = str_empty(s) ? 0 : strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-");
-    return len && len <= 24 && !s[len];
+    return str_is_plain(s, 1, 24);
 }
 
 static bool

@@ -4,7 +4,7 @@
 
 #include <netdb.h>
 
-#include "link/unix_path.h"
+#include "base/unix_path.h"
 
 #define ATTEMPT_MS 15000 /* From the first try to connect to the welcome. */
 #define PAUSE_FIRST_MS 100

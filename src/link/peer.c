@@ -3,7 +3,7 @@
 
 #include "base/tlv.h"
 #include "link/pki.h"
-#include "link/unix_path.h"
+#include "base/unix_path.h"
 
 #define HELLO_PATIENCE_MS 10000
 #define REPORTS_UNACKED_MAX 1024 /* A node waits long before (client's window). */

@@ -3,7 +3,7 @@
 
 #include "link/peer.h"
 #include "link/pki.h"
-#include "link/unix_path.h"
+#include "base/unix_path.h"
 
 #define BACKLOG 4096 /* Every node of a region may come back at once. */
 #define TICK_MS 1000

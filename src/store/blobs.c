@@ -36,10 +36,7 @@ struct blob_writer {
 static bool
 check_id(const char *id, struct err *err)
 {
-    size_t len = strlen(id);
-    bool ok = len > 0 && len <= ID_MAX &&
-              strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
-    return ok || err_set(err, ERR_INVALID, "not a blob's id");
+    return str_is_plain(id, 1, ID_MAX) || err_set(err, ERR_INVALID, "not a blob's id");
 }
 
 /* Calls 'fn' with every name in the folder. 0 or -errno. */

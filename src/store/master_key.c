@@ -138,9 +138,12 @@ is_sealed(struct change *c)
 static bool
 seal_anew(struct change *c, struct err *err)
 {
-    AUTO(store) struct store *store = open_under(c, c->now, err);
+    struct err why = {0};
+    AUTO(store) struct store *store = open_under(c, c->now, &why);
     if (!store) {
-        return c->begun && err->code == ERR_DENIED && is_sealed(c);
+        bool sealed = c->begun && why.code == ERR_DENIED && is_sealed(c);
+        *err = sealed ? *err : why;
+        return sealed;
     }
     return (!c->may || c->may(c->ctx, store, err)) &&
            (c->begun || make_key(c->next, c->config.rng, c->fresh, err)) &&

@@ -47,9 +47,7 @@ struct checking {
 static bool
 good_id(const char *id)
 {
-    size_t len = id ? strlen(id) : 0;
-    return len > 2 && len < 40 &&
-           strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+    return str_is_plain(id, 3, 39);
 }
 
 static struct blob_entry *

@@ -14,9 +14,7 @@
 static bool
 good_id(const char *id)
 {
-    size_t len = strlen(id);
-    return len > 2 && len < 40 &&
-           strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+    return str_is_plain(id, 3, 39);
 }
 
 /* "ID.qcow2" or "ID+BASE.qcow2" into its parts. */

@@ -53,6 +53,7 @@ struct disk_work {
 struct disk_work *disk_work_new(struct disk *d, const char *base);
 /* Takes it. At its end the disk has the file or says why not; then 'ended' is called. */
 void disk_work_start(struct disk_work *k);
+
 void disk_measure(struct disk *d);
 /* disk_arrive.c: what was written of one that is not to come any more goes. */
 void disk_arrival_drop(struct disk *d);

@@ -12,9 +12,7 @@ static const char *const import_files[] = {"source", "out.qcow2", "head"};
 static bool
 good_id(const char *id)
 {
-    size_t len = id ? strlen(id) : 0;
-    return len > 2 && len < 60 &&
-           strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+    return str_is_plain(id, 3, 59);
 }
 
 void

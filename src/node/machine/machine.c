@@ -12,9 +12,7 @@
 static bool
 good_id(const char *id)
 {
-    size_t len = strlen(id);
-    return len > 2 && len < 40 && id[0] != '.' &&
-           strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+    return str_is_plain(id, 3, 39);
 }
 
 int64_t

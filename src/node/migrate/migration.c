@@ -286,9 +286,7 @@ migration_hang_up(struct migration *m)
 static bool
 good_id(const char *id)
 {
-    size_t len = id ? strlen(id) : 0;
-    return len > 2 && len < 44 &&
-           strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+    return str_is_plain(id, 3, 43);
 }
 
 static struct migration *

@@ -1,5 +1,5 @@
 /* unix_path.c - see unix_path.h. */
-#include "link/unix_path.h"
+#include "base/unix_path.h"
 
 #include <errno.h>
 #include <fcntl.h>
