@@ -81,14 +81,6 @@ gateway_close(struct net *net)
 /* ---- the outside ----------------------------------------------------------------------
  */
 
-static bool
-open_links_here(void *ctx, struct err *err)
-{
-    struct links **out = ctx;
-    *out = links_open(err);
-    return *out != NULL;
-}
-
 /* The operator's namespace; once. */
 bool
 gateway_outside(struct net *net, struct err *err)
@@ -100,8 +92,11 @@ gateway_outside(struct net *net, struct err *err)
         return true;
     }
     if ((net->outside_fd < 0 && !netns_make(name, &net->outside_fd, err)) ||
-        !setup_router(net->outside_fd, err) ||
-        !netns_run(net->outside_fd, open_links_here, &net->outside, err)) {
+        !setup_router(net->outside_fd, err)) {
+        return false;
+    }
+    net->outside = links_open_in(net->outside_fd, err);
+    if (!net->outside) {
         return false;
     }
     return links_find(net->outside, "lo", &lo, err) &&

@@ -2,6 +2,7 @@
 #include "node/net/links.h"
 #include "base/map.h"
 #include "node/net/links_impl.h"
+#include "node/net/netns.h"
 #include <arpa/inet.h>
 #include <linux/if_addr.h>
 #include <linux/netlink.h>
@@ -46,6 +47,21 @@ links_open(struct err *err)
     struct links *links = xcalloc(1, sizeof *links);
     links->sock = sock;
     return links;
+}
+
+static bool
+open_here(void *ctx, struct err *err)
+{
+    struct links **out = ctx;
+    *out = links_open(err);
+    return *out != NULL;
+}
+
+struct links *
+links_open_in(int ns_fd, struct err *err)
+{
+    struct links *links = NULL;
+    return netns_run(ns_fd, open_here, &links, err) ? links : NULL;
 }
 
 void

@@ -2,7 +2,8 @@
  *
  * Purpose:  the few changes that a VPC needs, each idempotent.
  * Owner:    'struct links' holds one netlink socket, opened in the namespace of the thread
- *           that called links_open; used from any one thread afterwards.
+ *           that called links_open, or in one that is named; used from any one thread
+ *           afterwards.
  * Failure:  err carries the kernel's reason. */
 #pragma once
 #include "base/base.h"
@@ -11,6 +12,8 @@
 struct links;
 
 MUST_CHECK struct links *links_open(struct err *err);
+/* In that namespace, whichever the thread's is. */
+MUST_CHECK struct links *links_open_in(int ns_fd, struct err *err);
 void links_close(struct links *links);
 AUTO_DEFINE(links, struct links *, links_close)
 

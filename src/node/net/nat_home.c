@@ -2,7 +2,6 @@
 #include "node/net/nat_home.h"
 
 #include "base/buf.h"
-#include "node/net/netns.h"
 #include "node/net/overlay.h"
 #include "node/net/routes.h"
 #include "node/net/rules.h"
@@ -176,12 +175,6 @@ nat_home_silence(struct network *network, struct nat_home *home, uint32_t hop,
 /* ---- who answers for it ---------------------------------------------------------------
  */
 
-static bool
-run_here(void *ctx, struct err *err)
-{
-    return rules_run(ctx, err);
-}
-
 struct answers {
     struct net *net;
     size_t count;
@@ -242,9 +235,8 @@ nat_home_answer(struct net *net, struct err *err)
     }
     yield_text(net, &a.text);
     gateway_each_nat(net, put_answer, &a);
-    bool ok =
-        (a.count == 0 && !net->answers_leased) ||
-        netns_run(net->outside_fd, run_here, (void *)(uintptr_t)buf_str(&a.text), err);
+    bool ok = (a.count == 0 && !net->answers_leased) ||
+              rules_run_in(net->outside_fd, buf_str(&a.text), err);
     net->answers_leased = ok ? a.count > 0 : net->answers_leased;
     ok = ok &&
          (a.count == 0 || !lease_lives(net) || uplink_tell(net, u, &a.publics, err));

@@ -38,14 +38,6 @@ passthrough_close(struct net *net)
 
 /* ---- the namespace -------------------------------------------------------------------- */
 
-static bool
-open_links_here(void *ctx, struct err *err)
-{
-    struct links **out = ctx;
-    *out = links_open(err);
-    return *out != NULL;
-}
-
 /* It routes nothing, and has no IPv6; once. */
 static bool
 namespace_make(struct net *net, struct err *err)
@@ -55,11 +47,14 @@ namespace_make(struct net *net, struct err *err)
     if (net->aside) {
         return true;
     }
-    return (net->aside_fd >= 0 || netns_make(name, &net->aside_fd, err)) &&
-           setup_put(net->aside_fd, "0", err, "ipv4/ip_forward") &&
-           setup_put(net->aside_fd, "1", err, "ipv6/conf/all/disable_ipv6") &&
-           setup_put(net->aside_fd, "1", err, "ipv6/conf/default/disable_ipv6") &&
-           netns_run(net->aside_fd, open_links_here, &net->aside, err);
+    if ((net->aside_fd < 0 && !netns_make(name, &net->aside_fd, err)) ||
+        !setup_put(net->aside_fd, "0", err, "ipv4/ip_forward") ||
+        !setup_put(net->aside_fd, "1", err, "ipv6/conf/all/disable_ipv6") ||
+        !setup_put(net->aside_fd, "1", err, "ipv6/conf/default/disable_ipv6")) {
+        return false;
+    }
+    net->aside = links_open_in(net->aside_fd, err);
+    return net->aside != NULL;
 }
 
 /* Where an agent before this one made it: it is taken over. 'ok' without it: nothing is there. */
@@ -78,12 +73,6 @@ namespace_find(struct net *net, bool *out_there, struct err *err)
 }
 
 /* ---- rules ---------------------------------------------------------------------------- */
-
-static bool
-run_here(void *ctx, struct err *err)
-{
-    return rules_run(ctx, err);
-}
 
 struct asking {
     const char *command;
@@ -123,14 +112,14 @@ rules_write(struct net *net, const struct port *port, bool anew, struct err *err
         buf_printf(&text, "add table %s\ndelete table %s\n", table, table);
     }
     passthrough_text(port, !(u && u->unfiltered), &text);
-    return netns_run(net->aside_fd, run_here, (void *)(uintptr_t)buf_str(&text), err);
+    return rules_run_in(net->aside_fd, buf_str(&text), err);
 }
 
 static bool
 rules_drop(struct net *net, const char *table, struct err *err)
 {
     AUTO(free) char *text = xasprintf("add table %s\ndelete table %s\n", table, table);
-    return netns_run(net->aside_fd, run_here, text, err);
+    return rules_run_in(net->aside_fd, text, err);
 }
 
 bool

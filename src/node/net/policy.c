@@ -4,7 +4,6 @@
 #include "base/map.h"
 #include "link/records.h"
 #include "node/net/addr.h"
-#include "node/net/netns.h"
 #include "node/net/rules.h"
 #include <arpa/inet.h>
 #include <linux/netfilter.h>
@@ -505,12 +504,6 @@ flush_members(struct policy *policy, struct elems *elems, struct err *err)
     return ok;
 }
 
-static bool
-run_here(void *ctx, struct err *err)
-{
-    return rules_run(ctx, err);
-}
-
 bool
 policy_flush(struct policy *policy, int ns_fd, struct elems *elems, struct err *err)
 {
@@ -519,8 +512,7 @@ policy_flush(struct policy *policy, int ns_fd, struct elems *elems, struct err *
     }
     AUTO(buf) struct buf text = {0};
     write_items(policy, &text);
-    if (text.len > 0 &&
-        !netns_run(ns_fd, run_here, (void *)(uintptr_t)buf_str(&text), err)) {
+    if (text.len > 0 && !rules_run_in(ns_fd, buf_str(&text), err)) {
         return false;
     }
     note_done(policy, true);

@@ -2,6 +2,7 @@
 #include "node/net/rules.h"
 #include "base/buf.h"
 #include "node/net/elems.h"
+#include "node/net/netns.h"
 #include <nftables/libnftables.h>
 
 /* Sets of the bridge family, keyed by tap: macs (which MAC it may send from), from4 (its
@@ -399,6 +400,18 @@ rules_run(const char *text, struct err *err)
                        nft_ctx_get_error_buffer(ctx));
     }
     return true;
+}
+
+static bool
+run_here(void *ctx, struct err *err)
+{
+    return rules_run(ctx, err);
+}
+
+bool
+rules_run_in(int ns_fd, const char *text, struct err *err)
+{
+    return netns_run(ns_fd, run_here, (void *)(uintptr_t)text, err);
 }
 
 /* The text's rules one by one, after its tables: to name a chain a second time, as a block

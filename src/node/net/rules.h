@@ -45,6 +45,8 @@ extern const char rules_text[];
 MUST_CHECK bool rules_apply(struct err *err);
 /* Any text, as one transaction: all of it or none. */
 MUST_CHECK bool rules_run(const char *text, struct err *err);
+/* The same, inside a namespace. */
+MUST_CHECK bool rules_run_in(int ns_fd, const char *text, struct err *err);
 /* What nftables answers, without counters; malloc'ed. */
 MUST_CHECK char *rules_ask(const char *command, struct err *err);
 /* The same, less elements of sets. */

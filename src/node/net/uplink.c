@@ -322,12 +322,6 @@ net_uplink_functions(const struct net *net, const char *uplink_id)
 /* ---- what may pass --------------------------------------------------------------------
  */
 
-static bool
-run_here(void *ctx, struct err *err)
-{
-    return rules_run(ctx, err);
-}
-
 bool
 uplink_refresh(struct net *net, struct err *err)
 {
@@ -342,8 +336,7 @@ uplink_refresh(struct net *net, struct err *err)
     bool ok = true;
     if (net->publics_dirty || !net->publics_text ||
         !str_eq(net->publics_text, buf_str(&text))) {
-        ok = netns_run(net->outside_fd, run_here, (void *)(uintptr_t)buf_str(&text),
-                       err) &&
+        ok = rules_run_in(net->outside_fd, buf_str(&text), err) &&
              nat_home_answer(net, err) &&
              (u->mode != UPLINK_BRIDGE || uplink_answer(net, u, &p, err));
     }
