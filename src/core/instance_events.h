@@ -15,8 +15,6 @@
 /* AWS's words for what will happen. */
 #define INSTANCE_EVENT_MAINTENANCE "system-maintenance"
 #define INSTANCE_EVENT_RETIREMENT "instance-retirement"
-#define INSTANCE_EVENT_REBOOT "system-reboot"
-#define INSTANCE_EVENT_STOP "instance-stop"
 
 struct instance_event {
     const char *code;              /* One of those above. */

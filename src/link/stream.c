@@ -29,7 +29,7 @@ struct stream {
     struct buf plain_out; /* Frames to be sent, when there is no TLS. */
     struct buf sending;   /* What uv_write holds. */
     struct buf record;    /* One record's frame on its way into TLS. */
-    uint64_t heard_ms, asked_ms;
+    uint64_t heard_ms;
     enum stream_phase phase;
     bool writing, was_busy;
     uint8_t handles_open;

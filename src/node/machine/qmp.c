@@ -27,7 +27,7 @@ struct qmp {
     void *ctx;
     struct qmp_reader reader;
     struct buf out; /* Not yet taken by the kernel. */
-    bool greeted, gone, polling_out, freed;
+    bool greeted, gone, freed;
     bool
         unsure; /* Resumed, and nothing that waits for QEMU's main loop was answered yet. */
     json_int_t next_id;

@@ -18,8 +18,6 @@
 #include "base/vfio.h"
 #include "node/net/uplink.h"
 
-#define PASSTHROUGH_FLOWS_MAX 65535 /* Of one card and kind; then no new one passes. */
-
 /* Whether the port is one of these. */
 bool passthrough_is(const struct port *port);
 /* The port's card, new: as net_tap_open says. Its rules stand before it is up. */

@@ -6,6 +6,7 @@
  * and keeps it for 350 s more. Fragments but the first have no ports, and do not pass. */
 #include "node/net/passthrough.h"
 
+/* When so many of one card and kind are there, no new one passes. */
 #define FLOW "size 65535; flags dynamic,timeout; timeout 350s; }"
 #define PORTS "meta l4proto { tcp, udp, sctp }"
 #define NO_PORTS "meta l4proto != { tcp, udp, sctp, icmp, ipv6-icmp }"

@@ -101,12 +101,6 @@ MUST_CHECK bool listing_open(struct call *call, const struct listing_ask *ask,
                              struct listing *out, struct err *err);
 /* Whether the object belongs into the answer: asked for, matching, and on this page. */
 bool listing_accepts(struct listing *listing, const char *id, const void *object);
-/* As a result's list of tags: both members. */
-#define LISTING_TAGS(call, listing, id) \
-    { \
-        tags_out((call), tags_of(&(listing)->tags, (id))), \
-            tags_of(&(listing)->tags, (id)).count \
-    }
 /* The next page's token, and the error for ids that were not found. */
 MUST_CHECK bool listing_close(struct call *call, struct listing *listing,
                               const char **out_next, struct err *err);
