@@ -74,6 +74,7 @@ rekey_run(struct txn *txn, void *ctx, struct err *err)
     if (!txn_session(txn, &session, err)) {
         return false;
     }
+    txn->batch->changed = true; /* By the session, past the transaction's own changes. */
     for (size_t i = 0; i < txn->store->table_count; i++) {
         const struct table *table = &txn->store->tables[i];
         if (table->secret && !rekey_table(session, table, &rekey->vault, err)) {

@@ -353,6 +353,24 @@ TEST(commit_is_answered_and_seen_when_it_is_on_the_disk)
     fixture_fini(&f);
 }
 
+/* The key's file is changed next: what the disk has not got must not count as done. */
+TEST(commit_of_a_new_master_key_is_answered_when_it_is_on_the_disk)
+{
+    struct fixture f;
+    struct err err;
+    uint8_t fresh[32] = {5};
+    fixture_init(&f);
+    open_refusing(&f, 0);
+    disk_set(false, true);
+    CHECK(!store_rekey(f.store, fresh, &err));
+    CHECK_EQ(err.code, ERR_SYSTEM);
+    disk_set(false, false);
+    store_close(f.store);
+    memcpy(f.key, fresh, sizeof fresh); /* The kernel had it all the same. */
+    CHECK_OK(fixture_open(&f, &err), &err);
+    fixture_fini(&f);
+}
+
 /* ---- how much is written --------------------------------------------------------- */
 
 static void
