@@ -565,9 +565,6 @@ static void
 note_giver(struct row_migration *m, const struct link_migration_seen *seen)
 {
     m->give_state = str_eq(m->give_state, "kept") ? "kept" : seen->state;
-    if (m->cold && str_eq(m->take_state, "here")) {
-        return; /* All of it is there: what it says of its part is of before. */
-    }
     m->disk_bytes = seen->disk_bytes;
     m->disk_done_bytes = seen->disk_done_bytes;
     m->memory_bytes = seen->memory_bytes;
@@ -631,16 +628,19 @@ migration_report(const struct pass *pass, const struct row_node_want *want,
         return true;
     }
     struct row_migration next = *row;
+    /* Of disks that are the receiver's own by now: the giver's word is of before, and the
+     * receiver's no longer of what came. */
+    bool late = row->cold && migration_has_switched(row);
     if (gone && str_eq(want->node_id, row->from_node) && seen->downtime_ms > 0) {
         next.downtime_ms = seen->downtime_ms; /* It may have heard only now. */
-    } else if (!gone && str_eq(want->node_id, row->from_node)) {
+    } else if (!gone && !late && str_eq(want->node_id, row->from_node)) {
         note_giver(&next, seen);
-    } else if (!gone && str_eq(want->node_id, row->to_node)) {
+    } else if (!gone && !late && str_eq(want->node_id, row->to_node)) {
         if (!note_receiver(pass, &next, seen, err)) {
             return false;
         }
     }
-    if (str_empty(next.message) && !str_empty(seen->message)) {
+    if (!late && str_empty(next.message) && !str_empty(seen->message)) {
         next.message = seen->message;
     }
     return (desc_equal(row_migration_type.desc, row, &next) ||

@@ -111,6 +111,8 @@ moving_do_say(struct pass *pass, void *ctx, struct err *err)
                                              .state = w->state,
                                              .address = "192.0.2.2",
                                              .port = 4000,
+                                             .disk_bytes = w->disk_bytes,
+                                             .disk_done_bytes = w->disk_done_bytes,
                                              .memory_bytes = MEMORY,
                                              .downtime_ms = 40,
                                              .elapsed_ms = 900};
@@ -128,7 +130,7 @@ moving_do_pass(struct pass *pass, void *ctx UNUSED, struct err *err)
 void
 moving_say(struct stage *s, const char *id, const char *node_id, const char *state)
 {
-    stage_run(s, moving_do_say, &(struct moving_word){node_id, id, state});
+    stage_run(s, moving_do_say, &(struct moving_word){node_id, id, state, 0, 0});
     stage_run(s, moving_do_pass, NULL);
 }
 

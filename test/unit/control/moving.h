@@ -48,6 +48,7 @@ const char *moving_to_switching(struct stage *s);
 /* What a node says of its side: 'ctx' is a struct moving_word. */
 struct moving_word {
     const char *node_id, *id, *state;
+    int64_t disk_bytes, disk_done_bytes;
 };
 bool moving_do_say(struct pass *pass, void *ctx, struct err *err);
 /* The same; then every pass that waits runs. */

@@ -152,6 +152,28 @@ TEST(migration_of_a_stopped_one_moves_its_disks_and_wants_it_off_meanwhile)
     stage_close(&s);
 }
 
+/* What either says after that it is there is late: the giver's word of the middle of the way, the
+ * receiver's of a disk that is awaited no more. */
+TEST(migration_of_a_stopped_one_keeps_the_receivers_word_of_what_came)
+{
+    const int64_t all = 5 * (int64_t)MIB;
+    struct stage s;
+    stopped_ready(&s);
+    const char *id = moving_begin(&s);
+    moving_say(&s, id, OTHER_NODE, "listening");
+    const struct moving_word words[] = {{OTHER_NODE, id, "here", all, all},
+                                        {OTHER_NODE, id, "listening", 0, 0},
+                                        {NODE, id, "copying", all, all / 5}};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        stage_run(&s, moving_do_say, (void *)(uintptr_t)&words[i]);
+    }
+    struct moving l = moving_look(&s, id);
+    CHECK_STR(l.m->state, "settling");
+    CHECK_EQ(l.m->disk_bytes, all);
+    CHECK_EQ(l.m->disk_done_bytes, all);
+    stage_close(&s);
+}
+
 TEST(migration_of_a_stopped_one_waits_until_it_has_stopped)
 {
     struct stage s;
