@@ -5,7 +5,7 @@
 #
 # The simulation and the fuzzers only compute, and know no time but their own: they run all
 # the while on what processor time the others leave (aside.sh). Clients mostly wait for guests:
-# those of one host and those of several run side by side.
+# they run side by side, in three lanes of about the same length.
 #
 # Each runner's own summary is shown at its end, and all again at the very end, behind what
 # failed: who keeps only the last lines of a log finds the reason there. The status is 0
@@ -97,15 +97,14 @@ run units $suites 5 --no-suite sim --no-suite fuzz
 export MOLN_BUILD="$TEST_BUILD"
 clients="env ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
     timeout --kill-after=120 $clients_limit /usr/bin/python3 -m pytest"
-several=
-for name in cold join migrate migrate_shared outside overlay placement processes rebuild recovery \
-    relief two_hosts many_hosts; do
-    several="$several test/e2e/test_$name.py"
-done
-[ "$kind" = long ] || several=${several% *} # test/conftest.py leaves the last out, too.
-beside several $clients $several
-run clients $clients test/e2e test/chaos $(printf -- '--ignore=%s ' $several)
-join several
+files() { printf 'test/e2e/test_%s.py ' "$@"; }
+moves=$(files cold migrate migrate_shared overlay placement rebuild relief two_hosts outside)
+losses=$(files join many_hosts processes recovery conntrack drift gateways ipv6)
+beside moves $clients $moves
+beside losses $clients $losses
+run clients $clients test/e2e test/chaos $(printf -- '--ignore=%s ' $moves $losses)
+join moves
+join losses
 join computing
 
 # What a cloud does, and what survives kills, on PostgreSQL as on SQLite.
@@ -123,16 +122,18 @@ if [ $status != 0 ]; then
         awk '/^>>> / { on = 1 } on; /^(―)+$/ { on = 0 }' "$said/$suite" | tail -n 60
         sed -n '/^Summary of Failures:/,/^Ok: /{/FAIL\|TIMEOUT\|ERROR/p}' "$said/$suite"
     done
-    (cd "$said" && grep -sE '^(FAILED|ERROR|E  )' clients several postgres) | tail -n 40 || true
+    (cd "$said" && grep -sE '^(FAILED|ERROR|E  )' clients moves losses postgres) |
+        tail -n 40 || true
     (cd "$said" && grep -sE 'FAILED|^seed ' simulation fuzzers) | tail -n 20 || true
 fi
 for suite in units computing; do
     echo "==> $suite"
     sed -n '/^Ok: /,/^Timeout: /p' "$said/$suite"
 done
-echo "==> end to end, and of several hosts"
-tail -n 1 "$said/clients"
-tail -n 1 "$said/several"
+echo "==> end to end: of one host, of hosts that guests move between, and of those that are lost"
+for lane in clients moves losses; do
+    tail -n 1 "$said/$lane"
+done
 if [ "$kind" = long ]; then
     echo "==> end to end, on PostgreSQL"
     tail -n 1 "$said/postgres"

@@ -132,7 +132,7 @@ def guests(world):
     return first["InstanceId"], recovered, plain
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(900)
 def test_nothing_is_lost_whatever_is_done_to_the_pool(world, guests):
     watched, recovered, plain = guests
     everybody = [*recovered, *plain]
