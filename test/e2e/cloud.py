@@ -249,9 +249,11 @@ class Cloud:
                 break
             time.sleep(1)
         if check and done.returncode:
+            console = self.moln("logs", instance_id, check=False)
             raise AssertionError(f"ssh {instance_id} {command!r}: exit {done.returncode}\n"
                                  f"{done.stdout}{done.stderr}\n{self.log_tail('molnd', 10)}\n"
-                                 f"{self.log_tail('moln-node', 10)}")
+                                 f"{self.log_tail('moln-node', 10)}\n"
+                                 f"console: {(console.stdout + console.stderr)[-2000:]}")
         return done.stdout
 
 
