@@ -73,6 +73,23 @@ underlay_is_free(const struct pass *pass, const struct row_node *node,
     return true;
 }
 
+static bool
+underlay_tell(const struct pass *pass, const char *node_id, const char *address,
+              const char *why, struct err *err)
+{
+    const struct link_event event = {
+        .kind = "underlay",
+        .object = node_id,
+        .level = "error",
+        .message =
+            arena_printf(txn_arena(pass->txn),
+                         "reports the underlay address %.40s, which %s: no other "
+                         "host reaches it until its moln-node is started with an "
+                         "--underlay of its own",
+                         address, why)};
+    return event_hourly(pass, node_id, &event, "underlay", err);
+}
+
 /* What a node names, others connect to and send guests' packets to. So it names a host that
  * is nobody else's, where the operator says that hosts are: no address at which another
  * node would speak with itself, or with what is only near it. */
@@ -97,8 +114,7 @@ take_underlay(const struct pass *pass, const char *address, struct row_node *row
         why = "is another node's";
     }
     if (why) {
-        log_warn("node %s: its underlay address %.40s %s", row->id, address, why);
-        return true;
+        return underlay_tell(pass, row->id, address, why, err);
     }
     row->underlay = address;
     return true;

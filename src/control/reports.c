@@ -10,6 +10,7 @@
 #include "control/use_report.h"
 #include "control/wants.h"
 #include "core/instance_rows.h"
+#include "core/migration_rows.h"
 
 bool
 row_put_new(struct txn *txn, const struct row_type *type, const void *row,
@@ -238,15 +239,24 @@ event_hourly(const struct pass *pass, const char *node_id,
            (told || report_event(pass, node_id, event, id, err));
 }
 
-/* Whose the thing is that was reported; NULL: nobody's any more, as when a node repeats
+/* A migration has two sides. */
+static const char *
+side_of(const struct row_migration *m, const char *node_id)
+{
+    bool open = m && migration_is_open(m);
+    return !open ? NULL : str_eq(m->to_node, node_id) ? node_id : m->from_node;
+}
+
+/* Whose the thing is that 'node_id' reported; NULL: nobody's any more, as when a node repeats
  * its last word. */
 static bool
-owner_of(const struct pass *pass, enum link_kind kind, const char *id, const char **out,
-         struct err *err)
+owner_of(const struct pass *pass, const char *node_id, enum link_kind kind,
+         const char *id, const char **out, struct err *err)
 {
     const struct row_machine_seen machine = {.id = id}, *machine_seen = NULL;
     const struct row_disk_seen disk = {.id = id}, *disk_seen = NULL;
     const struct row_job_seen job = {.id = id}, *job_seen = NULL;
+    const struct row_migration *migration = NULL;
     struct txn *txn = pass->txn;
     bool ok = true;
     if (kind == LINK_MACHINE) {
@@ -256,11 +266,13 @@ owner_of(const struct pass *pass, enum link_kind kind, const char *id, const cha
         ok = row_get(txn, &row_disk_seen_type, &disk, (const void **)&disk_seen, err);
     } else if (kind == LINK_BLOB_JOB) {
         ok = row_get(txn, &row_job_seen_type, &job, (const void **)&job_seen, err);
+    } else if (kind == LINK_MIGRATION) {
+        ok = migration_get(txn, id, &migration, err);
     }
     *out = machine_seen ? machine_seen->node_id
            : disk_seen  ? disk_seen->node_id
            : job_seen   ? job_seen->node_id
-                        : NULL;
+                        : side_of(migration, node_id);
     return ok;
 }
 
@@ -271,7 +283,7 @@ refuse_report(const struct pass *pass, const char *node_id, enum link_kind kind,
               const char *id, struct err *err)
 {
     const char *owner;
-    if (!owner_of(pass, kind, id, &owner, err)) {
+    if (!owner_of(pass, node_id, kind, id, &owner, err)) {
         return false;
     }
     if (str_empty(owner) || str_eq(owner, node_id)) {

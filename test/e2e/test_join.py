@@ -197,7 +197,7 @@ def test_clock_less_than_30_s_off_is_welcome(pool, idle):
 
 # ---- what a node may say
 
-EVENT, NODE = 33, 32  # Kinds of records.
+MACHINE, NODE, EVENT = 1, 32, 33  # Kinds of records.
 
 
 def test_what_a_node_says_fills_nothing(pool, idle):
@@ -221,6 +221,44 @@ def test_what_a_node_says_fills_nothing(pool, idle):
     seen, = pool.cloud.rows(
         f"SELECT max(length(version)) AS l FROM node_seen WHERE id = '{idle.id()}'")[0]
     assert seen <= 1024
+
+
+def test_lies_change_nothing_and_operators_read_of_them(pool, member):
+    """More than its ceiling, other hardware than was accepted, another host's machine, and what a
+    revoked node asks for: each is refused, and has its line in 'moln events'."""
+    cloud, ec2 = pool.cloud, pool.cloud.client()
+    instance_id = ec2.run_instances(ImageId=cloud.image("micro"), InstanceType="t3.nano",
+                                    MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    cloud.wait_state(instance_id, "running")
+    liar = pool.node("n5").start(pool.token("us-east-1a", "--vcpus", "1", "--memory", "1"))
+    node_id = liar.id()
+    wait_for("its first report", lambda: "Vcpus" in pool.listed()[node_id], 30)
+    liar.stop()
+    wait_for("its stream to end", lambda: not pool.is_connected(node_id), 20)
+    before = pool.listed()[node_id]
+
+    def events():
+        return {e["Kind"]: e["Message"]
+                for e in cloud.moln("events", node_id, "--json")["Events"]}
+    with Stranger(pool.port, liar.folder) as stranger:
+        assert stranger.hello()[0] == WELCOME
+        stranger.report(1, MACHINE, {1: instance_id, 2: 1, 3: "stopped"})
+        stranger.report(2, NODE, {1: "b", 2: "1", 3: 640, 4: 1 << 40, 7: "tcg", 8: "another"})
+        stranger.acknowledged(2)
+    assert cloud.instance(instance_id)["State"]["Name"] == "running"
+    after = pool.listed()[node_id]
+    assert after["CapacityVcpus"] == before["CapacityVcpus"] == 1
+    assert after["CapacityMemoryBytes"] == before["CapacityMemoryBytes"]
+    told = events()
+    assert "640" in told["ceiling"] and "640" in told["quarantine"]
+    assert instance_id in told["foreign-report"] and member.id() in told["foreign-report"]
+    assert after["Quarantine"]
+    cloud.moln("node", "revoke", node_id)
+    with Stranger(pool.port, liar.folder) as stranger:
+        refused(stranger, "revoked")
+    assert events()["revoked"]
+    ec2.terminate_instances(InstanceIds=[instance_id])
+    cloud.wait_state(instance_id, "terminated")
 
 
 # ---- revoking

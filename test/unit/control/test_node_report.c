@@ -157,6 +157,39 @@ TEST(node_report_notes_what_is_above_the_ceiling_once)
 }
 
 /* A stranger's numbers: nothing that adds them up may overflow. */
+static bool
+do_neighbour(struct pass *pass, void *ctx, struct err *err)
+{
+    const struct row_node row = {.id = "node-0123456789abcdef1",
+                                 .region = "us-east-1",
+                                 .zone = "us-east-1a",
+                                 .state = "active",
+                                 .underlay = ctx};
+    return row_put(pass->txn, &row_node_type, &row, err);
+}
+
+/* Frames for one of the two would reach the other. */
+TEST(node_report_tells_of_an_underlay_that_another_node_has)
+{
+    struct stage s;
+    struct link_node_seen r = host(4, 8, "cpu");
+    joined(&s, (struct row_node){0});
+    stage_run(&s, do_neighbour, (void *)(uintptr_t) "192.0.2.7");
+    r.underlay = "192.0.2.7";
+    report(&s, r);
+    report(&s, r);
+    struct now now = look(&s);
+    CHECK(str_empty(now.node->underlay));
+    CHECK_EQ(now.events, 1);
+    CHECK_STR(now.kind, "underlay");
+    r.underlay = "192.0.2.8";
+    report(&s, r);
+    now = look(&s);
+    CHECK_STR(now.node->underlay, "192.0.2.8");
+    CHECK_EQ(now.events, 1);
+    stage_close(&s);
+}
+
 TEST(node_report_bounds_what_it_is_told)
 {
     struct stage s;
