@@ -395,13 +395,35 @@ instance_settle(struct scene *s, struct err *err)
 
 /* A node that was revoked will never report: what it held is as good as gone. */
 static bool
-node_is_lost(const struct scene *s, bool *out_lost, struct err *err)
+node_is_lost(const struct scene *s, const char *node_id, bool *out_lost,
+             struct err *err)
 {
     const struct row_node *node;
-    if (!GET(s, node, &node, err, .id = s->instance->node_id)) {
+    if (!GET(s, node, &node, err, .id = node_id)) {
         return false;
     }
     *out_lost = !node || !str_eq(node->state, "active");
+    return true;
+}
+
+/* A giver that was told to switch may have the guest still, should it not have arrived, until
+ * it reports it absent: the migration takes it down there. */
+static bool
+giver_is_done(const struct scene *s, bool *out, struct err *err)
+{
+    const struct row_migration *m = s->migration;
+    const struct row_node_want *machine;
+    bool lost;
+    *out = true;
+    if (!m || m->cold || !migration_has_switched(m)) {
+        return true;
+    }
+    if (!node_is_lost(s, m->from_node, &lost, err) ||
+        !want_get(s->pass->txn, m->from_node, LINK_MACHINE, m->instance_id, &machine,
+                  err)) {
+        return false;
+    }
+    *out = lost || !machine;
     return true;
 }
 
@@ -415,13 +437,14 @@ instance_end(const struct scene *s, struct err *err)
     struct txn *txn = s->pass->txn;
     if (!str_empty(i->node_id)) {
         const struct row_node_want *machine;
-        bool lost;
-        if (!node_is_lost(s, &lost, err) ||
+        bool lost, given;
+        if (!node_is_lost(s, i->node_id, &lost, err) ||
+            !giver_is_done(s, &given, err) ||
             !want_take_down(txn, i->node_id, LINK_MACHINE, i->id, err) ||
             !want_get(txn, i->node_id, LINK_MACHINE, i->id, &machine, err)) {
             return false;
         }
-        if (machine && !lost) {
+        if ((machine && !lost) || !given) {
             return true;
         }
         if (!drop_all_ports(s, err)) {

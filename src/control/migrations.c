@@ -65,6 +65,13 @@ takes(const struct look *l, const char *state)
     return str_eq(l->old->take_state, state);
 }
 
+/* The guest has; its memory may be there still, unless "gone". */
+static bool
+has_left(const struct look *l)
+{
+    return gives(l, "left") || gives(l, "gone");
+}
+
 static bool
 wants_running(const struct look *l)
 {
@@ -112,7 +119,7 @@ want_sides(const struct look *l, struct err *err)
         .cold = m->cold,
         .incoming = true,
         .peer_node_id = m->from_node,
-        .order = gives(l, "left") || (l->from_lost && str_eq(m->state, "switching"))
+        .order = has_left(l) || (l->from_lost && str_eq(m->state, "switching"))
                      ? "run"
                      : "receive",
     };
@@ -471,12 +478,22 @@ take_back(struct look *l, const char *why, const char *order, struct err *err)
 }
 
 /* It runs there while memory is still at the giver: what is lost on either side now ends it,
- * and it starts anew where it is. */
+ * and it starts anew where it is. Who still hears of memory may have all of it by now. */
 static bool
 is_torn(const struct look *l)
 {
-    return (takes(l, "following") || takes(l, "interrupted")) &&
-           (l->from_lost || l->to_lost);
+    bool waits = takes(l, "interrupted");
+    return ((takes(l, "following") || waits) && (l->from_lost || l->to_lost)) ||
+           (waits && gives(l, "gone"));
+}
+
+static bool
+settle_torn(struct look *l, struct err *err)
+{
+    static const char text[] = "the rest of its memory is lost with where it was: it "
+                               "starts anew from its disk";
+    return (l->to_lost || tell(l, "warn", text, err)) &&
+           go_on(l, "settling", l->next.order, err);
 }
 
 /* It runs on neither side, and the giver will not say that it kept it. Its disks were
@@ -490,7 +507,10 @@ is_stranded(const struct look *l)
 static bool
 switching(struct look *l, struct err *err)
 {
-    if (takes(l, "running") || is_torn(l) || is_stranded(l) || is_ended(l) ||
+    if (is_torn(l)) {
+        return settle_torn(l, err);
+    }
+    if (takes(l, "running") || is_stranded(l) || is_ended(l) ||
         str_eq(l->instance->want_state, "terminated")) {
         return go_on(l, "settling", l->next.order, err);
     }
@@ -498,7 +518,7 @@ switching(struct look *l, struct err *err)
         return take_back(l, "the giver kept it", "stay", err);
     }
     if (takes(l, "failed") || l->to_lost) {
-        if (gives(l, "left")) {
+        if (has_left(l)) {
             return take_back(l, "it never ran at the receiver", "return", err);
         }
         return str_eq(l->old->order, "stay") ? want_sides(l, err)

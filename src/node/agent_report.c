@@ -215,6 +215,7 @@ agent_report_node(struct agent *a)
         .shared_pool = disks_shared_pool(a->disks),
         .underlay = a->identity.underlay,
         .nat_leases = true,
+        .post_copy = measure_post_copy(""),
     };
     struct measured *m = a->config.measured;
     if (m) {
@@ -223,7 +224,6 @@ agent_report_node(struct agent *a)
         seen.hardware = &m->hardware;
         seen.features.items = m->features;
         seen.features.count = m->feature_count;
-        seen.post_copy = measure_post_copy("");
         seen.watts = measure_watts("", clock_mono(a->config.clock), &a->power);
     }
     const struct offer *o = a->offer;

@@ -4,7 +4,9 @@
  *                tenant was told that it is terminated; no host carried more than it has;
  *                nothing was said to run that never did; what a guest wrote on its disk is
  *                what it found at its next start; no two running instances had one address; nothing that was launched was
- *                missing from an answer; one token never gave two answers.
+ *                missing from an answer; one token never gave two answers; no agent ended an
+ *                emulator that had what a running guest remembers, or half of it, unless its
+ *                tenant had asked for that.
  * At rest:       what is wanted is so, and nothing else is there: every instance that
  *                should run does, on its host; no guest, disk, port or network without a
  *                want, no want without its thing or its row, no deletion unfinished; what
@@ -23,6 +25,7 @@ struct running {
     unsigned times, last; /* Starts; the host of the last one. */
     int64_t vcpus, memory_bytes;
     bool gone;
+    bool asked; /* To end, once: when that is done is not for us to say. */
     VEC(const char *) places;
 };
 
@@ -145,6 +148,17 @@ on_end(struct judge *j, const struct moment *m)
     }
 }
 
+/* Where a host that had the other half is out of the cloud, that is lost already. */
+static void
+on_killed(struct judge *j, const struct moment *m)
+{
+    if (!running_of(j, m->id)->asked && !room_of(j, m)->revoked &&
+        !j->rooms[m->far % HOSTS_MAX].revoked) {
+        broken(j, m, "the agent of host-%u ended %s (%s), which nobody asked for",
+               m->host, m->id, m->state);
+    }
+}
+
 /* A tap is opened before its guest starts; what an earlier start opened is closed. */
 static void
 on_tap(struct judge *j, const struct moment *m)
@@ -262,6 +276,12 @@ take_in(struct judge *j, const struct moment *m)
         break;
     case MOMENT_GUEST_END:
         on_end(j, m);
+        break;
+    case MOMENT_ASKED:
+        running_of(j, m->id)->asked = true;
+        break;
+    case MOMENT_KILLED:
+        on_killed(j, m);
         break;
     case MOMENT_UNLIKE:
         broken(j, m, "%s, which has %s, is moved to host-%u as %s", m->id, m->state,

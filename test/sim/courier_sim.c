@@ -21,6 +21,7 @@ struct courier {
     char stream[48], migration_id[48], address[24];
     int port;
     bool open, told;
+    bool persists; /* Silence does not end it. */
     unsigned silent;
     int64_t last_at_ns;
 };
@@ -85,7 +86,7 @@ on_look(void *ctx)
     }
     bool gone = c->peer->process->dead && lives(c->process);
     c->silent = lives(c->peer->process) && lives(c->process) ? 0 : c->silent + 1;
-    if (gone || c->silent >= PATIENCE_LOOKS) {
+    if (gone || (c->silent >= PATIENCE_LOOKS && !c->persists)) {
         tell_end(c, gone ? "the other end is gone" : "the other end is silent");
         return;
     }
@@ -170,14 +171,17 @@ courier_join(struct courier *far, int fd, bool kept UNUSED)
 }
 
 void
-courier_persist(struct courier *c UNUSED)
+courier_persist(struct courier *c)
 {
+    if (c) {
+        c->persists = true;
+    }
 }
 
 int64_t
-courier_silent_ns(const struct courier *c UNUSED)
+courier_silent_ns(const struct courier *c)
 {
-    return 0;
+    return c->silent * LOOK_NS;
 }
 
 struct courier *
@@ -241,17 +245,33 @@ struct saying {
     struct link_courier_word word;
 };
 
+static void say(struct saying *s, int64_t not_before_ns);
+
+/* It waits on its way while a host is cut off, as in TCP, and so do those behind it. */
 static void
 on_word(void *ctx)
 {
     struct saying *s = ctx;
     struct courier *to = s->to;
+    if (courier_holds(to) && !courier_reaches(to)) {
+        say(s, MAX(host_cut_until(to->process->host),
+                   host_cut_until(to->peer->process->host)));
+        return;
+    }
     if (to->open && !to->told && lives(to->process) && lives(to->peer->process)) {
         struct migration *m = to->ops.ctx;
         (m->want->incoming ? take_hear : give_hear)(m, &s->word);
         migration_step(m);
     }
     arena_destroy(s->arena);
+}
+
+static void
+say(struct saying *s, int64_t not_before_ns)
+{
+    struct courier *from = s->to->peer;
+    from->last_at_ns = MAX(from->last_at_ns + 1, not_before_ns);
+    (void)world_after(s->to->process, from->last_at_ns - world_now(), on_word, s);
 }
 
 void
@@ -287,10 +307,7 @@ words_say(struct migration *m, const char *kind, const char *object, struct blob
     *s = (struct saying){.to = c->peer, .arena = arena};
     s->word = *(const struct link_courier_word *)desc_copy(&link_courier_word_desc,
                                                            &word, arena);
-    c->last_at_ns =
-        MAX(c->last_at_ns + 1,
-            world_now() + world_between(CHANCE_ORDER, 1, uv_sim_speed.wire_ns));
-    (void)world_after(c->peer->process, c->last_at_ns - world_now(), on_word, s);
+    say(s, world_now() + world_between(CHANCE_ORDER, 1, uv_sim_speed.wire_ns));
 }
 
 /* ---- for guest_move.c ------------------------------------------------------------ */

@@ -5,7 +5,8 @@
  * connections reset with what was under way; disks and wires are slow; clocks are off;
  * guests halt, panic and crash; hosts fail to start guests or to make networks; processes
  * stand still; the database that several share is away, and does not answer commits. What
- * operators do all the while is operators.c's. */
+ * operators do all the while is operators.c's. Who moves has no luck: some faults look for
+ * a guest that is on its way. */
 #include "database.h"
 #include "operators.h"
 #include "run.h"
@@ -253,17 +254,63 @@ bad_host(void)
     (void)world_after(NULL, lasting(LAST_MAX_NS), on_good, h);
 }
 
+/* Of its host, or of the one that its memory comes from or goes to. */
+static struct guest *
+any_moving(void)
+{
+    size_t first = world_below(CHANCE_FAULTS, faults.run->hosts.count);
+    for (size_t n = 0; n < faults.run->hosts.count; n++) {
+        const struct host *h =
+            faults.run->hosts.items[(first + n) % faults.run->hosts.count];
+        for (size_t i = 0; i < h->guests.count; i++) {
+            struct guest *g = h->guests.items[i];
+            if (g->alive && (g->follow || g->incoming || g->standing)) {
+                return g;
+            }
+        }
+    }
+    return NULL;
+}
+
+static void
+strike_who_moves(void)
+{
+    struct guest *g = any_moving();
+    if (!g) {
+        return;
+    }
+    struct host *h = g->host;
+    int64_t pause = lasting(LAST_MAX_NS);
+    trace("fault: on the way of %s, at %s", g->id, h->name);
+    switch (world_below(CHANCE_FAULTS, 5)) {
+    case 0:
+        host_kill_agent(h, pause, world_percent(CHANCE_FAULTS, 25));
+        break;
+    case 1:
+        host_crash_agent(h, (unsigned)world_between(CHANCE_FAULTS, 1, 60), pause);
+        break;
+    case 2:
+        host_cut(h, world_now() + pause);
+        break;
+    case 3:
+        kill_control();
+        break;
+    default:
+        guest_end(g, "fault: the emulator crashed");
+    }
+}
+
 /* ---- the plan -------------------------------------------------------------------- */
 
 static const struct fault {
     unsigned weight;
     void (*happen)(void);
 } plan[] = {
-    {8, kill_control},   {8, kill_agent},   {4, kill_both},    {8, power_off},
-    {10, crash_control}, {12, crash_agent}, {12, cut_off},     {10, reset},
-    {6, slow_disks},     {6, slow_wires},   {6, wrong_clock},  {12, guest_does},
-    {5, bad_host},       {3, kill_fence},   {6, stop_process}, {5, lose_database},
-    {40, operators_act},
+    {8, kill_control},   {8, kill_agent},        {4, kill_both},    {8, power_off},
+    {10, crash_control}, {12, crash_agent},      {12, cut_off},     {10, reset},
+    {6, slow_disks},     {6, slow_wires},        {6, wrong_clock},  {12, guest_does},
+    {5, bad_host},       {3, kill_fence},        {6, stop_process}, {5, lose_database},
+    {40, operators_act}, {30, strike_who_moves},
 };
 
 static void

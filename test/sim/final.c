@@ -66,7 +66,10 @@ write_host(const struct host *h)
 {
     for (size_t i = 0; i < h->guests.count; i++) {
         const struct guest *g = h->guests.items[i];
-        if (g->alive && g->standing) { /* Wanted by nobody: not at rest. */
+        if (g->alive && g->behind) { /* It waits for memory. */
+            HISTORY(MOMENT_END_HERE, .host = h->number, .kind_of = "half-emulator",
+                    .id = g->id);
+        } else if (g->alive && g->standing) { /* Wanted by nobody: not at rest. */
             HISTORY(MOMENT_END_HERE, .host = h->number, .kind_of = "emulator",
                     .id = g->id);
         } else if (g->alive) {

@@ -1,22 +1,25 @@
 /* guest.c - emulators that are only events: what node/machine/ needs of a system.
  *
- * Purpose:  control groups, jails, QMP, sockets and the accelerator, each as its header in
- *           node/machine/ says, so that machine.c, machine_life.c, machine_start.c and
- *           machine_plan.c run as they are. A guest boots, heeds the power button (most
+ * Purpose:  control groups, jails, sockets and the accelerator, each as its header in
+ *           node/machine/ says (QMP: guest_qmp.c), so that machine.c, machine_life.c,
+ *           machine_start.c and machine_plan.c run as they are. A guest boots, heeds the power button (most
  *           do), halts, panics, and its emulator ends, all in the world's time.
- * Place:    linked in place of cgroup.c, jail.c, qmp.c, sock.c and accel.c. */
+ * Place:    linked in place of cgroup.c, jail.c, sock.c and accel.c. */
 #include "base/jsonio.h"
 #include "guest_disk.h"
+#include "guest_follow.h"
 #include "guest_move.h"
 #include "node/machine/accel.h"
 #include "node/machine/cgroup.h"
 #include "node/machine/jail.h"
-#include "node/machine/qmp.h"
 #include "node/machine/sock.h"
 #include "uv_sim.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #define BOOT_MIN_NS (200 * NS_PER_MS)
@@ -38,7 +41,40 @@ host_guest(const struct host *h, const char *id)
     return NULL;
 }
 
-static void qmp_lost(struct guest *g);
+void
+guest_keep_fd(struct guest *g, const char *name, int fd)
+{
+    (void)guest_drop_fd(g, name);
+    struct guest_fd kept = {.fd = fd};
+    snprintf(kept.name, sizeof kept.name, "%s", name);
+    VEC_PUSH(&g->fds, kept);
+}
+
+bool
+guest_drop_fd(struct guest *g, const char *name)
+{
+    for (size_t i = 0; i < g->fds.count; i++) {
+        if (str_eq(g->fds.items[i].name, name)) {
+            close(g->fds.items[i].fd);
+            g->fds.items[i] = g->fds.items[--g->fds.count];
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+drop_all(struct guest *g)
+{
+    for (size_t i = 0; i < g->fds.count; i++) {
+        close(g->fds.items[i].fd);
+    }
+    VEC_FREE(&g->fds);
+    if (g->twin) {
+        g->twin->twin = NULL;
+        g->twin = NULL;
+    }
+}
 
 void
 guest_end(struct guest *g, const char *why)
@@ -49,7 +85,9 @@ guest_end(struct guest *g, const char *why)
     g->alive = false;
     trace("%s: guest %s ends: %s", g->host->name, g->id, why);
     HISTORY(MOMENT_GUEST_END, .host = g->host->number, .id = g->id);
-    qmp_lost(g);
+    guest_hang_up(g);
+    follow_ends(g);
+    drop_all(g);
     guest_disk_close(g);
     for (size_t i = 0; i < g->watched.count; i++) {
         if (uv_sim_fd_owner(g->watched.items[i]) == g) {
@@ -94,16 +132,37 @@ on_halt(void *ctx)
     guest_halt(ctx);
 }
 
+/* Whether what a guest remembers ends with this emulator; with '*out_other', that has the other
+ * half of it. */
+static bool
+is_needed(const struct guest *g, const struct guest **out_other)
+{
+    *out_other = follow_other(g);
+    return g->alive && g->state <= GUEST_RUNNING &&
+           (g->follow || (!g->incoming && !g->gave && !g->behind && !g->twin));
+}
+
+static void
+end_by_agent(struct guest *g, const char *how)
+{
+    const struct guest *other;
+    if (is_needed(g, &other)) {
+        HISTORY(MOMENT_KILLED, .host = g->host->number, .id = g->id, .state = how,
+                .far = other ? other->host->number : 0);
+    }
+    guest_end(g, how);
+}
+
 static void
 on_killed(void *ctx)
 {
-    guest_end(ctx, "killed");
+    end_by_agent(ctx, "killed");
 }
 
 static void
 on_quit(void *ctx)
 {
-    guest_end(ctx, "told to quit");
+    end_by_agent(ctx, "told to quit");
 }
 
 static void
@@ -303,6 +362,35 @@ pidfd_kill(int fd)
     return 0;
 }
 
+/* 'number' is ours here: a copy of what the emulator was given, which it must still have. */
+static long
+pidfd_getfd(int pidfd, int number)
+{
+    struct guest *g = uv_sim_fd_owner(pidfd);
+    struct stat is, has;
+    if (g && g->alive && fstat(number, &is) == 0) {
+        for (size_t i = 0; i < g->fds.count; i++) {
+            if (fstat(g->fds.items[i].fd, &has) == 0 && has.st_ino == is.st_ino) {
+                int fd = fcntl(number, F_DUPFD_CLOEXEC, 0);
+                uv_sim_fd_own(fd, g);
+                return fd;
+            }
+        }
+    }
+    errno = EBADF;
+    return -1;
+}
+
+DIR *__real_opendir(const char *path);
+DIR *__wrap_opendir(const char *path);
+
+/* Emulators have no processes: their descriptors are among ours. */
+DIR *
+__wrap_opendir(const char *path)
+{
+    return __real_opendir(str_starts(path, "/proc/") ? "/proc/self/fd" : path);
+}
+
 long __wrap_syscall(long number, ...);
 
 long
@@ -311,10 +399,13 @@ __wrap_syscall(long number, ...)
     va_list args;
     va_start(args, number);
     int first = va_arg(args, int);
+    int second = number == SYS_pidfd_getfd ? va_arg(args, int) : 0;
     va_end(args);
     switch (number) {
     case SYS_pidfd_open:
         return pidfd_open(first);
+    case SYS_pidfd_getfd:
+        return pidfd_getfd(first, second);
     case SYS_pidfd_send_signal:
         return pidfd_kill(first);
     default:
@@ -355,214 +446,26 @@ sock_connect(const char *path, int *out_fd, struct err *err)
     return true;
 }
 
-/* ---- qmp.h ----------------------------------------------------------------------- */
+/* ---- what it is told ------------------------------------------------------------- */
 
-struct command {
-    struct qmp *qmp;
-    struct command *next;
-    char name[32];
-    json_t *args;
-    qmp_reply_fn *done;
-    void *ctx;
-    bool over;
-};
-
-struct qmp {
-    struct guest *guest;
-    struct process *process;
-    const struct qmp_ops *ops;
-    void *ctx;
-    bool closed, gone;
-    struct command *pending;
-};
-
-struct telling {
-    struct qmp *qmp;
-    const char *name;
-    json_t *data;
-};
-
-struct qmp *
-qmp_open(uv_loop_t *loop, int fd, const struct qmp_ops *ops, void *ctx,
-         struct err *err UNUSED)
+json_t *
+guest_obey(struct guest *g, const struct guest_order *o, struct err *err)
 {
-    struct qmp *q = xcalloc(1, sizeof *q);
-    q->guest = uv_sim_fd_owner(fd);
-    q->process = process_of(loop);
-    q->ops = ops;
-    q->ctx = ctx;
-    q->guest->qmp = q; /* QEMU leaves a conversation whose other end is gone. */
-    close(fd);
-    return q;
-}
-
-static void
-fail_pending(struct qmp *q, const char *why)
-{
-    struct err err = {0};
-    err_set(&err, ERR_GONE, "QMP: %s", why);
-    while (q->pending) {
-        struct command *c = q->pending;
-        q->pending = c->next;
-        c->over = true; /* Freed by its own event. */
-        if (c->done) {
-            c->done(c->ctx, NULL, &err);
-        }
-    }
-}
-
-void
-qmp_close(struct qmp *q)
-{
-    if (q && !q->closed) {
-        q->closed = true;
-        if (q->guest->qmp == q) {
-            q->guest->qmp = NULL;
-        }
-        fail_pending(q, "closed");
-    }
-}
-
-static void
-on_lost(void *ctx)
-{
-    struct qmp *q = ctx;
-    struct err err = {0};
-    if (!q->closed && !q->gone) {
-        q->gone = true;
-        fail_pending(q, "the emulator is gone");
-        err_set(&err, ERR_GONE, "QMP: the emulator is gone");
-        if (!q->closed) {
-            q->ops->lost(q->ctx, &err);
-        }
-    }
-}
-
-static void
-qmp_lost(struct guest *g)
-{
-    if (g->qmp) {
-        (void)world_after(g->qmp->process, world_between(CHANCE_ORDER, 1, NS_PER_MS),
-                          on_lost, g->qmp);
-        g->qmp = NULL;
-    }
-}
-
-static void
-on_event(void *ctx)
-{
-    struct telling *t = ctx;
-    if (!t->qmp->closed && !t->qmp->gone) {
-        t->qmp->ops->event(t->qmp->ctx, t->name, t->data);
-    }
-    json_decref(t->data);
-    free(t);
-}
-
-void
-guest_tell(struct guest *g, const char *name, json_t *data)
-{
-    if (!g->qmp) {
-        json_decref(data);
-        return;
-    }
-    struct telling *t = xcalloc(1, sizeof *t);
-    *t = (struct telling){.qmp = g->qmp, .name = name, .data = data};
-    (void)world_after(g->qmp->process, world_between(CHANCE_ORDER, 1, NS_PER_MS),
-                      on_event, t);
-}
-
-static json_t *
-obey(struct guest *g, const struct command *c, struct err *err)
-{
-    if (str_eq(c->name, "query-status")) {
+    if (str_eq(o->name, "query-status")) {
         return json_pack("{s:s}", "status", guest_run_state(g));
     }
-    if (str_eq(c->name, "system_powerdown")) {
+    if (str_eq(o->name, "system_powerdown")) {
         guest_powerdown(g);
         return json_object();
     }
-    if (str_eq(c->name, "quit")) {
+    if (str_eq(o->name, "quit")) {
         if (!g->stuck) {
             (void)world_after(NULL, world_between(CHANCE_ORDER, 1, 50 * NS_PER_MS),
                               on_quit, g);
         }
         return json_object();
     }
-    return guest_move_obey(g, c->name, c->args, err);
-}
-
-static void
-on_command(void *ctx)
-{
-    struct command *c = ctx;
-    struct qmp *q = c->qmp;
-    if (!c->over) {
-        for (struct command **at = &q->pending; *at; at = &(*at)->next) {
-            if (*at == c) {
-                *at = c->next;
-                break;
-            }
-        }
-        struct err err = {0};
-        AUTO(json) json_t *result = obey(q->guest, c, &err);
-        if (c->done) {
-            c->done(c->ctx, result, result ? NULL : &err);
-        }
-    }
-    json_decref(c->args);
-    free(c);
-}
-
-struct qmp *
-qmp_resume(uv_loop_t *loop UNUSED, int fd UNUSED, const struct qmp_ops *ops UNUSED,
-           void *ctx UNUSED, struct err *err UNUSED)
-{
-    sim_abort("memory that follows is not simulated");
-}
-
-bool
-qmp_is_deaf(const struct qmp *q UNUSED)
-{
-    return false;
-}
-
-int
-qmp_fd(const struct qmp *q UNUSED)
-{
-    sim_abort("memory that follows is not simulated");
-}
-
-bool
-qmp_send_oob(struct qmp *q UNUSED, const char *cmd, json_t *args UNUSED,
-             uint64_t timeout_ns UNUSED, qmp_reply_fn *done UNUSED, void *ctx UNUSED,
-             struct err *err UNUSED)
-{
-    sim_abort("%s out of order is not simulated", cmd);
-}
-
-bool
-qmp_send(struct qmp *q, const char *cmd, json_t *args, int pass_fd UNUSED,
-         uint64_t timeout_ns UNUSED, qmp_reply_fn *done, void *ctx, struct err *err)
-{
-    process_calls();
-    AUTO(json) json_t *owned = args;
-    if (q->closed || q->gone || !q->guest->alive) {
-        return err_set(err, ERR_GONE, "QMP: the emulator is gone");
-    }
-    struct command *c = xcalloc(1, sizeof *c);
-    c->qmp = q;
-    c->next = q->pending;
-    c->done = done;
-    c->ctx = ctx;
-    c->args = take_json(&owned);
-    snprintf(c->name, sizeof c->name, "%s", cmd);
-    q->pending = c;
-    /* The greeting, and a monitor that answers when it gets to it. */
-    (void)world_after(q->process,
-                      world_between(CHANCE_ORDER, NS_PER_MS, 60 * NS_PER_MS),
-                      on_command, c);
-    return true;
+    return guest_move_obey(g, o, err);
 }
 
 /* ---- accel.h --------------------------------------------------------------------- */

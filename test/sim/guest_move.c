@@ -5,15 +5,18 @@
  *           migrate-continue it is gone: sent, and perhaps not received, when the way is
  *           cut at that moment; a copy that failed goes on by itself where it was; an
  *           emulator whose incoming memory breaks off ends. A guest runs, for the history,
- *           only while its processors do.
+ *           only while its processors do. One in post-copy writes its memory faster than it
+ *           is copied, mostly, and is handed over when told so (guest_follow.c).
  * Place:    beside guest.c, which asks here for what it does not know. */
 #include "guest_move.h"
 #include "courier_sim.h"
 #include "guest_disk.h"
+#include "guest_follow.h"
 #include "node/migrate/courier.h"
 
 #define LOOK_NS (300 * NS_PER_MS)
 #define PATIENCE_LOOKS 20
+#define BUSY_PERCENT 80 /* Of those that may move by post-copy. */
 
 /* ---- its processors -------------------------------------------------------------- */
 
@@ -27,11 +30,16 @@ guest_stand(struct guest *g)
     }
 }
 
-static void
-go_on(struct guest *g)
+void
+guest_go_on(struct guest *g)
 {
     if (g->standing && g->alive) {
-        g->standing = false;
+        g->standing = g->gave = false;
+        if (g->twin) { /* What the other has is of the past from now on. */
+            g->twin->gave = true;
+            g->twin->twin = NULL;
+            g->twin = NULL;
+        }
         trace("%s: guest %s goes on", g->host->name, g->id);
         HISTORY(MOMENT_GUEST_START, .host = g->host->number, .id = g->id,
                 .vcpus = g->vcpus, .memory_bytes = g->memory_bytes);
@@ -50,13 +58,14 @@ guest_run_state(const struct guest *g)
         return "inmigrate";
     }
     return str_eq(g->move, "completed") ? "postmigrate"
-           : str_eq(g->move, "pre-switchover") || str_eq(g->move, "device")
+           : str_eq(g->move, "pre-switchover") || str_eq(g->move, "device") ||
+                   (!g->behind && g->move && str_starts(g->move, "postcopy-"))
                ? "finish-migrate"
                : "paused";
 }
 
-static void
-set_move(struct guest *g, const char *status)
+void
+guest_set_move(struct guest *g, const char *status)
 {
     g->move = status;
     guest_tell(g, "MIGRATION", json_pack("{s:s}", "status", status));
@@ -64,8 +73,8 @@ set_move(struct guest *g, const char *status)
 
 /* ---- the giver's memory ---------------------------------------------------------- */
 
-static struct courier *
-memory_of(const struct guest *g)
+struct courier *
+guest_memory_courier(const struct guest *g)
 {
     return courier_of(g->host, g->id, COURIER_MEMORY);
 }
@@ -77,22 +86,34 @@ on_copied(void *ctx)
     if (!g->alive || !str_eq(g->move, "active")) {
         return;
     }
-    if (!courier_reaches(memory_of(g))) {
-        set_move(g, "failed");
+    if (!courier_reaches(guest_memory_courier(g))) {
+        guest_set_move(g, "failed");
+        return;
+    }
+    if (g->busy && !g->hurried) {
+        g->passes++;
+        (void)world_after(NULL, world_between(CHANCE_ORDER, NS_PER_MS, NS_PER_S),
+                          on_copied, g);
         return;
     }
     guest_stand(g);
-    set_move(g, "pre-switchover");
+    guest_set_move(g, "pre-switchover");
 }
 
+/* Both have all of it, until one goes on. */
 static void
 on_received(void *ctx)
 {
     struct guest *g = ctx;
+    struct guest *from = g->sender;
     if (g->alive && g->incoming) {
         g->incoming = false;
         g->state = GUEST_RUNNING;
-        set_move(g, "completed");
+        g->twin = from->alive && from->standing ? from : NULL;
+        if (g->twin) {
+            from->twin = g;
+        }
+        guest_set_move(g, "completed");
     }
 }
 
@@ -101,6 +122,15 @@ struct last {
     struct guest *far;
     struct courier *courier;
 };
+
+void
+guest_arrives(const struct guest *from, const struct guest *to)
+{
+    if (!str_eq(to->build, from->build)) {
+        HISTORY(MOMENT_UNLIKE, .host = to->host->number, .id = from->id,
+                .state = from->build, .other = to->build);
+    }
+}
 
 /* While a host is cut off it waits on its way, as in TCP; it is lost with the courier only,
  * and then the receiver's emulator hears of that. */
@@ -126,20 +156,20 @@ on_sent(void *ctx)
     if (!g->alive || !str_eq(g->move, "device")) {
         return;
     }
-    struct courier *c = memory_of(g);
+    struct courier *c = guest_memory_courier(g);
     const struct host *there = courier_holds(c);
     struct guest *far = there ? host_guest(there, g->id) : NULL;
     bool waits = far && far->incoming;
     bool arrives = waits && far->move && courier_reaches(c);
     if (!arrives && world_percent(CHANCE_FAULTS, 50)) {
-        set_move(g, "failed");
-        go_on(g);
+        guest_set_move(g, "failed");
+        guest_go_on(g);
         return;
     }
-    set_move(g, "completed");
-    if (waits && !str_eq(far->build, g->build)) {
-        HISTORY(MOMENT_UNLIKE, .host = far->host->number, .id = g->id,
-                .state = g->build, .other = far->build);
+    guest_set_move(g, "completed");
+    if (waits) {
+        far->sender = g;
+        guest_arrives(g, far);
     }
     if (arrives) {
         (void)world_after(NULL, world_between(CHANCE_ORDER, 1, 20 * NS_PER_MS),
@@ -161,7 +191,9 @@ on_incoming_look(void *ctx)
     if (!g->alive || !g->incoming) {
         return;
     }
-    g->silent = courier_reaches(memory_of(g)) ? 0 : g->silent + 1;
+    const struct courier *c = guest_memory_courier(g);
+    bool comes = courier_reaches(c) || (g->post_copy && courier_holds(c));
+    g->silent = comes ? 0 : g->silent + 1;
     if (g->silent >= PATIENCE_LOOKS) {
         guest_end(g, "its memory broke off on the way");
         return;
@@ -240,12 +272,13 @@ list_jobs(const struct guest *g)
 
 /* ---- commands -------------------------------------------------------------------- */
 
-typedef json_t *command_fn(struct guest *g, const json_t *args, struct err *err);
+typedef json_t *command_fn(struct guest *g, const struct guest_order *o,
+                           struct err *err);
 
 static const char *
-text(const json_t *args, const char *key)
+text(const struct guest_order *o, const char *key)
 {
-    return json_string_value(json_object_get(args, key));
+    return json_string_value(json_object_get(o->args, key));
 }
 
 static json_t *
@@ -256,18 +289,19 @@ refuse(struct err *err, const char *why)
 }
 
 static json_t *
-do_nothing(struct guest *g UNUSED, const json_t *args UNUSED, struct err *err UNUSED)
+do_nothing(struct guest *g UNUSED, const struct guest_order *o UNUSED,
+           struct err *err UNUSED)
 {
     return json_object();
 }
 
 static json_t *
-do_mirror(struct guest *g, const json_t *args, struct err *err)
+do_mirror(struct guest *g, const struct guest_order *o, struct err *err)
 {
     for (size_t i = 0; i < ARRAY_LEN(g->jobs); i++) {
         struct guest_job *job = &g->jobs[i];
         if (!job->id[0]) {
-            snprintf(job->id, sizeof job->id, "%s", text(args, "job-id"));
+            snprintf(job->id, sizeof job->id, "%s", text(o, "job-id"));
             job->status = "running";
             job->error = NULL;
             (void)world_after(NULL,
@@ -280,9 +314,9 @@ do_mirror(struct guest *g, const json_t *args, struct err *err)
 }
 
 static json_t *
-do_cancel_job(struct guest *g, const json_t *args, struct err *err)
+do_cancel_job(struct guest *g, const struct guest_order *o, struct err *err)
 {
-    struct guest_job *job = job_of(g, text(args, "device"));
+    struct guest_job *job = job_of(g, text(o, "device"));
     if (!job || str_eq(job->status, "concluded")) {
         return refuse(err, "no such job");
     }
@@ -293,9 +327,9 @@ do_cancel_job(struct guest *g, const json_t *args, struct err *err)
 }
 
 static json_t *
-do_dismiss(struct guest *g, const json_t *args, struct err *err)
+do_dismiss(struct guest *g, const struct guest_order *o, struct err *err)
 {
-    struct guest_job *job = job_of(g, text(args, "id"));
+    struct guest_job *job = job_of(g, text(o, "id"));
     if (!job || !str_eq(job->status, "concluded")) {
         return refuse(err, "no such job");
     }
@@ -304,52 +338,129 @@ do_dismiss(struct guest *g, const json_t *args, struct err *err)
 }
 
 static json_t *
-do_list_jobs(struct guest *g, const json_t *args UNUSED, struct err *err UNUSED)
+do_list_jobs(struct guest *g, const struct guest_order *o UNUSED,
+             struct err *err UNUSED)
 {
     return list_jobs(g);
 }
 
-static json_t *
-do_migrate(struct guest *g, const json_t *args UNUSED, struct err *err)
+/* "fd:NAME", of what it was given before. */
+static bool
+takes_end(struct guest *g, const struct guest_order *o)
 {
+    const char *uri = text(o, "uri");
+    return uri && str_starts(uri, "fd:") && guest_drop_fd(g, uri + 3);
+}
+
+static json_t *
+do_migrate(struct guest *g, const struct guest_order *o, struct err *err)
+{
+    bool resume = json_is_true(json_object_get(o->args, "resume"));
+    if (!takes_end(g, o)) {
+        return refuse(err, "there is no such descriptor");
+    }
+    if (resume) {
+        return follow_resumes(g) ? json_object()
+                                 : refuse(err, "only what is paused is resumed");
+    }
     if (g->standing || str_eq(g->move, "active")) {
         return refuse(err, "it does not run, or moves already");
     }
-    set_move(g, "active");
+    g->hurried = false;
+    g->passes = 1;
+    g->busy = g->post_copy && world_percent(CHANCE_ORDER, BUSY_PERCENT);
+    guest_set_move(g, "active");
     (void)world_after(NULL, world_between(CHANCE_ORDER, 20 * NS_PER_MS, 4 * NS_PER_S),
                       on_copied, g);
     return json_object();
 }
 
 static json_t *
-do_continue(struct guest *g, const json_t *args UNUSED, struct err *err)
+do_continue(struct guest *g, const struct guest_order *o UNUSED, struct err *err)
 {
     if (!str_eq(g->move, "pre-switchover")) {
         return refuse(err, "migration not in expected state");
     }
-    set_move(g, "device");
+    if (g->hurried) {
+        follow_hand_over(g);
+        return json_object();
+    }
+    guest_set_move(g, "device");
     (void)world_after(NULL, world_between(CHANCE_ORDER, NS_PER_MS, 200 * NS_PER_MS),
                       on_sent, g);
     return json_object();
 }
 
-/* Of what leaves; what comes in does not heed it. */
 static json_t *
-do_cancel(struct guest *g, const json_t *args UNUSED, struct err *err UNUSED)
+do_hurry(struct guest *g, const struct guest_order *o UNUSED, struct err *err)
 {
-    bool under_way = str_eq(g->move, "active") || str_eq(g->move, "pre-switchover") ||
-                     str_eq(g->move, "device");
-    if (under_way && !g->incoming) {
-        set_move(g, "cancelled");
-        go_on(g);
+    if (!g->post_copy) {
+        return refuse(err, "enable postcopy with migrate_set_capability before");
+    }
+    g->hurried = str_eq(g->move, "active");
+    return g->hurried ? json_object() : refuse(err, "nothing is being copied");
+}
+
+static json_t *
+do_recover(struct guest *g, const struct guest_order *o, struct err *err)
+{
+    if (!takes_end(g, o)) {
+        return refuse(err, "there is no such descriptor");
+    }
+    return follow_expects(g, o->who)
+               ? json_object()
+               : refuse(err, "migrate recover can only be run when postcopy is paused");
+}
+
+static json_t *
+do_capabilities(struct guest *g, const struct guest_order *o, struct err *err UNUSED)
+{
+    size_t i;
+    const json_t *one;
+    json_array_foreach(json_object_get(o->args, "capabilities"), i, one)
+    {
+        if (str_eq(json_string_value(json_object_get(one, "capability")),
+                   "postcopy-ram")) {
+            g->post_copy = json_is_true(json_object_get(one, "state"));
+        }
     }
     return json_object();
 }
 
 static json_t *
-do_incoming(struct guest *g, const json_t *args UNUSED, struct err *err)
+do_getfd(struct guest *g, const struct guest_order *o, struct err *err)
 {
-    if (!g->incoming || g->move) {
+    if (*o->fd < 0) {
+        return refuse(err, "no file descriptor supplied via SCM_RIGHTS");
+    }
+    guest_keep_fd(g, text(o, "fdname"), take_fd(o->fd));
+    return json_object();
+}
+
+static json_t *
+do_closefd(struct guest *g, const struct guest_order *o, struct err *err)
+{
+    return guest_drop_fd(g, text(o, "fdname")) ? json_object()
+                                               : refuse(err, "no such descriptor");
+}
+
+/* Of what leaves; what comes in does not heed it. */
+static json_t *
+do_cancel(struct guest *g, const struct guest_order *o UNUSED, struct err *err UNUSED)
+{
+    bool under_way = str_eq(g->move, "active") || str_eq(g->move, "pre-switchover") ||
+                     str_eq(g->move, "device");
+    if (under_way && !g->incoming) {
+        guest_set_move(g, "cancelled");
+        guest_go_on(g);
+    }
+    return json_object();
+}
+
+static json_t *
+do_incoming(struct guest *g, const struct guest_order *o, struct err *err)
+{
+    if (!g->incoming || g->move || !takes_end(g, o)) {
         return refuse(err, "it does not wait for memory");
     }
     g->move = "active";
@@ -358,20 +469,24 @@ do_incoming(struct guest *g, const json_t *args UNUSED, struct err *err)
 }
 
 static json_t *
-do_cont(struct guest *g, const json_t *args UNUSED, struct err *err)
+do_cont(struct guest *g, const struct guest_order *o UNUSED, struct err *err)
 {
     if (g->incoming) {
         return refuse(err, "its memory is not here");
     }
-    go_on(g);
+    if (!g->behind && g->move && str_starts(g->move, "postcopy-")) {
+        return refuse(err, "migration is not finalized yet");
+    }
+    guest_go_on(g);
     return json_object();
 }
 
 static json_t *
-do_query(struct guest *g, const json_t *args UNUSED, struct err *err UNUSED)
+do_query(struct guest *g, const struct guest_order *o UNUSED, struct err *err UNUSED)
 {
-    return g->move ? json_pack("{s:s, s:{s:i, s:i}}", "status", g->move, "ram", "total",
-                               1 << 30, "remaining", 1 << 20)
+    return g->move ? json_pack("{s:s, s:{s:i, s:i, s:I}}", "status", g->move, "ram",
+                               "total", 1 << 30, "remaining", 1 << 20,
+                               "dirty-sync-count", (json_int_t)g->passes)
                    : json_object();
 }
 
@@ -386,13 +501,16 @@ static const struct {
     {"blockdev-del", do_nothing},
     {"blockdev-mirror", do_mirror},
     {"cont", do_cont},
-    {"getfd", do_nothing},
+    {"closefd", do_closefd},
+    {"getfd", do_getfd},
     {"job-dismiss", do_dismiss},
     {"migrate", do_migrate},
     {"migrate-continue", do_continue},
     {"migrate-incoming", do_incoming},
-    {"migrate-set-capabilities", do_nothing},
+    {"migrate-recover", do_recover},
+    {"migrate-set-capabilities", do_capabilities},
     {"migrate-set-parameters", do_nothing},
+    {"migrate-start-postcopy", do_hurry},
     {"migrate_cancel", do_cancel},
     {"nbd-server-start", do_nothing},
     {"nbd-server-stop", do_nothing},
@@ -401,13 +519,13 @@ static const struct {
 };
 
 json_t *
-guest_move_obey(struct guest *g, const char *name, const json_t *args, struct err *err)
+guest_move_obey(struct guest *g, const struct guest_order *order, struct err *err)
 {
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-        if (str_eq(commands[i].name, name)) {
-            return commands[i].fn(g, args, err);
+        if (str_eq(commands[i].name, order->name)) {
+            return commands[i].fn(g, order, err);
         }
     }
-    err_set(err, ERR_UNSUPPORTED, "QMP: %s is not simulated", name);
+    err_set(err, ERR_UNSUPPORTED, "QMP: %s is not simulated", order->name);
     return NULL;
 }

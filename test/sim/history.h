@@ -13,9 +13,12 @@ enum moment_kind {
     MOMENT_HOST,        /* Has room for 'vcpus' and 'memory_bytes' in all. */
     MOMENT_GUEST_START, /* An emulator began, which takes 'vcpus' and 'memory_bytes'. */
     MOMENT_GUEST_END,
-    MOMENT_UNLIKE,  /* It came to another processor or machine, 'other', than 'state'. */
-    MOMENT_TAP,     /* 'id' (an instance) opened port 'other', with 'place'. */
-    MOMENT_DISK,    /* On disk 'id' a guest found 'other', and left 'state'. */
+    MOMENT_ASKED, /* A tenant asks that 'id' stops, ends or reboots. */
+    MOMENT_KILLED, /* Its agent ended an emulator, as 'state' says, without which what 'id'
+                     * remembers is gone; the other half of that was on host 'far'. */
+    MOMENT_UNLIKE, /* It came to another processor or machine, 'other', than 'state'. */
+    MOMENT_TAP,    /* 'id' (an instance) opened port 'other', with 'place'. */
+    MOMENT_DISK,   /* On disk 'id' a guest found 'other', and left 'state'. */
     MOMENT_REVOKED, /* The host belongs to the cloud no more: nothing is promised of it. */
     MOMENT_LAUNCHED, /* A tenant was told: 'id' came of token 'other', has 'place'. */
     MOMENT_UP,       /* A tenant was told that 'id' runs. */
@@ -40,7 +43,7 @@ enum moment_kind {
 struct moment {
     enum moment_kind kind;
     int64_t at_ns;
-    unsigned host; /* From 1; 0: none. */
+    unsigned host, far; /* From 1; 0: none. */
     const char *id, *other;
     const char *place;   /* An address: "SUBNET 10.0.0.5". */
     const char *kind_of; /* "machine", "disk", "port", ... */

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "node/agent.h"
 #include "node/machine/offer.h"
+#include "node/measure.h"
 #include "uv_sim.h"
 
 #include <fcntl.h>
@@ -246,6 +247,14 @@ bool __real_file_read(const char *path, size_t limit, char **out, size_t *out_le
                       struct err *err);
 bool __wrap_file_read(const char *path, size_t limit, char **out, size_t *out_len,
                       struct err *err);
+
+bool __wrap_measure_post_copy(const char *root);
+
+bool
+__wrap_measure_post_copy(const char *root UNUSED)
+{
+    return host_now()->post_copy;
+}
 
 int
 __wrap_sysinfo(struct sysinfo *info)

@@ -17,6 +17,14 @@ struct qmp;
 
 enum guest_state { GUEST_BOOTING, GUEST_RUNNING, GUEST_HALTED, GUEST_PANICKED };
 
+struct follow;
+
+/* A descriptor that it was given. */
+struct guest_fd {
+    char name[16];
+    int fd;
+};
+
 struct guest_job {
     char id[32]; /* Empty: none. */
     const char *status, *error;
@@ -39,6 +47,17 @@ struct guest {
     char build[64];   /* Its machine type and processor, as it was started with. */
     const char *move; /* Its last migration, as query-migrate says it; NULL: none. */
     unsigned silent;
+    bool gave; /* Its memory is of the past: the guest has gone on elsewhere. */
+    struct guest *sender,
+        *twin;      /* Who sent its memory; who has the same, till one runs. */
+    bool post_copy; /* Its memory may follow it... */
+    bool busy;      /* ...which it writes faster than it is copied... */
+    bool hurried;   /* ...so that it is to follow now. */
+    int64_t passes;
+    struct follow *follow; /* With its other half; NULL: it is whole. */
+    bool behind;           /* It may run here, and some of its memory is not. */
+    bool numb;             /* It waits for that, and hears only what is out of band. */
+    VEC(struct guest_fd) fds;
     int disk_fd; /* -1: none. */
     char disk_id[48];
     struct guest_job jobs[4];
@@ -77,6 +96,7 @@ struct host {
     bool held;       /* The agent is not started again: a fault wants it so. */
     bool bad_starts; /* Emulators fail to start. */
     bool bad_kernel; /* Networks cannot be made. */
+    bool post_copy;  /* Emulators may take in memory that follows. */
     unsigned boots;
     int64_t cut_until_ns;
     struct process *process; /* The agent's; NULL or dead: there is none. */

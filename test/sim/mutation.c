@@ -8,6 +8,7 @@
 #include "link/reports.h"
 #include "node/agent_impl.h"
 #include "node/machine/machine_impl.h"
+#include "node/migrate/migration_impl.h"
 #include "service/ec2/common.h"
 #include "store/follow.h"
 
@@ -22,6 +23,9 @@ enum mutation {
     FRESH,
     TOLD,
     HELD,
+    CALL,
+    LINE,
+    TORN,
     MUTATIONS
 };
 
@@ -37,6 +41,9 @@ static const char *const names[MUTATIONS] = {
         "told", /* Owners hear of a drain when it begins and ends, and that is it. */
     [HELD] =
         "held", /* What waits for its disk elsewhere may run where it has no room. */
+    [CALL] = "call", /* A receiver is not called again for memory that was cut off. */
+    [LINE] = "line", /* An agent that starts opens a conversation of its own. */
+    [TORN] = "torn", /* A guest whose memory is cut off is started anew. */
 };
 
 static enum mutation chosen;
@@ -74,6 +81,10 @@ WRAPPED(bool, follow_fresh, struct store *store, struct err *err);
 WRAPPED(bool, migration_is_held, const struct row_migration *m);
 WRAPPED(bool, drain_tell, const struct pass *pass, const struct row_instance *inst,
         struct err *err);
+
+WRAPPED(void, follow_call, struct migration *m, const struct machine_body *body);
+WRAPPED(bool, machine_line_take, const struct machine *m, int *out_fd);
+WRAPPED(enum give_step, give_plan, const struct give_facts *f, int64_t now_ns);
 
 struct placement_host
 __wrap_placement_host_of(const struct placement_rows *rows,
@@ -133,4 +144,25 @@ bool
 __wrap_migration_is_held(const struct row_migration *m)
 {
     return chosen != HELD && __real_migration_is_held(m);
+}
+
+void
+__wrap_follow_call(struct migration *m, const struct machine_body *body)
+{
+    if (chosen != CALL) {
+        __real_follow_call(m, body);
+    }
+}
+
+bool
+__wrap_machine_line_take(const struct machine *m, int *out_fd)
+{
+    return chosen != LINE && __real_machine_line_take(m, out_fd);
+}
+
+enum give_step
+__wrap_give_plan(const struct give_facts *f, int64_t now_ns)
+{
+    bool torn = chosen == TORN && f->memory == MEMORY_CUT && f->alive && f->qmp_up;
+    return torn && !f->busy && !f->kept ? GIVE_STAY : __real_give_plan(f, now_ns);
 }

@@ -7,12 +7,16 @@
 #define REJOIN_MAX_NS \
     (40 * NS_PER_S) /* A host that was revoked is wiped within this. */
 #define RETRY_NS NS_PER_S
+#define BUSY_PERCENT 40 /* Of clouds, where guests are moved all the while... */
+#define BUSY_MAX_NS (5 * NS_PER_S) /* ...one after up to this. */
+#define POST_COPY_PERCENT 60
+#define FORCE_PERCENT 20
 
 extern const struct service moln_service;
 
 static struct {
     struct run *run;
-    bool may_revoke;
+    bool may_revoke, ended;
 } operators;
 
 static struct host *
@@ -86,6 +90,8 @@ struct errand {
     const char *operation;
     char id[64];
     bool must;         /* It is asked for until there is an answer. */
+    bool post_copy;    /* StartMigration: memory may follow... */
+    bool force;        /* ...also without its owner's word. */
     struct host *host; /* To be wiped when this is done; NULL: none. */
 };
 
@@ -111,6 +117,13 @@ _Static_assert(offsetof(struct moln_start_migration_request, instance_id) == 0 &
                    offsetof(struct moln_rebalance_zone_request, zone) == 0,
                "the id is first");
 
+static void
+say_how(const struct errand *e, struct moln_start_migration_request *in)
+{
+    in->post_copy = e->post_copy;
+    in->force = in->has_force = e->force;
+}
+
 static void *
 errand_ask(struct arena *arena, void *ctx)
 {
@@ -119,6 +132,9 @@ errand_ask(struct arena *arena, void *ctx)
         if (str_eq(operations[i].name, e->operation)) {
             struct about *in = arena_alloc(arena, operations[i].size);
             in->id = arena_strdup(arena, e->id);
+            if (str_eq(e->operation, "StartMigration")) {
+                say_how(e, (struct moln_start_migration_request *)in);
+            }
             return in;
         }
     }
@@ -211,7 +227,12 @@ migrate(void)
         cloud_read(&operators.run->cloud, find_settled, &look);
     }
     if (look.id[0]) {
-        call("StartMigration", look.id, false, NULL);
+        struct errand *e = xcalloc(1, sizeof *e);
+        e->operation = "StartMigration";
+        e->post_copy = world_percent(CHANCE_FAULTS, POST_COPY_PERCENT);
+        e->force = e->post_copy && world_percent(CHANCE_FAULTS, FORCE_PERCENT);
+        snprintf(e->id, sizeof e->id, "%s", look.id);
+        errand_send(e);
     }
 }
 
@@ -266,11 +287,24 @@ operators_act(void)
     }
 }
 
+static void
+on_busy(void *ctx)
+{
+    if (!operators.ended) {
+        migrate();
+        (void)world_after(NULL, world_between(CHANCE_FAULTS, NS_PER_MS, BUSY_MAX_NS),
+                          on_busy, NULL);
+    }
+}
+
 void
 operators_begin(struct run *run)
 {
     operators.run = run;
     operators.may_revoke = world_percent(CHANCE_FAULTS, 25) && run->hosts.count > 1;
+    if (run->hosts.count > 1 && world_percent(CHANCE_FAULTS, BUSY_PERCENT)) {
+        on_busy(NULL);
+    }
 }
 
 /* Half of the clouds come to rest with hosts that are drained. */
@@ -278,6 +312,7 @@ void
 operators_end(void)
 {
     struct run *run = operators.run;
+    operators.ended = true;
     bool all = world_percent(CHANCE_FAULTS, 50);
     for (size_t i = 0; i < run->hosts.count && all; i++) {
         (void)world_after(NULL, world_between(CHANCE_FAULTS, 1, RETRY_NS), on_uncordon,

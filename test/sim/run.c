@@ -11,6 +11,7 @@
 #define UPKEEP_NS NS_PER_S
 #define SHARED_PERCENT 30
 #define HAS_SHARED_PERCENT 80
+#define POST_COPY_PERCENT 85 /* Of hosts, whose emulators may take in what follows. */
 
 extern const struct service moln_service;
 
@@ -96,6 +97,7 @@ make_hosts(void)
         if (run.shared_dir && world_percent(CHANCE_TENANT, HAS_SHARED_PERCENT)) {
             h->shared_dir = run.shared_dir;
         }
+        h->post_copy = world_percent(CHANCE_TENANT, POST_COPY_PERCENT);
         VEC_PUSH(&run.hosts, h);
         run_join(h);
     }

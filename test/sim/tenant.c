@@ -36,6 +36,7 @@ struct errand {
     const char *type;
     bool recover;   /* Elsewhere, should its host be lost... */
     bool stateless; /* ...for which it may lose its disk. */
+    bool follows;   /* Its memory may follow it when it is moved. */
     char *nat;      /* DeleteNatGateway: of that one. */
     size_t known;   /* DescribeInstances: servers that must be in the answer. */
 };
@@ -118,16 +119,24 @@ ask_recovery(struct arena *arena, struct ec2_run_instances_request *in)
     in->maintenance_options->auto_recovery = "default";
 }
 
+/* What AWS has no word for. */
 static void
-say_stateless(struct arena *arena, struct ec2_run_instances_request *in)
+say_tags(struct arena *arena, const struct errand *e,
+         struct ec2_run_instances_request *in)
 {
     in->tag_specifications.items = ARENA_NEW(arena, struct ec2_tag_specification);
     in->tag_specifications.count = 1;
     struct ec2_tag_specification *spec = in->tag_specifications.items;
     spec->resource_type = "instance";
-    spec->tags.items = ARENA_NEW(arena, struct ec2_tag);
-    spec->tags.count = 1;
-    spec->tags.items[0] = (struct ec2_tag){.key = "moln:recovery", .value = "rebuild"};
+    spec->tags.items = ARENA_ARRAY(arena, 2, struct ec2_tag);
+    if (e->stateless) {
+        spec->tags.items[spec->tags.count++] =
+            (struct ec2_tag){.key = "moln:recovery", .value = "rebuild"};
+    }
+    if (e->follows) {
+        spec->tags.items[spec->tags.count++] =
+            (struct ec2_tag){.key = "moln:migration", .value = "post-copy"};
+    }
 }
 
 static void *
@@ -145,8 +154,8 @@ errand_ask(struct arena *arena, void *ctx)
         if (e->recover) {
             ask_recovery(arena, in);
         }
-        if (e->stateless) {
-            say_stateless(arena, in);
+        if (e->stateless || e->follows) {
+            say_tags(arena, e, in);
         }
         return in;
     }
@@ -205,6 +214,19 @@ errand_ask(struct arena *arena, void *ctx)
     return terminate;
 }
 
+/* What a guest remembers, its owner may give up. */
+static void
+note_asked(const struct errand *e)
+{
+    static const char *const ends[] = {"StopInstances", "TerminateInstances",
+                                       "RebootInstances"};
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        if (str_eq(e->operation, ends[i])) {
+            HISTORY(MOMENT_ASKED, .id = e->server->id);
+        }
+    }
+}
+
 static void describe(void);
 static void errand_done(void *ctx, const void *out, const struct err *err);
 
@@ -216,6 +238,7 @@ errand_send(void *ctx)
         e->known = tenant.servers.count;
     }
     trace("tenant: %s %s%s", e->operation, e->server ? e->server->id : "", e->token);
+    note_asked(e);
     cloud_call(tenant.config.cloud, &ec2_service, e->operation, errand_ask, errand_done,
                e);
 }
@@ -291,6 +314,7 @@ launch(void)
     e->count = world_between(CHANCE_TENANT, 1, PER_LAUNCH_MAX);
     e->recover = world_percent(CHANCE_TENANT, 40);
     e->stateless = e->recover || world_percent(CHANCE_TENANT, 50);
+    e->follows = world_percent(CHANCE_TENANT, 60);
     e->type = names[world_below(CHANCE_TENANT, ARRAY_LEN(names))];
     snprintf(e->token, sizeof e->token, "token-%u", ++tenant.tokens);
     errand_send(e);

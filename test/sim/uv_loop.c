@@ -277,14 +277,20 @@ static struct sim_fd {
     bool ready;
 } fds[FDS_MAX];
 
-int
-uv_sim_fd_open(void *owner)
+void
+uv_sim_fd_own(int fd, void *owner)
 {
-    int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (fd < 0 || fd >= FDS_MAX) {
         sim_abort("no descriptor left");
     }
     fds[fd] = (struct sim_fd){.owner = owner};
+}
+
+int
+uv_sim_fd_open(void *owner)
+{
+    int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    uv_sim_fd_own(fd, owner);
     return fd;
 }
 

@@ -21,8 +21,9 @@ extern struct uv_sim_speed uv_sim_speed;
 /* A descriptor that tells when something has ended (a pidfd): uv_poll on it is simulated.
  * Returns a real descriptor, so that closing it is the real call. */
 int uv_sim_fd_open(void *owner);
-void *uv_sim_fd_owner(int fd); /* NULL: not one of ours. */
-void uv_sim_fd_ready(int fd);  /* Readable from now on. */
+void uv_sim_fd_own(int fd, void *owner); /* The same of one that is real. */
+void *uv_sim_fd_owner(int fd);           /* NULL: not one of ours. */
+void uv_sim_fd_ready(int fd);            /* Readable from now on. */
 
 /* uv_stream.c, for world.c: resets what a dead process held, or leaves it silent. */
 void wires_of_dead(struct process *process, bool silent);

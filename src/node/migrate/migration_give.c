@@ -642,7 +642,9 @@ give_state(const struct migration *m)
         return "kept";
     }
     if (migration_body(m, &body) && body.moved && !m->staying) {
-        return "left";
+        /* What of its memory had not followed it went with the emulator. */
+        bool whole = !m->want->post_copy || m->memory == MEMORY_DONE;
+        return body.pid == 0 && !whole ? "gone" : "left";
     }
     if (m->memory == MEMORY_PAUSED && m->begun && !m->staying) {
         return "paused";

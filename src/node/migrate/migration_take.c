@@ -456,10 +456,11 @@ const char *
 take_state(const struct migration *m)
 {
     bool behind = m->running && memory_is_behind(m->memory);
+    bool whole = m->running && m->looked; /* Else nobody has said yet that it is. */
     return m->over                      ? "failed"
            : behind && !follow_comes(m) ? "interrupted"
            : behind                     ? "following"
-           : m->running                 ? "running"
+           : whole                      ? "running"
            : m->door                    ? "listening"
                                         : "preparing";
 }

@@ -18,14 +18,17 @@ static bool
 say_anything(struct pass *pass, struct walk *w, const struct rng *rng, struct err *err)
 {
     static const char *const nodes[] = {NODE, NODE, OTHER_NODE, OTHER_NODE, THIRD};
-    static const char *const give[] = {"waiting", "copying", "paused", "paused",
-                                       "left",    "kept",    "absent", "running"};
-    static const char *const take[] = {"preparing", "listening", "listening", "running",
-                                       "failed",    "absent",    "left"};
+    static const char *const give[] = {"waiting", "copying", "paused",
+                                       "paused",  "left",    "kept",
+                                       "absent",  "running", "gone"};
+    static const char *const take[] = {"preparing", "listening", "listening",
+                                       "running",   "failed",    "absent",
+                                       "left",      "following", "interrupted"};
     struct moving_word word = {PICK(rng, nodes), w->id, NULL};
     bool giver = str_eq(word.node_id, NODE);
     word.state = giver ? PICK(rng, give) : PICK(rng, take);
-    w->left = w->left || (giver && str_eq(word.state, "left"));
+    w->left = w->left ||
+              (giver && (str_eq(word.state, "left") || str_eq(word.state, "gone")));
     return moving_do_say(pass, &word, err) && moving_do_pass(pass, NULL, err);
 }
 

@@ -267,6 +267,59 @@ TEST(migration_by_post_copy_ends_when_the_giver_is_lost)
     stage_close(&s);
 }
 
+/* The same when its host only lost its power: nothing can follow any more. But not while the
+ * receiver still hears of memory: it may have had the last of it. */
+TEST(migration_by_post_copy_ends_when_the_givers_emulator_is_gone)
+{
+    struct stage s;
+    struct move_asked asked = {.to = OTHER_NODE, .post_copy = true};
+    moving_ready(&s);
+    stage_run(&s, moving_do_allow, NULL);
+    stage_run(&s, moving_do_begin, &asked);
+    moving_say(&s, asked.id, OTHER_NODE, "listening");
+    moving_say(&s, asked.id, NODE, "paused");
+    moving_say(&s, asked.id, NODE, "gone");
+    CHECK_STR(moving_look(&s, asked.id).take.order, "run"); /* It has left. */
+    moving_say(&s, asked.id, OTHER_NODE, "following");
+    CHECK_STR(moving_look(&s, asked.id).m->state, "switching");
+    moving_say(&s, asked.id, OTHER_NODE, "interrupted");
+    CHECK_STR(moving_look(&s, asked.id).m->state, "settling");
+    CHECK_STR(moving_look(&s, asked.id).instance->node_id, OTHER_NODE);
+    stage_close(&s);
+}
+
+static bool
+do_count_foreign(struct pass *pass, void *ctx, struct err *err)
+{
+    const struct row_node_event prefix = {.node_id = THIRD};
+    const struct row_query query = {.prefix = &prefix, .prefix_fields = 1};
+    struct row_list list;
+    size_t *count = ctx;
+    if (!row_list(pass->txn, &row_node_event_type, &query, &list, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        const struct row_node_event *event = list.rows[i];
+        *count += str_eq(event->kind, "foreign-report");
+    }
+    return true;
+}
+
+/* A node that has no part in it is not heard, and told of. */
+TEST(migration_report_of_a_stranger_is_refused_with_an_event)
+{
+    struct stage s;
+    size_t told = 0;
+    moving_ready(&s);
+    const char *id = moving_begin(&s);
+    moving_say(&s, id, OTHER_NODE, "listening");
+    moving_say(&s, id, THIRD, "paused");
+    CHECK_STR(moving_look(&s, id).m->state, "copying");
+    stage_run(&s, do_count_foreign, &told);
+    CHECK_EQ(told, 1);
+    stage_close(&s);
+}
+
 /* A report comes again whenever its acknowledgement was lost. */
 TEST(migration_report_doubled_or_late_changes_nothing)
 {

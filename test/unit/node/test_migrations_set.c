@@ -1,4 +1,5 @@
-/* test_migrations_set.c - which of a machine's migrations hears of its emulator. */
+/* test_migrations_set.c - which of a machine's migrations hears of its emulator, and what a
+ * giver says that has none any more. */
 #include "base/jsonio.h"
 #include "node/machine/machine_impl.h"
 #include "node/migrate/migration_impl.h"
@@ -63,4 +64,76 @@ TEST(migrations_hand_events_to_the_one_that_the_machine_is_in)
 {
     check_hears(LATER, EARLIER);
     check_hears(EARLIER, LATER);
+}
+
+static void
+on_seen(void *ctx, const struct link_migration_seen *seen)
+{
+    const char **state = ctx;
+    *state = seen->state;
+}
+
+/* An agent that has just come hears that the guest runs before it hears that memory is still to
+ * come: "running" would have the giver's part of it thrown away. */
+TEST(migration_receiver_does_not_say_that_all_is_here_before_it_knows)
+{
+    struct machines machines = {.map = map_create(NULL)};
+    const struct migrations_config config = {
+        .clock = &clock_system,
+        .machines = &machines,
+        .host = {.address = host_address, .changed = host_wake, .urgent = host_wake}};
+    AUTO(arena) struct arena *arena = arena_create();
+    const char *says = NULL;
+    struct migrations *set = migrations_open(&config);
+    want(set, LATER, false);
+    struct migration *m = map_get(set->map, LATER);
+    m->running = true;
+    m->looked = false;
+    m->memory = MEMORY_NONE;
+    migrations_seen(set, arena, on_seen, &says);
+    CHECK_STR(says, "preparing");
+    m->looked = true;
+    m->memory = MEMORY_DONE;
+    migrations_seen(set, arena, on_seen, &says);
+    CHECK_STR(says, "running");
+    migrations_stop(set);
+    migrations_close(set);
+    map_destroy(machines.map);
+}
+
+/* Of a guest that has left, and whose emulator has ended since. */
+static const char *
+giver_says(bool post_copy, enum migration_memory memory)
+{
+    struct link_machine wanted = {.id = MACHINE, .incoming = "", .outgoing = LATER};
+    struct machine machine = {
+        .id = MACHINE, .want = &wanted, .pidfd = -1, .record.moved = LATER};
+    struct machines machines = {.map = map_create(NULL)};
+    const struct link_migration record = {
+        .id = LATER, .machine_id = MACHINE, .order = "switch", .post_copy = post_copy};
+    const struct migrations_config config = {
+        .clock = &clock_system,
+        .machines = &machines,
+        .host = {.address = host_address, .changed = host_wake, .urgent = host_wake}};
+    AUTO(arena) struct arena *arena = arena_create();
+    const char *says = NULL;
+    map_put(machines.map, MACHINE, &machine);
+    struct migrations *set = migrations_open(&config);
+    migrations_want(set, &record, false);
+    ((struct migration *)map_get(set->map, LATER))->memory = memory;
+    migrations_seen(set, arena, on_seen, &says);
+    migrations_stop(set);
+    migrations_close(set);
+    map_destroy(machines.map);
+    return says;
+}
+
+/* By post-copy what had not followed is gone with it; an agent that has just come does not know
+ * whether all had. */
+TEST(migration_giver_without_its_emulator_says_what_went_with_it)
+{
+    CHECK_STR(giver_says(false, MEMORY_NONE), "left");
+    CHECK_STR(giver_says(true, MEMORY_DONE), "left");
+    CHECK_STR(giver_says(true, MEMORY_CUT), "gone");
+    CHECK_STR(giver_says(true, MEMORY_NONE), "gone");
 }
