@@ -1,9 +1,10 @@
 /* moln migrate ...: instances moved to other hosts, while they run or are stopped. */
 #include "base/timefmt.h"
+#include "cli/api.h"
 #include "cli/command.h"
 #include "cli/forecast.h"
+#include "cli/grid.h"
 #include "cli/instance.h"
-#include "cli/listing.h"
 
 #define POLL_US 500000
 
@@ -44,7 +45,18 @@ put_migration(struct cli *cli, struct grid *grid, json_t *m)
     grid_put(grid, json_text(cli->arena, m, "Message"));
 }
 
-static const struct listing migrations = {titles, put_migration, NULL};
+static void
+print_one(struct cli *cli, json_t *answer)
+{
+    if (cli->json) {
+        json_print(answer);
+        return;
+    }
+    AUTO(grid) struct grid grid;
+    grid_init(&grid, titles);
+    put_migration(cli, &grid, json_object_get(answer, "Migration"));
+    grid_print(&grid, stdout);
+}
 
 static bool
 has_ended(struct cli *cli, json_t *answer)
@@ -112,7 +124,7 @@ run_migrate(struct cli *cli, const struct args *args, struct err *err)
     }
     bool ok = args_has(args, "no-wait") || wait_for(cli, &answer, err);
     if (answer && (ok || cli->json)) {
-        listing_print(cli, &migrations, answer, "Migration");
+        print_one(cli, answer);
     }
     return ok;
 }
@@ -120,8 +132,19 @@ run_migrate(struct cli *cli, const struct args *args, struct err *err)
 static void
 print_all(struct cli *cli, json_t *answer, const char *none)
 {
-    const struct listing all = {titles, put_migration, none};
-    listing_print(cli, &all, answer, "Migrations");
+    AUTO(grid) struct grid grid;
+    grid_init(&grid, titles);
+    size_t i;
+    json_t *m;
+    json_array_foreach(json_object_get(answer, "Migrations"), i, m)
+    {
+        put_migration(cli, &grid, m);
+    }
+    if (grid.cells.count == 0) {
+        (void)fprintf(stderr, "%s\n", none);
+    } else {
+        grid_print(&grid, stdout);
+    }
 }
 
 /* What all of them are expected to take. */
@@ -182,6 +205,10 @@ run_ls(struct cli *cli, const struct args *args, struct err *err)
     if (!api_operator_all(cli, "ListMigrations", in, "Migrations", &answer, err)) {
         return false;
     }
+    if (cli->json) {
+        json_print(answer);
+        return true;
+    }
     print_all(cli, answer,
               args_has(args, "all")
                   ? "No migrations."
@@ -197,7 +224,7 @@ on_one(struct cli *cli, const struct args *args, const char *operation, struct e
     if (!api_operator(cli, operation, in, &answer, err)) {
         return false;
     }
-    listing_print(cli, &migrations, answer, "Migration");
+    print_one(cli, answer);
     return true;
 }
 
@@ -216,8 +243,8 @@ run_cancel(struct cli *cli, const struct args *args, struct err *err)
 static const struct option migrate_options[] = {
     {"to", 0, "NODE", "where to; else the best host of its zone"},
     {"mbit", 0, "N",
-     "take no more than N Mbit a second of the network for its memory, or, while it is "
-     "stopped, its disks"},
+     "take no more than N Mbit a second of the network for its memory, and for each of "
+     "its disks"},
     {"downtime", 0, "MS", "let it stand still for so long at most (300)"},
     {"forecast", 0, NULL, "only say what it would take, and what that is known from"},
     {"force", 0, NULL,

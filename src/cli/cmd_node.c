@@ -1,8 +1,15 @@
 /* moln node ...: hosts, tickets for more of them, what they told. */
 #include "base/timefmt.h"
+#include "cli/api.h"
 #include "cli/command.h"
 #include "cli/forecast.h"
-#include "cli/listing.h"
+#include "cli/grid.h"
+
+static bool
+drains_later(struct cli *cli, json_t *n)
+{
+    return json_int(n, "DrainNotBefore") * NS_PER_S > clock_real(cli->clock);
+}
 
 static void
 put_node(struct cli *cli, struct grid *grid, json_t *n)
@@ -20,6 +27,7 @@ put_node(struct cli *cli, struct grid *grid, json_t *n)
                    : json_object_get(n, "Quarantine") ? "quarantined"
                    : json_object_get(n, "Lacks")      ? "below"
                    : json_object_get(n, "Unfit")      ? "unfit"
+                   : drains_later(cli, n)             ? "drains later"
                    : json_bool(n, "Draining")         ? "draining"
                    : json_bool(n, "Cordoned")         ? "cordoned"
                                                       : "ready");
@@ -32,28 +40,67 @@ put_node(struct cli *cli, struct grid *grid, json_t *n)
     grid_put(grid, json_text(cli->arena, n, "UnderlayAddress"));
 }
 
-static const struct listing hosts = {
-    (const char *const[]){"NODE", "NAME", "ZONE", "STATE", "GUESTS", "VCPUS", "MEMORY",
-                          "POOL FREE", "ACCEL", "UNDERLAY", NULL},
-    put_node, "No nodes. Is moln-node running? See STATE/node/*.log."};
+static const char *const node_titles[] = {"NODE",   "NAME",     "ZONE",   "STATE",
+                                          "GUESTS", "VCPUS",    "MEMORY", "POOL FREE",
+                                          "ACCEL",  "UNDERLAY", NULL};
 
 static bool
 run_ls(struct cli *cli, const struct args *args, struct err *err)
 {
     AUTO(json) json_t *in = json_object();
+    AUTO(json) json_t *answer = NULL;
     if (args_has(args, "zone")) {
         json_object_set_new(in, "Zone", json_string(args_get(args, "zone")));
     }
-    return listing_all(cli, &hosts, "ListNodes", in, "Nodes", err);
+    if (!api_operator_all(cli, "ListNodes", in, "Nodes", &answer, err)) {
+        return false;
+    }
+    if (cli->json) {
+        json_print(answer);
+        return true;
+    }
+    AUTO(grid) struct grid grid;
+    grid_init(&grid, node_titles);
+    size_t i;
+    json_t *node;
+    json_array_foreach(json_object_get(answer, "Nodes"), i, node)
+    {
+        put_node(cli, &grid, node);
+    }
+    if (grid.cells.count == 0) {
+        (void)fprintf(stderr,
+                      "No nodes. Is moln-node running? See STATE/node/*.log.\n");
+        return true;
+    }
+    grid_print(&grid, stdout);
+    return true;
 }
 
-/* An operation on one node whose answer shows it. */
+/* An operation whose answer shows one node. */
+static bool
+show_node(struct cli *cli, const char *operation, json_t *in, struct err *err)
+{
+    AUTO(json) json_t *answer = NULL;
+    if (!api_operator(cli, operation, in, &answer, err)) {
+        return false;
+    }
+    if (cli->json) {
+        json_print(answer);
+        return true;
+    }
+    AUTO(grid) struct grid grid;
+    grid_init(&grid, node_titles);
+    put_node(cli, &grid, json_object_get(answer, "Node"));
+    grid_print(&grid, stdout);
+    return true;
+}
+
 static bool
 on_node(struct cli *cli, const struct args *args, const char *operation,
         struct err *err)
 {
     AUTO(json) json_t *in = json_pack("{ss}", "NodeId", args->words[0]);
-    return listing_one(cli, &hosts, operation, in, "Node", err);
+    return show_node(cli, operation, in, err);
 }
 
 static bool
@@ -85,6 +132,22 @@ wait_empty(struct cli *cli, const char *node_id, struct err *err)
     }
 }
 
+/* An option's moment, if it was given, as a member of 'in'. */
+static bool
+take_time(const struct args *args, const char *option, json_t *in, const char *member,
+          struct err *err)
+{
+    int64_t ns;
+    if (!args_has(args, option)) {
+        return true;
+    }
+    if (!time_parse(args_get(args, option), &ns)) {
+        return cli_usage(err, "--%s takes a moment: 2026-01-31T23:00:00Z", option);
+    }
+    json_object_set_new(in, member, json_integer(ns / NS_PER_S));
+    return true;
+}
+
 static bool
 run_drain(struct cli *cli, const struct args *args, struct err *err)
 {
@@ -92,7 +155,10 @@ run_drain(struct cli *cli, const struct args *args, struct err *err)
         AUTO(json) json_t *in = json_pack("{ss}", "NodeId", args->words[0]);
         return forecast_print(cli, in, err);
     }
-    return on_node(cli, args, "DrainNode", err) &&
+    AUTO(json) json_t *in = json_pack("{ss}", "NodeId", args->words[0]);
+    return take_time(args, "at", in, "NotBefore", err) &&
+           take_time(args, "deadline", in, "Deadline", err) &&
+           show_node(cli, "DrainNode", in, err) &&
            (!args_has(args, "wait") || wait_empty(cli, args->words[0], err));
 }
 
@@ -195,19 +261,25 @@ events_chosen(const struct args *args, json_t *all)
 }
 
 static void
-put_event(struct cli *cli, struct grid *grid, json_t *event)
+print_events(struct cli *cli, json_t *events)
 {
-    grid_put(grid, json_when(cli->arena, event, "At"));
-    grid_put(grid, json_text(cli->arena, event, "NodeId"));
-    grid_put(grid, json_text(cli->arena, event, "Level"));
-    grid_put(grid, json_text(cli->arena, event, "Kind"));
-    grid_put(grid, json_text(cli->arena, event, "Object"));
-    grid_put(grid, json_text(cli->arena, event, "Message"));
+    static const char *const titles[] = {"AT",     "NODE",    "LEVEL", "KIND",
+                                         "OBJECT", "MESSAGE", NULL};
+    AUTO(grid) struct grid grid;
+    grid_init(&grid, titles);
+    size_t i;
+    json_t *event;
+    json_array_foreach(events, i, event)
+    {
+        grid_put(&grid, json_when(cli->arena, event, "At"));
+        grid_put(&grid, json_text(cli->arena, event, "NodeId"));
+        grid_put(&grid, json_text(cli->arena, event, "Level"));
+        grid_put(&grid, json_text(cli->arena, event, "Kind"));
+        grid_put(&grid, json_text(cli->arena, event, "Object"));
+        grid_put(&grid, json_text(cli->arena, event, "Message"));
+    }
+    grid_print(&grid, stdout);
 }
-
-static const struct listing events = {
-    (const char *const[]){"AT", "NODE", "LEVEL", "KIND", "OBJECT", "MESSAGE", NULL},
-    put_event, NULL};
 
 static bool
 run_events(struct cli *cli, const struct args *args, struct err *err)
@@ -230,7 +302,11 @@ run_events(struct cli *cli, const struct args *args, struct err *err)
     }
     json_t *chosen = events_chosen(args, json_object_get(answer, "Events"));
     json_object_set_new(answer, "Events", chosen);
-    listing_print(cli, &events, answer, "Events");
+    if (cli->json) {
+        json_print(answer);
+    } else {
+        print_events(cli, chosen);
+    }
     return true;
 }
 
@@ -254,6 +330,8 @@ static const struct option token_options[] = {
 };
 
 static const struct option drain_options[] = {
+    {"at", 0, "TIME", "move nothing before then: 2026-01-31T23:00:00Z"},
+    {"deadline", 0, "TIME", "with --at: owners may put their part off till then"},
     {"wait", 0, NULL, "until no instance is there any more"},
     {"forecast", 0, NULL, "only say what would go where, and how long it would take"},
     {NULL, 0, NULL, NULL},
@@ -271,7 +349,7 @@ const struct command node_commands[] = {
      token_options, 1, 1, WORD_NONE, false, run_token},
     {"node cordon", "NODE", "give it no new machines; those it has go on", NULL, NULL,
      1, 1, WORD_NODE, false, run_cordon},
-    {"node drain", "NODE [--wait | --forecast]",
+    {"node drain", "NODE [--at TIME [--deadline TIME]] [--wait | --forecast]",
      "cordon it, and move what is there to other hosts",
      "Each running instance is moved while it runs (moln migrate), two at a time, to "
      "the\n"
@@ -279,7 +357,12 @@ const struct command node_commands[] = {
      "stopped\n"
      "are moved with their disks. What no host takes stays, is told by 'moln node "
      "events',\n"
-     "and is tried again. 'moln node uncordon' calls it off.\n",
+     "and is tried again. 'moln node uncordon' calls it off.\n"
+     "\n"
+     "With --at the host takes nothing new from now on, and is emptied from then on; "
+     "the\n"
+     "owners' events say so, and a --deadline lets them choose another time up to it\n"
+     "(ModifyInstanceEventStartTime).\n",
      drain_options, 1, 1, WORD_NODE, false, run_drain},
     {"node uncordon", "NODE", "let it take machines again", NULL, NULL, 1, 1, WORD_NODE,
      false, run_uncordon},

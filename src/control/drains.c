@@ -20,8 +20,11 @@ static bool
 load(struct drain *d, const char *id, struct err *err)
 {
     const struct row_node key = {.id = id};
+    const struct row_instance prefix = {.node_id = id};
+    const struct row_query query = {
+        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
     if (!row_get(d->pass->txn, &row_node_type, &key, (const void **)&d->node, err) ||
-        !instances_on(d->pass->txn, id, &d->machines, err)) {
+        !row_list(d->pass->txn, &row_instance_type, &query, &d->machines, err)) {
         return false;
     }
     for (size_t i = 0; i < d->machines.count; i++) {
@@ -58,13 +61,13 @@ static bool
 begin(struct drain *d, const struct row_instance *inst, struct err *err)
 {
     const struct pass *pass = d->pass;
-    bool alone = d->machines.count == 1;
+    size_t most = MIN(migrations_at_once(pass->config), d->machines.count);
     struct migration_ask ask = {.reason = "drain",
+                                .bandwidth_bps = pass->config->migration_bps,
                                 .may_follow = true,
-                                .at_once = alone ? 0 : MIGRATIONS_AT_ONCE};
+                                .at_once = most > 1 ? (int64_t)most : 0};
     const struct row_migration *m;
-    return migration_choose(pass->txn, pass->pool, pass->config, inst, NULL,
-                            &ask.to_node, err) &&
+    return migration_choose_for(pass->txn, pass->pool, pass->config, inst, &ask, err) &&
            migration_begin(pass->txn, inst, &ask, pass->rng, pass->now_ns, &m, err);
 }
 
@@ -92,15 +95,34 @@ move(struct drain *d, const struct row_instance *inst, struct err *err)
     return true;
 }
 
+/* When it is to be moved: what its owner was told, if that may have been put off. */
+static bool
+is_due(const struct drain *d, const struct row_instance *inst, bool *out,
+       struct err *err)
+{
+    const struct row_instance_event *event = NULL;
+    if (str_eq(inst->want_state, "running") &&
+        !instance_event_standing(d->pass->txn, inst, INSTANCE_EVENT_MAINTENANCE, &event,
+                                 err)) {
+        return false;
+    }
+    *out = d->pass->now_ns >= (event ? event->not_before : d->node->drain_at);
+    return true;
+}
+
 /* Of those that are wanted in 'state', as many as may be under way. */
 static bool
 move_all(struct drain *d, const char *state, struct err *err)
 {
-    for (size_t i = 0; i < d->machines.count && d->under_way < MIGRATIONS_AT_ONCE;
-         i++) {
+    size_t most = migrations_at_once(d->pass->config);
+    for (size_t i = 0; i < d->machines.count && d->under_way < most; i++) {
         const struct row_instance *inst = d->machines.rows[i];
-        if (!inst->terminated_at && str_eq(inst->want_state, state) &&
-            str_empty(inst->migration_id) && !move(d, inst, err)) {
+        bool due;
+        if (inst->terminated_at || !str_eq(inst->want_state, state) ||
+            !str_empty(inst->migration_id)) {
+            continue;
+        }
+        if (!is_due(d, inst, &due, err) || (due && !move(d, inst, err))) {
             return false;
         }
     }
@@ -133,7 +155,8 @@ drain_tell(const struct pass *pass, const struct row_instance *inst, struct err 
         return false;
     }
     return node && node->draining
-               ? instance_event_drain(pass->txn, pass->rng, inst, pass->now_ns, err)
+               ? instance_event_drain(pass->txn, pass->rng, inst, node, pass->now_ns,
+                                      err)
                : instance_event_end(pass->txn, inst->account, inst->id,
                                     INSTANCE_EVENT_MAINTENANCE, runs, pass->now_ns,
                                     err);

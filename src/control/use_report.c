@@ -123,7 +123,8 @@ static bool
 begin_move(const struct pass *pass, const struct row_instance *inst, bool *out_begun,
            struct err *err)
 {
-    struct migration_ask ask = {.reason = "pressure"};
+    struct migration_ask ask = {.reason = "pressure",
+                                .bandwidth_bps = pass->config->migration_bps};
     const struct row_migration *made;
     bool ok =
         migration_may_begin(pass->txn, inst, err) &&

@@ -72,6 +72,9 @@ struct cloud_config {
     /* Added to a machine's memory when it is placed; 0: what its node lets its emulator
      * use (link/overhead.h). */
     int64_t emulator_overhead_bytes;
+    /* Of a move that nobody gave another limit; 0: none. */
+    int64_t migration_bps;
+    int64_t drain_at_once; /* Moves from one host that drains; 0: MIGRATIONS_AT_ONCE. */
     /* How long a node may run leased machines without a renewal; how long it may take to
      * end them; and what two clocks since boot may differ by in the meantime. */
     int64_t lease_ns, lease_stop_ns, lease_margin_ns;

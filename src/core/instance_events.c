@@ -49,22 +49,46 @@ instance_event_put(struct txn *txn, const struct rng *rng,
         .description = event->description,
         .not_before = event->not_before,
         .not_after = event->not_after,
+        .not_before_deadline = event->not_before_deadline,
     };
     return (old && desc_equal(row_instance_event_type.desc, old, &next)) ||
            row_put(txn, &row_instance_event_type, &next, err);
 }
 
-bool
-instance_event_drain(struct txn *txn, const struct rng *rng,
-                     const struct row_instance *inst, int64_t now_ns, struct err *err)
+struct instance_event
+instance_event_of_drain(const struct row_node *node, int64_t now_ns)
 {
     static const char text[] = "The instance is moved to another host while it runs.";
-    const struct instance_event event = {
-        .code = INSTANCE_EVENT_MAINTENANCE, .description = text, .not_before = now_ns};
+    return (struct instance_event){
+        .code = INSTANCE_EVENT_MAINTENANCE,
+        .description = text,
+        .not_before = node->drain_at ? node->drain_at : now_ns,
+        .not_before_deadline = node->drain_deadline,
+    };
+}
+
+bool
+instance_event_standing(struct txn *txn, const struct row_instance *inst,
+                        const char *code, const struct row_instance_event **out,
+                        struct err *err)
+{
     struct row_list events;
-    return instance_events_of(txn, inst->account, inst->id, &events, err) &&
-           (standing(&events, event.code) ||
-            instance_event_put(txn, rng, inst, &event, err));
+    if (!instance_events_of(txn, inst->account, inst->id, &events, err)) {
+        return false;
+    }
+    *out = standing(&events, code);
+    return true;
+}
+
+bool
+instance_event_drain(struct txn *txn, const struct rng *rng,
+                     const struct row_instance *inst, const struct row_node *node,
+                     int64_t now_ns, struct err *err)
+{
+    const struct instance_event event = instance_event_of_drain(node, now_ns);
+    const struct row_instance_event *old;
+    return instance_event_standing(txn, inst, event.code, &old, err) &&
+           (old || instance_event_put(txn, rng, inst, &event, err));
 }
 
 /* Those that are no longer shown go on the way. */

@@ -20,16 +20,27 @@ struct instance_event {
     const char *code;              /* One of those above. */
     const char *description;       /* "The instance is moved to another host." */
     int64_t not_before, not_after; /* 'not_after' 0: unsaid. */
+    int64_t not_before_deadline;   /* Its owner may put it off till then; 0: not. */
 };
 
 /* Schedules the event; one of the same code that stands already is changed to it. */
 MUST_CHECK bool instance_event_put(struct txn *txn, const struct rng *rng,
                                    const struct row_instance *inst,
                                    const struct instance_event *event, struct err *err);
-/* Schedules what a drain does to an instance of its host, unless that stands already. */
+/* What the drain of 'node' does to each running instance there, and when. */
+struct instance_event instance_event_of_drain(const struct row_node *node,
+                                              int64_t now_ns);
+/* Schedules that, unless it stands already: its owner may have put it off since. */
 MUST_CHECK bool instance_event_drain(struct txn *txn, const struct rng *rng,
-                                     const struct row_instance *inst, int64_t now_ns,
+                                     const struct row_instance *inst,
+                                     const struct row_node *node, int64_t now_ns,
                                      struct err *err);
+/* The event of 'code' that stands; '*out' NULL: none does. */
+MUST_CHECK bool instance_event_standing(struct txn *txn,
+                                        const struct row_instance *inst,
+                                        const char *code,
+                                        const struct row_instance_event **out,
+                                        struct err *err);
 /* Ends what stands of that code, done or 'canceled'; there being none is success. */
 MUST_CHECK bool instance_event_end(struct txn *txn, const char *account,
                                    const char *instance_id, const char *code,

@@ -8,6 +8,13 @@
 #include "core/migration_cold.h"
 #include "core/uplink_rows.h"
 
+size_t
+migrations_at_once(const struct cloud_config *config)
+{
+    return config->drain_at_once > 0 ? (size_t)config->drain_at_once
+                                     : MIGRATIONS_AT_ONCE;
+}
+
 bool
 migration_is_open(const struct row_migration *m)
 {
@@ -193,12 +200,26 @@ pool_of(struct txn *txn, const struct row_instance *inst, const char **out,
     return true;
 }
 
-/* The nodes that could run what 'from' runs, as it runs it, and have 'shared_pool' if it is
- * not NULL. */
+/* Where somebody wants it. */
+struct choice {
+    const char *to_node;     /* NULL: anywhere. */
+    const char *shared_pool; /* That it must have; NULL: none. */
+    bool follows;            /* Its emulators take in memory that follows. */
+};
+
 static bool
-alike(struct txn *txn, const struct row_instance *inst, const char *to_node,
-      const struct placement_rows *from, const char *shared_pool,
-      struct placement_words *out, struct err *err)
+suits(const struct choice *c, const struct placement_rows *rows)
+{
+    return !rows->node->local && !str_empty(rows->node->underlay) &&
+           (!c->to_node || str_eq(rows->node->id, c->to_node)) &&
+           (!c->shared_pool || str_eq(rows->seen->shared_pool, c->shared_pool)) &&
+           (!c->follows || rows->seen->post_copy);
+}
+
+/* The nodes that could run what 'from' runs, as it runs it. */
+static bool
+alike(struct txn *txn, const struct row_instance *inst, const struct choice *choice,
+      const struct placement_rows *from, struct placement_words *out, struct err *err)
 {
     const struct row_node prefix = {.region = inst->region, .zone = inst->zone};
     const struct row_query query = {
@@ -216,16 +237,14 @@ alike(struct txn *txn, const struct row_instance *inst, const char *to_node,
     for (size_t i = 0; i < list.count; i++) {
         const struct row_node *node = list.rows[i];
         struct placement_rows rows;
-        if (str_eq(node->id, inst->node_id) ||
-            (to_node && !str_eq(node->id, to_node))) {
+        if (str_eq(node->id, inst->node_id)) {
             continue;
         }
         if (!node_rows(txn, node->id, &rows, err)) {
             return false;
         }
-        if (rows.seen && takes_build(guest, from->seen, rows.seen) && !node->local &&
-            !str_empty(node->underlay) &&
-            (!shared_pool || str_eq(rows.seen->shared_pool, shared_pool))) {
+        if (rows.seen && takes_build(guest, from->seen, rows.seen) &&
+            suits(choice, &rows)) {
             ids[count++] = node->id;
         }
     }
@@ -302,14 +321,25 @@ err_nobody(struct txn *txn, const struct row_instance *inst, const char *to_node
         to_node ? "" : "s", inst->id, inst->zone, from->accel, build, disk);
 }
 
+static bool
+choose(struct txn *txn, struct pool *pool, const struct cloud_config *config,
+       const struct row_instance *inst, const struct choice *choice, const char **out,
+       struct err *err)
+{
+    struct placement_rows from;
+    struct placement_words among;
+    return node_rows(txn, inst->node_id, &from, err) &&
+           alike(txn, inst, choice, &from, &among, err) &&
+           choose_among(txn, pool, config, inst, among, out, err);
+}
+
 bool
 migration_choose(struct txn *txn, struct pool *pool, const struct cloud_config *config,
                  const struct row_instance *inst, const char *to_node, const char **out,
                  struct err *err)
 {
     struct placement_rows from, to;
-    struct placement_words among;
-    const char *shared_pool;
+    struct choice choice = {.to_node = to_node};
     if (str_eq(inst->node_id, to_node)) {
         return err_set(err, ERR_RESOURCE_IN_USE, "%s is on %s already", inst->id,
                        to_node);
@@ -325,12 +355,35 @@ migration_choose(struct txn *txn, struct pool *pool, const struct cloud_config *
         return err_set(err, ERR_RESOURCE_IN_USE, "%s is on %s, which is away", inst->id,
                        inst->node_id);
     }
-    if (!pool_of(txn, inst, &shared_pool, err) ||
-        !alike(txn, inst, to_node, &from, shared_pool, &among, err) ||
-        !choose_among(txn, pool, config, inst, among, out, err)) {
+    if (!pool_of(txn, inst, &choice.shared_pool, err) ||
+        !choose(txn, pool, config, inst, &choice, out, err)) {
         return false;
     }
-    return *out || err_nobody(txn, inst, to_node, from.seen, shared_pool, err);
+    return *out || err_nobody(txn, inst, to_node, from.seen, choice.shared_pool, err);
+}
+
+bool
+migration_choose_for(struct txn *txn, struct pool *pool,
+                     const struct cloud_config *config, const struct row_instance *inst,
+                     struct migration_ask *ask, struct err *err)
+{
+    struct choice choice = {.follows = true};
+    struct migration_way way;
+    const char *able;
+    if (!migration_choose(txn, pool, config, inst, NULL, &ask->to_node, err) ||
+        !migration_way_of(txn, inst, ask, &way, err)) {
+        return false;
+    }
+    bool ends = way.refusal.code == ERR_NONE || way.forecast.end != FORECAST_NEVER;
+    if (ends || !ask->may_follow) {
+        return true;
+    }
+    if (!pool_of(txn, inst, &choice.shared_pool, err) ||
+        !choose(txn, pool, config, inst, &choice, &able, err)) {
+        return false;
+    }
+    ask->to_node = able ? able : ask->to_node;
+    return true;
 }
 
 /* All of them go along; what lies in a shared pool is where the receiver sees it. */

@@ -13,8 +13,9 @@
 #include "core/migration_way.h"
 #include "core/places.h"
 
-/* Under way from one node that is emptied: each takes what the network gives. */
+/* Under way from one node that is emptied, unless the operator set another number. */
 #define MIGRATIONS_AT_ONCE 2
+size_t migrations_at_once(const struct cloud_config *config);
 
 /* Whether it has not ended. */
 bool migration_is_open(const struct row_migration *m);
@@ -45,6 +46,12 @@ MUST_CHECK bool migration_choose(struct txn *txn, struct pool *pool,
                                  const struct cloud_config *config,
                                  const struct row_instance *inst, const char *to_node,
                                  const char **out, struct err *err);
+/* The same for 'ask', whose 'to_node' is set: where on the best node the move would never end,
+ * and memory may follow the instance, the best of those whose emulators can take that in. */
+MUST_CHECK bool migration_choose_for(struct txn *txn, struct pool *pool,
+                                     const struct cloud_config *config,
+                                     const struct row_instance *inst,
+                                     struct migration_ask *ask, struct err *err);
 /* '*out' NULL: none, or it is gone. */
 MUST_CHECK bool migration_get(struct txn *txn, const char *id,
                               const struct row_migration **out, struct err *err);

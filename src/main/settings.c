@@ -372,6 +372,20 @@ read_lease(const struct molnd_settings *file, struct cloud_config *cloud,
     return true;
 }
 
+static bool
+read_migration(const struct molnd_settings *file, struct cloud_config *cloud,
+               struct err *err)
+{
+    if (file->migration_mbit < 0 || file->migration_mbit > 1000000 ||
+        file->drain_at_once < 0 || file->drain_at_once > 64) {
+        return err_set(err, ERR_INVALID,
+                       "migration_mbit: up to 1000000; drain_at_once: up to 64");
+    }
+    cloud->migration_bps = file->migration_mbit * 1000000;
+    cloud->drain_at_once = file->drain_at_once;
+    return true;
+}
+
 bool
 settings_read(struct arena *arena, int argc, char **argv, struct settings *s,
               bool *out_done, struct err *err)
@@ -413,7 +427,8 @@ settings_read(struct arena *arena, int argc, char **argv, struct settings *s,
     s->read_rate = (unsigned)file.read_rate;
     s->write_rate = (unsigned)file.write_rate;
     return read_placement(&file, cloud, err) && read_lease(&file, cloud, err) &&
-           read_underlays(arena, &file, cloud, err);
+           read_underlays(arena, &file, cloud, err) &&
+           read_migration(&file, cloud, err);
 }
 
 bool

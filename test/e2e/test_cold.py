@@ -16,7 +16,9 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def pool():
     made = Pool(2)
     try:
-        made.join()
+        for n in (0, 1):
+            made.node(f"h{n}", n).start(made.token())
+        made.ids = [node.id() for node in made.nodes]
         yield made
     finally:
         made.close()

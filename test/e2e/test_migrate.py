@@ -1,5 +1,6 @@
 """Guests move between two hosts while they run: with their memory, disk, console, address and
 open connections, and whatever is killed on the way there is one of each in the end."""
+import datetime
 import os
 import pathlib
 import random
@@ -7,6 +8,7 @@ import re
 import signal
 import time
 
+import botocore.exceptions
 import pytest
 
 from cloud import wait_for
@@ -28,7 +30,9 @@ def pool():
     ALLOWED.write_text("1")
     made = Pool(2)
     try:
-        made.join()
+        for n in (0, 1):
+            made.node(f"h{n}", n).start(made.token())
+        made.ids = [node.id() for node in made.nodes]
         yield made
     finally:
         ALLOWED.write_text(before)
@@ -232,6 +236,35 @@ def test_drained_host_is_empty_and_its_tenants_are_told(pool, vpc):
     migrate(pool, mover, 0)
     mover.close()
     mover.open()
+
+
+def test_drain_that_is_planned_waits_and_owners_choose_their_time(pool, vpc):
+    """The host takes nothing new at once; its guests are told when, and may say another time."""
+    mover, source = vpc.mover, pool.ids[0]
+    now = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+    begin, end = now + datetime.timedelta(hours=2), now + datetime.timedelta(hours=48)
+
+    def event():
+        status = vpc.ec2.describe_instance_status(InstanceIds=[mover.id])["InstanceStatuses"][0]
+        return max(status["Events"], key=lambda e: e["NotBefore"])
+
+    def put_off(to):
+        return vpc.ec2.modify_instance_event_start_time(
+            InstanceId=mover.id, InstanceEventId=event()["InstanceEventId"], NotBefore=to)["Event"]
+    pool.cloud.moln("node", "drain", source, "--at", begin.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                    "--deadline", end.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    assert (event()["NotBefore"], event()["NotBeforeDeadline"]) == (begin, end)
+    assert "drains later" in pool.cloud.moln("node", "ls").stdout
+    later = now + datetime.timedelta(hours=24)
+    assert put_off(later)["NotBefore"] == later == event()["NotBefore"]
+    for wrong in (end + datetime.timedelta(seconds=1), now + datetime.timedelta(minutes=59)):
+        with pytest.raises(botocore.exceptions.ClientError) as refused:
+            put_off(wrong)
+        assert refused.value.response["Error"]["Code"] == "InvalidInstanceEventStartTime"
+    assert event()["NotBefore"] == later
+    assert pool.listed()[source]["Machines"] == 1
+    pool.cloud.moln("node", "uncordon", source)
+    assert event()["Description"].startswith("[Canceled]")
 
 
 def test_rebalancing_moves_one_of_two(pool, vpc):

@@ -18,7 +18,11 @@ def pool():
     try:
         made.shared = made.cloud.dir / "shared"
         made.shared.mkdir()
-        made.join("--shared-pool", made.shared)
+        for n in (0, 1):
+            node = made.node(f"h{n}", n)
+            node.more = ["--shared-pool", made.shared]
+            node.start(made.token())
+        made.ids = [node.id() for node in made.nodes]
         yield made
     finally:
         made.close()

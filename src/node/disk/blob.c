@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/map.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -73,14 +74,6 @@ blob_free(void *value)
     free(b);
 }
 
-static void
-find_blob(void *ctx, const char *name)
-{
-    if (good_id(name)) {
-        (void)blob_of(ctx, name);
-    }
-}
-
 struct blobs *
 blobs_open(const struct blobs_config *config, struct err *err)
 {
@@ -91,7 +84,15 @@ blobs_open(const struct blobs_config *config, struct err *err)
     set->config = *config;
     set->dir = xstrdup(config->dir);
     set->map = map_create(blob_free);
-    dir_each(set->dir, find_blob, set);
+    DIR *dir = opendir(set->dir);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        if (good_id(e->d_name)) {
+            (void)blob_of(set, e->d_name);
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    }
     return set;
 }
 
@@ -139,17 +140,23 @@ blobs_forget(struct blobs *set, const char *id)
     }
 }
 
-/* What an agent that was killed had fetched of a blob that nobody wants any more. */
+/* What an agent that was killed had fetched of blobs that nobody wants any more. */
 static void
-drop_part(void *ctx, const char *name)
+drop_parts(const struct blobs *set)
 {
-    const struct blobs *set = ctx;
-    const char *dot = strstr(name, ".part");
-    AUTO(free) char *id = dot ? xasprintf("%.*s", (int)(dot - name), name) : NULL;
-    const struct blob_entry *b = id ? map_get(set->map, id) : NULL;
-    if (id && !(b && b->want)) {
-        AUTO(free) char *path = xasprintf("%s/%s", set->dir, name);
-        (void)unlink(path);
+    DIR *dir = opendir(set->dir);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        const char *dot = strstr(e->d_name, ".part");
+        AUTO(free)
+        char *id = dot ? xasprintf("%.*s", (int)(dot - e->d_name), e->d_name) : NULL;
+        const struct blob_entry *b = id ? map_get(set->map, id) : NULL;
+        if (id && !(b && b->want)) {
+            AUTO(free) char *path = xasprintf("%s/%s", set->dir, e->d_name);
+            (void)unlink(path);
+        }
+    }
+    if (dir) {
+        closedir(dir);
     }
 }
 
@@ -158,7 +165,7 @@ blobs_complete(struct blobs *set)
 {
     if (!set->complete) {
         set->complete = true;
-        dir_each(set->dir, drop_part, set);
+        drop_parts(set);
     }
 }
 

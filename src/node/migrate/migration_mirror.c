@@ -43,9 +43,10 @@ mirrors_begin(const struct migration *m, const struct machine_body *body,
                    -1);
         /* What the guest writes meanwhile goes to both: it converges, always. */
         script_add(s, "blockdev-mirror",
-                   json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "job-id", name, "device",
-                             node, "target", name, "sync", "top", "copy-mode",
-                             "write-blocking", "auto-dismiss", 0),
+                   json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:I}", "job-id", name,
+                             "device", node, "target", name, "sync", "top", "copy-mode",
+                             "write-blocking", "auto-dismiss", 0, "speed",
+                             (json_int_t)(m->want->bandwidth_bps / 8)),
                    -1);
     }
 }

@@ -210,7 +210,9 @@ static bool
 carry(const struct start *s, bool *out, struct err *err)
 {
     struct call *call = s->call;
-    struct migration_ask ask = {.reason = "start", .starts = true};
+    struct migration_ask ask = {.reason = "start",
+                                .bandwidth_bps = call->config->migration_bps,
+                                .starts = true};
     struct row_instance asks = *s->inst;
     const struct row_migration *m;
     struct places_found there;

@@ -1,4 +1,5 @@
-/* instances_status.c - DescribeInstanceStatus: health, and what is scheduled. */
+/* instances_status.c - DescribeInstanceStatus: health, and what is scheduled;
+ * ModifyInstanceEventStartTime: when that may be. */
 #include "core/instance_events.h"
 #include "service/ec2/instances.h"
 
@@ -108,6 +109,7 @@ EVENT_FILTER(event_description, filter_offer, description)
 EVENT_FILTER(event_id, filter_offer, id)
 EVENT_FILTER(event_not_after, filter_offer_time, not_after)
 EVENT_FILTER(event_not_before, filter_offer_time, not_before)
+EVENT_FILTER(event_deadline, filter_offer_time, not_before_deadline)
 
 static bool
 events_load(struct call *call, struct instance_view *v, struct err *err)
@@ -128,6 +130,22 @@ events_load(struct call *call, struct instance_view *v, struct err *err)
     return true;
 }
 
+static struct ec2_instance_status_event
+event_out(struct call *call, const struct row_instance_event *event)
+{
+    return (struct ec2_instance_status_event){
+        .instance_event_id = event->id,
+        .code = event->code,
+        .description = event_text(call->arena, event),
+        .not_before = event->not_before,
+        .has_not_before = true,
+        .not_after = event->not_after,
+        .has_not_after = event->not_after != 0,
+        .not_before_deadline = event->not_before_deadline,
+        .has_not_before_deadline = event->not_before_deadline != 0,
+    };
+}
+
 static void
 events_out(struct call *call, const struct instance_view *v,
            struct ec2_instance_status *out)
@@ -135,16 +153,7 @@ events_out(struct call *call, const struct instance_view *v,
     struct ec2_instance_status_event *items =
         ARENA_ARRAY(call->arena, v->event_count, struct ec2_instance_status_event);
     for (size_t i = 0; i < v->event_count; i++) {
-        const struct row_instance_event *event = v->events[i];
-        items[i] = (struct ec2_instance_status_event){
-            .instance_event_id = event->id,
-            .code = event->code,
-            .description = event_text(call->arena, event),
-            .not_before = event->not_before,
-            .has_not_before = true,
-            .not_after = event->not_after,
-            .has_not_after = event->not_after != 0,
-        };
+        items[i] = event_out(call, v->events[i]);
     }
     out->events.items = items;
     out->events.count = v->event_count;
@@ -159,7 +168,7 @@ static const struct filter_def status_filters[] = {
     {"event.instance-event-id", event_id},
     {"event.not-after", event_not_after},
     {"event.not-before", event_not_before},
-    {"event.not-before-deadline", NULL},
+    {"event.not-before-deadline", event_deadline},
     {"instance-state-code", status_state_code},
     {"instance-state-name", status_state_name},
     {"instance-status.reachability", status_instance_reach},
@@ -244,4 +253,62 @@ ec2_describe_instance_status(struct call *call,
     }
     out->next_token = page_next_token(call, &page);
     return true;
+}
+
+/* ---- ModifyInstanceEventStartTime ---- */
+
+/* AWS's: what begins so soon is not put off, and nothing is put nearer than that. */
+#define EVENT_IS_NEAR_NS (300 * NS_PER_S)
+#define EVENT_NOTICE_NS (3600 * NS_PER_S)
+
+static bool
+event_find(struct call *call, const struct row_instance *inst, const char *id,
+           const struct row_instance_event **out, struct err *err)
+{
+    const struct row_instance_event key = {
+        .account = inst->account, .instance_id = inst->id, .id = id};
+    return row_get(call->txn, &row_instance_event_type, &key, (const void **)out,
+                   err) &&
+           (*out || err_set(err, ERR_INSTANCE_EVENT_NOT_FOUND,
+                            "The instance event ID '%.64s' does not exist for %s", id,
+                            inst->id));
+}
+
+static bool
+check_start(const struct row_instance_event *event, int64_t not_before, int64_t now_ns,
+            struct err *err)
+{
+    const char *why = event->ended_at ? "it is over"
+                      : event->not_before_deadline == 0
+                          ? "it has no deadline up to which it could be"
+                      : event->not_before < now_ns + EVENT_IS_NEAR_NS
+                          ? "it begins within five minutes"
+                      : not_before < now_ns + EVENT_NOTICE_NS
+                          ? "the new time must be an hour from now or later"
+                      : not_before > event->not_before_deadline
+                          ? "the new time is beyond its deadline"
+                          : NULL;
+    return !why || err_set(err, ERR_INSTANCE_EVENT_START_TIME,
+                           "The event %s cannot be rescheduled: %s", event->id, why);
+}
+
+bool
+ec2_modify_instance_event_start_time(
+    struct call *call, const struct ec2_modify_instance_event_start_time_request *in,
+    struct ec2_modify_instance_event_start_time_result *out, struct err *err)
+{
+    const struct row_instance *inst;
+    const struct row_instance_event *event;
+    enum instance_state state;
+    if (!instance_find_changeable(call, in->instance_id, &inst, &state, err) ||
+        !event_find(call, inst, in->instance_event_id, &event, err) ||
+        !check_start(event, in->not_before, call->now_ns, err) ||
+        !dry_run_check(in->has_dry_run && in->dry_run, err)) {
+        return false;
+    }
+    struct row_instance_event next = *event;
+    next.not_before = in->not_before;
+    out->event = ARENA_NEW(call->arena, struct ec2_instance_status_event);
+    *out->event = event_out(call, &next);
+    return row_put(call->txn, &row_instance_event_type, &next, err);
 }

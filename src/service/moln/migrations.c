@@ -73,6 +73,13 @@ instance_any(struct call *call, const char *id, const struct row_instance **out,
     return true;
 }
 
+/* As it was asked for, or else as the operator set it for all. */
+static int64_t
+limit_of(const struct call *call, int64_t asked_bps)
+{
+    return asked_bps > 0 ? asked_bps : call->config->migration_bps;
+}
+
 bool
 moln_start_migration(struct call *call, const struct moln_start_migration_request *in,
                      struct moln_start_migration_response *out, struct err *err)
@@ -81,7 +88,7 @@ moln_start_migration(struct call *call, const struct moln_start_migration_reques
     const struct row_migration *m;
     struct migration_ask ask = {
         .reason = "asked",
-        .bandwidth_bps = in->bits_per_second,
+        .bandwidth_bps = limit_of(call, in->bits_per_second),
         .downtime_limit_ms = in->downtime_limit_milliseconds,
         .force = in->has_force && in->force,
         .post_copy = in->post_copy,
@@ -179,8 +186,10 @@ forecast_one(struct call *call, const struct row_instance *inst, const char *to_
     struct err why = {0};
     *out = (struct moln_forecast){.instance_id = inst->id, .from_node = inst->node_id};
     if (!migration_may_begin(call->txn, inst, &why) ||
-        !migration_choose(call->txn, call->pool, call->config, inst, to_node,
-                          &ask->to_node, &why)) {
+        !(to_node ? migration_choose(call->txn, call->pool, call->config, inst, to_node,
+                                     &ask->to_node, &why)
+                  : migration_choose_for(call->txn, call->pool, call->config, inst, ask,
+                                         &why))) {
         out->refusal = arena_strdup(call->arena, why.msg);
         return migration_waits(&why) || (*err = why, false);
     }
@@ -215,8 +224,11 @@ movable_on(struct call *call, const char *node_id, struct row_list *out,
            struct err *err)
 {
     const struct row_node *node;
+    const struct row_instance prefix = {.node_id = node_id};
+    const struct row_query query = {
+        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
     if (!node_find(call, node_id, &node, err) ||
-        !instances_on(call->txn, node_id, out, err)) {
+        !row_list(call->txn, &row_instance_type, &query, out, err)) {
         return false;
     }
     size_t count = 0;
@@ -235,7 +247,7 @@ moln_forecast_migrations(struct call *call,
                          const struct moln_forecast_migrations_request *in,
                          struct moln_forecast_migrations_response *out, struct err *err)
 {
-    struct migration_ask ask = {.bandwidth_bps = in->bits_per_second,
+    struct migration_ask ask = {.bandwidth_bps = limit_of(call, in->bits_per_second),
                                 .downtime_limit_ms = in->downtime_limit_milliseconds,
                                 .may_follow = in->node_id != NULL};
     const struct row_instance *inst;
@@ -256,7 +268,7 @@ moln_forecast_migrations(struct call *call,
     }
     struct moln_forecast *items =
         ARENA_ARRAY(call->arena, list.count, struct moln_forecast);
-    ask.at_once = MIN((int64_t)list.count, MIGRATIONS_AT_ONCE);
+    ask.at_once = (int64_t)MIN(list.count, migrations_at_once(call->config));
     for (size_t i = 0; i < list.count; i++) {
         if (!forecast_one(call, list.rows[i], in->to_node, &ask, &items[i], err)) {
             return false;
@@ -285,8 +297,11 @@ struct zone_load {
 static bool
 machines_load(struct call *call, struct zone_load *zone, size_t host, struct err *err)
 {
+    const struct row_instance prefix = {.node_id = zone->hosts[host].id};
+    const struct row_query query = {
+        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
     struct row_list list;
-    if (!instances_on(call->txn, zone->hosts[host].id, &list, err)) {
+    if (!row_list(call->txn, &row_instance_type, &query, &list, err)) {
         return false;
     }
     for (size_t i = 0; i < list.count; i++) {
@@ -346,7 +361,8 @@ static bool
 rebalance_one(struct call *call, const struct row_instance *inst, const char *to,
               bool dry_run, struct moln_migration *out, size_t *count, struct err *err)
 {
-    struct migration_ask ask = {.reason = "rebalance"};
+    struct migration_ask ask = {.reason = "rebalance",
+                                .bandwidth_bps = limit_of(call, 0)};
     const struct row_migration *m;
     struct err why = {0};
     if (!migration_choose(call->txn, call->pool, call->config, inst, to, &ask.to_node,

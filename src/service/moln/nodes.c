@@ -24,6 +24,8 @@ node_out(const struct node_view *view)
         HAS(connected, seen && seen->connected),
         HAS(cordoned, node->cordoned),
         HAS(draining, node->draining),
+        HAS_TIME(drain_not_before, node->drain_at),
+        HAS_TIME(drain_deadline, node->drain_deadline),
         HAS(local, node->local),
         HAS_TIME(joined_at, node->joined_at),
         HAS(capacity_vcpus, ceiling->vcpus),
@@ -183,8 +185,11 @@ static bool
 count_stopped(struct call *call, const char *node_id, struct moln_node *out,
               struct err *err)
 {
+    const struct row_instance prefix = {.node_id = node_id};
+    const struct row_query query = {
+        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
     struct row_list list;
-    if (!instances_on(call->txn, node_id, &list, err)) {
+    if (!row_list(call->txn, &row_instance_type, &query, &list, err)) {
         return false;
     }
     for (size_t i = 0; i < list.count; i++) {
@@ -227,23 +232,38 @@ node_put(struct call *call, const struct row_node *node, struct moln_node **out,
            node_out_one(call, node, out, err);
 }
 
+/* To one of them. A drain with other times than before takes the place of what its owner may
+ * have made of those. */
+static bool
+drain_tell_one(struct call *call, const struct row_instance *inst,
+               const struct row_node *node, bool anew, struct err *err)
+{
+    const struct instance_event event = instance_event_of_drain(node, call->now_ns);
+    return anew ? instance_event_put(call->txn, call->rng, inst, &event, err)
+                : instance_event_drain(call->txn, call->rng, inst, node, call->now_ns,
+                                       err);
+}
+
 /* Tells the owners of what runs there, or that it was called off. */
 static bool
-drain_announce(struct call *call, const char *node_id, bool draining, struct err *err)
+drain_announce(struct call *call, const struct row_node *node, bool anew,
+               struct err *err)
 {
+    const struct row_instance prefix = {.node_id = node->id};
+    const struct row_query query = {
+        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
     struct row_list list;
-    if (!instances_on(call->txn, node_id, &list, err)) {
+    if (!row_list(call->txn, &row_instance_type, &query, &list, err)) {
         return false;
     }
     for (size_t i = 0; i < list.count; i++) {
         const struct row_instance *inst = list.rows[i];
         bool runs = !inst->terminated_at && str_eq(inst->want_state, "running");
-        bool ok =
-            draining && runs
-                ? instance_event_drain(call->txn, call->rng, inst, call->now_ns, err)
-                : instance_event_end(call->txn, inst->account, inst->id,
-                                     INSTANCE_EVENT_MAINTENANCE, true, call->now_ns,
-                                     err);
+        bool ok = node->draining && runs
+                      ? drain_tell_one(call, inst, node, anew, err)
+                      : instance_event_end(call->txn, inst->account, inst->id,
+                                           INSTANCE_EVENT_MAINTENANCE, true,
+                                           call->now_ns, err);
         if (!ok) {
             return false;
         }
@@ -251,43 +271,67 @@ drain_announce(struct call *call, const char *node_id, bool draining, struct err
     return true;
 }
 
+/* Makes 'node' what it is from now on. */
 static bool
-cordon_set(struct call *call, const char *id, bool cordoned, bool draining,
-           struct moln_node **out, struct err *err)
+drain_set(struct call *call, const struct row_node *old, const struct row_node *node,
+          struct moln_node **out, struct err *err)
 {
-    const struct row_node *node;
-    if (!node_find(call, id, &node, err)) {
-        return false;
-    }
-    struct row_node changed = *node;
-    changed.cordoned = cordoned;
-    changed.draining = draining;
-    bool told = draining || node->draining;
-    return (!told || drain_announce(call, id, draining, err)) &&
-           node_put(call, &changed, out, err);
+    bool told = node->draining || old->draining;
+    bool anew = !old->draining || old->drain_at != node->drain_at ||
+                old->drain_deadline != node->drain_deadline;
+    return (!told || drain_announce(call, node, anew, err)) &&
+           node_put(call, node, out, err);
 }
 
 bool
 moln_cordon_node(struct call *call, const struct moln_cordon_node_request *in,
                  struct moln_cordon_node_response *out, struct err *err)
 {
-    const struct row_node *node; /* One that drains goes on doing so. */
-    return node_find(call, in->node_id, &node, err) &&
-           cordon_set(call, in->node_id, true, node->draining, &out->node, err);
+    const struct row_node *node;
+    if (!node_find(call, in->node_id, &node, err)) {
+        return false;
+    }
+    struct row_node next = *node; /* One that drains goes on doing so. */
+    next.cordoned = true;
+    return node_put(call, &next, &out->node, err);
+}
+
+static bool
+check_times(const struct moln_drain_node_request *in, struct err *err)
+{
+    return !in->has_deadline || (in->has_not_before && in->deadline >= in->not_before)
+               ? true
+               : err_set(err, ERR_VALIDATION,
+                         "Deadline must come with NotBefore, and be no earlier");
 }
 
 bool
 moln_drain_node(struct call *call, const struct moln_drain_node_request *in,
                 struct moln_drain_node_response *out, struct err *err)
 {
-    return cordon_set(call, in->node_id, true, true, &out->node, err);
+    const struct row_node *node;
+    if (!check_times(in, err) || !node_find(call, in->node_id, &node, err)) {
+        return false;
+    }
+    struct row_node next = *node;
+    next.cordoned = next.draining = true;
+    next.drain_at = in->has_not_before ? in->not_before : 0;
+    next.drain_deadline = in->has_deadline ? in->deadline : 0;
+    return drain_set(call, node, &next, &out->node, err);
 }
 
 bool
 moln_uncordon_node(struct call *call, const struct moln_uncordon_node_request *in,
                    struct moln_uncordon_node_response *out, struct err *err)
 {
-    return cordon_set(call, in->node_id, false, false, &out->node, err);
+    const struct row_node *node;
+    if (!node_find(call, in->node_id, &node, err)) {
+        return false;
+    }
+    struct row_node next = *node;
+    next.cordoned = next.draining = false;
+    next.drain_at = next.drain_deadline = 0;
+    return drain_set(call, node, &next, &out->node, err);
 }
 
 bool

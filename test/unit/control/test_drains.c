@@ -3,6 +3,7 @@
 #include "moving.h"
 
 #include "control/drains.h"
+#include "core/instance_events.h"
 
 /* ---- who may go where ---------------------------------------------------------------------------- */
 
@@ -170,6 +171,124 @@ TEST(drain_moves_what_runs_and_rests_after_a_failure)
     stage_close(&s);
 }
 
+/* Others like the instance, without a disk. */
+static bool
+do_make_more(struct pass *pass, void *ctx, struct err *err)
+{
+    const size_t *count = ctx;
+    struct arena *arena = txn_arena(pass->txn);
+    const struct row_instance *inst;
+    const struct row_machine_seen *seen;
+    if (!GET_ROW(instance, &inst, .account = ACCOUNT, .id = INSTANCE) ||
+        !GET_ROW(machine_seen, &seen, .id = INSTANCE)) {
+        return false;
+    }
+    for (size_t i = 0; i < *count; i++) {
+        struct row_instance other = *inst;
+        struct row_machine_seen runs = *seen;
+        other.id = runs.id = arena_printf(arena, "i-1000000000000%04zu", i);
+        other.eni_ids.count = 0;
+        if (!row_put(pass->txn, &row_instance_type, &other, err) ||
+            !row_put(pass->txn, &row_machine_seen_type, &runs, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+do_list_open(struct pass *pass, void *ctx, struct err *err)
+{
+    const struct row_migration prefix = {.state = "preparing"};
+    const struct row_query query = {
+        .index = "by_state", .prefix = &prefix, .prefix_fields = 1};
+    return row_list(pass->txn, &row_migration_type, &query, ctx, err);
+}
+
+TEST(drain_keeps_to_what_the_operator_set)
+{
+    struct stage s;
+    struct row_list open;
+    moving_ready(&s);
+    stage_run(&s, do_make_more, &(size_t){5});
+    stage_run(&s, do_drain, NULL);
+    stage_run(&s, do_list_open, &open);
+    CHECK_EQ(open.count, MIGRATIONS_AT_ONCE);
+    CHECK_EQ(((const struct row_migration *)open.rows[0])->bandwidth_bps, 0);
+    stage_close(&s);
+
+    moving_ready(&s);
+    s.config.drain_at_once = 4;
+    s.config.migration_bps = 300000000;
+    stage_run(&s, do_make_more, &(size_t){5});
+    stage_run(&s, do_drain, NULL);
+    stage_run(&s, do_list_open, &open);
+    CHECK_EQ(open.count, 4);
+    for (size_t i = 0; i < open.count; i++) {
+        const struct row_migration *m = open.rows[i];
+        CHECK_EQ(m->bandwidth_bps, 300000000);
+        CHECK_EQ(m->at_once, 4);
+    }
+    stage_close(&s);
+}
+
+static bool
+do_look(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    return drains_look(pass, NULL, NULL, err);
+}
+
+static bool
+do_plan(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const struct row_node *old;
+    const struct row_instance *inst;
+    if (!GET_ROW(node, &old, .id = NODE) ||
+        !GET_ROW(instance, &inst, .account = ACCOUNT, .id = INSTANCE)) {
+        return false;
+    }
+    struct row_node next = *old;
+    next.draining = next.cordoned = true;
+    next.drain_at = pass->now_ns + 3600 * NS_PER_S;
+    next.drain_deadline = pass->now_ns + 7200 * NS_PER_S;
+    return row_put(pass->txn, &row_node_type, &next, err) &&
+           drain_tell(pass, inst, err) && drains_look(pass, NULL, NULL, err);
+}
+
+/* As ModifyInstanceEventStartTime does. */
+static bool
+do_put_off(struct pass *pass, void *ctx, struct err *err)
+{
+    const int64_t *by_ns = ctx;
+    const struct row_instance *inst;
+    const struct row_instance_event *event;
+    if (!GET_ROW(instance, &inst, .account = ACCOUNT, .id = INSTANCE) ||
+        !instance_event_standing(pass->txn, inst, INSTANCE_EVENT_MAINTENANCE, &event,
+                                 err)) {
+        return false;
+    }
+    struct row_instance_event next = *event;
+    next.not_before += *by_ns;
+    return row_put(pass->txn, &row_instance_event_type, &next, err) &&
+           drain_tell(pass, inst, err);
+}
+
+TEST(drain_waits_for_its_time_and_for_what_owners_made_of_it)
+{
+    struct stage s;
+    moving_ready(&s);
+    stage_run(&s, do_plan, NULL);
+    stage_run(&s, do_put_off, &(int64_t){1800 * NS_PER_S});
+    CHECK(str_empty(migration_of(&s)));
+    s.now_ns += 3601 * NS_PER_S;
+    stage_run(&s, do_look, NULL);
+    CHECK(str_empty(migration_of(&s)));
+    s.now_ns += 1800 * NS_PER_S;
+    stage_run(&s, do_look, NULL);
+    CHECK(!str_empty(migration_of(&s)));
+    stage_close(&s);
+}
+
 static bool
 do_events(struct pass *pass, void *ctx, struct err *err)
 {
@@ -326,6 +445,42 @@ TEST(drain_lets_memory_follow_where_its_owner_allows_it_and_nothing_else_ends)
     stage_run(&s, moving_do_allow, NULL);
     stage_run(&s, do_drain, NULL);
     CHECK(!moving_look(&s, migration_of(&s)).m->post_copy);
+    stage_close(&s);
+}
+
+/* The third host can, and the other one, which is as good and comes first, cannot. */
+static bool
+do_allow_third(struct pass *pass, void *ctx, struct err *err)
+{
+    const struct row_node_seen *other, *third;
+    if (!moving_do_allow(pass, ctx, err) ||
+        !GET_ROW(node_seen, &other, .id = OTHER_NODE) ||
+        !GET_ROW(node_seen, &third, .id = THIRD)) {
+        return false;
+    }
+    struct row_node_seen cannot = *other, can = *third;
+    cannot.post_copy = false;
+    can.post_copy = true;
+    return row_put(pass->txn, &row_node_seen_type, &cannot, err) &&
+           row_put(pass->txn, &row_node_seen_type, &can, err);
+}
+
+TEST(drain_finds_the_host_where_memory_may_follow)
+{
+    struct stage s;
+    moving_ready(&s);
+    stage_run(&s, do_allow_third, NULL);
+    stage_run(&s, do_drain, NULL);
+    CHECK_STR(moving_look(&s, migration_of(&s)).m->to_node, OTHER_NODE);
+    stage_close(&s);
+
+    moving_ready(&s);
+    stage_run(&s, do_allow_third, NULL);
+    stage_run(&s, do_write_fast, &(int64_t){400000000000});
+    stage_run(&s, do_drain, NULL);
+    const struct moving l = moving_look(&s, migration_of(&s));
+    CHECK_STR(l.m->to_node, THIRD);
+    CHECK(l.m->post_copy);
     stage_close(&s);
 }
 
