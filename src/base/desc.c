@@ -88,6 +88,14 @@ desc_kind_size(enum desc_kind kind, const struct desc *type)
     return 0;
 }
 
+size_t
+desc_field_size(const struct desc_field *f)
+{
+    return f->kind == DESC_STRUCT ? sizeof(void *)
+           : f->kind == DESC_MAP  ? sizeof(struct desc_list)
+                                  : desc_kind_size((enum desc_kind)f->kind, f->type);
+}
+
 /* ---- copies ---------------------------------------------------------------------- */
 
 static void copy_fields(const struct desc *desc, void *object, struct arena *arena);

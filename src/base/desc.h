@@ -116,6 +116,8 @@ desc_at(const struct desc_field *f, const void *object)
 bool desc_present(const struct desc_field *f, const void *object);
 void desc_set_present(const struct desc_field *f, void *object);
 size_t desc_kind_size(enum desc_kind kind, const struct desc *type);
+/* What a field takes in its struct, without its flag of presence. */
+size_t desc_field_size(const struct desc_field *field);
 
 /* A deep copy into 'arena'. */
 void *desc_copy(const struct desc *desc, const void *object, struct arena *arena);

@@ -140,6 +140,18 @@ dir_make(const char *path, unsigned mode, struct err *err)
     return true;
 }
 
+void
+dir_each(const char *path, dir_name_fn *fn, void *ctx)
+{
+    DIR *dir = opendir(path);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        fn(ctx, e->d_name);
+    }
+    if (dir) {
+        (void)closedir(dir);
+    }
+}
+
 static int remove_at(int parent, const char *name, int depth);
 
 /* Empties the folder open as 'fd', which is closed. 0 or -errno. */

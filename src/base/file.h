@@ -19,6 +19,10 @@ MUST_CHECK bool file_sync_name(const char *path, struct err *err);
 MUST_CHECK bool dir_make(const char *path, unsigned mode, struct err *err); /* mkdir -p */
 /* Removes a tree without following links; a missing one is success. */
 MUST_CHECK bool dir_remove(const char *path, struct err *err);
+/* Calls 'fn' with each name in a folder, "." and ".." among them; none where there is no
+ * such folder. */
+typedef void dir_name_fn(void *ctx, const char *name);
+void dir_each(const char *path, dir_name_fn *fn, void *ctx);
 bool file_exists(const char *path);
 /* Writes all of it or says why not: 0 or -errno. */
 int fd_write_all(int fd, const void *data, size_t len);

@@ -1,8 +1,7 @@
 /* moln account ...: tenants, their keys and quotas; operators' own keys. */
 #include "base/file.h"
-#include "cli/api.h"
 #include "cli/command.h"
-#include "cli/grid.h"
+#include "cli/listing.h"
 
 /* What is used of a limit; the limit alone where the answer does not count use. */
 static void
@@ -29,33 +28,16 @@ put_account(struct cli *cli, struct grid *grid, json_t *a)
     grid_put(grid, json_bool(a, "Tunnels") ? "on" : "off");
 }
 
-static const char *const account_titles[] = {"ACCOUNT", "NAME", "STATE",   "INSTANCES",
-                                             "VCPUS",   "DISK", "TUNNELS", NULL};
-
-/* Prints member "Account" of an answer. */
-static void
-print_account(struct cli *cli, json_t *answer)
-{
-    if (cli->json) {
-        json_print(answer);
-        return;
-    }
-    AUTO(grid) struct grid grid;
-    grid_init(&grid, account_titles);
-    put_account(cli, &grid, json_object_get(answer, "Account"));
-    grid_print(&grid, stdout);
-}
+static const struct listing accounts = {
+    (const char *const[]){"ACCOUNT", "NAME", "STATE", "INSTANCES", "VCPUS", "DISK",
+                          "TUNNELS", NULL},
+    put_account, NULL};
 
 /* An operation whose input is the account and whose answer shows it. */
 static bool
 account_call(struct cli *cli, const char *operation, json_t *in, struct err *err)
 {
-    AUTO(json) json_t *answer = NULL;
-    if (!api_operator(cli, operation, in, &answer, err)) {
-        return false;
-    }
-    print_account(cli, answer);
-    return true;
+    return listing_one(cli, &accounts, operation, in, "Account", err);
 }
 
 /* Adds the quotas given as options to 'in'. */
@@ -127,27 +109,9 @@ run_create(struct cli *cli, const struct args *args, struct err *err)
 }
 
 static bool
-run_ls(struct cli *cli, const struct args *args, struct err *err)
+run_ls(struct cli *cli, const struct args *args UNUSED, struct err *err)
 {
-    (void)args;
-    AUTO(json) json_t *answer = NULL;
-    if (!api_operator_all(cli, "ListAccounts", NULL, "Accounts", &answer, err)) {
-        return false;
-    }
-    if (cli->json) {
-        json_print(answer);
-        return true;
-    }
-    AUTO(grid) struct grid grid;
-    grid_init(&grid, account_titles);
-    size_t i;
-    json_t *account;
-    json_array_foreach(json_object_get(answer, "Accounts"), i, account)
-    {
-        put_account(cli, &grid, account);
-    }
-    grid_print(&grid, stdout);
-    return true;
+    return listing_all(cli, &accounts, "ListAccounts", NULL, "Accounts", err);
 }
 
 static bool
@@ -223,32 +187,24 @@ time_cell(struct cli *cli, struct grid *grid, json_t *object, const char *member
     grid_put(grid, age);
 }
 
+static void
+put_access_key(struct cli *cli, struct grid *grid, json_t *key)
+{
+    grid_put(grid, json_text(cli->arena, key, "AccessKeyId"));
+    grid_put(grid, json_text(cli->arena, key, "State"));
+    grid_put(grid, json_text(cli->arena, key, "Name"));
+    time_cell(cli, grid, key, "CreatedAt");
+    time_cell(cli, grid, key, "LastUsedAt");
+}
+
+static const struct listing keys = {
+    (const char *const[]){"KEY", "STATE", "NAME", "AGE", "USED", NULL}, put_access_key,
+    NULL};
+
 static bool
 list_keys(struct cli *cli, const char *operation, json_t *in, struct err *err)
 {
-    AUTO(json) json_t *answer = NULL;
-    if (!api_operator(cli, operation, in, &answer, err)) {
-        return false;
-    }
-    if (cli->json) {
-        json_print(answer);
-        return true;
-    }
-    static const char *const titles[] = {"KEY", "STATE", "NAME", "AGE", "USED", NULL};
-    AUTO(grid) struct grid grid;
-    grid_init(&grid, titles);
-    size_t i;
-    json_t *key;
-    json_array_foreach(json_object_get(answer, "AccessKeys"), i, key)
-    {
-        grid_put(&grid, json_text(cli->arena, key, "AccessKeyId"));
-        grid_put(&grid, json_text(cli->arena, key, "State"));
-        grid_put(&grid, json_text(cli->arena, key, "Name"));
-        time_cell(cli, &grid, key, "CreatedAt");
-        time_cell(cli, &grid, key, "LastUsedAt");
-    }
-    grid_print(&grid, stdout);
-    return true;
+    return listing_one(cli, &keys, operation, in, "AccessKeys", err);
 }
 
 static bool

@@ -1,11 +1,10 @@
 /* moln status, audit, env, aws, doctor, backup, restore, completion, help, version. */
-#include "cli/api.h"
 #include "cli/backup.h"
 #include "cli/command.h"
 #include "cli/complete.h"
 #include "cli/doctor.h"
-#include "cli/grid.h"
 #include "cli/help.h"
+#include "cli/listing.h"
 #include <errno.h>
 
 /* ---- status ---------------------------------------------------------------------- */
@@ -52,9 +51,6 @@ run_status(struct cli *cli, const struct args *args, struct err *err)
 
 /* ---- audit ----------------------------------------------------------------------- */
 
-static const char *const audit_titles[] = {
-    "AT", "ACCOUNT", "KEY", "FROM", "OPERATION", "TIMES", "RESULT", "DETAIL", NULL};
-
 static void
 put_record(struct cli *cli, struct grid *grid, json_t *r)
 {
@@ -71,6 +67,11 @@ put_record(struct cli *cli, struct grid *grid, json_t *r)
     grid_put(grid, json_text(cli->arena, r, "Detail"));
 }
 
+static const struct listing records = {
+    (const char *const[]){"AT", "ACCOUNT", "KEY", "FROM", "OPERATION", "TIMES",
+                          "RESULT", "DETAIL", NULL},
+    put_record, NULL};
+
 static bool
 run_audit(struct cli *cli, const struct args *args, struct err *err)
 {
@@ -78,30 +79,13 @@ run_audit(struct cli *cli, const struct args *args, struct err *err)
         const char *option, *member;
     } asked[] = {{"account", "AccountId"}, {"from", "FromDay"}, {"to", "ToDay"}};
     AUTO(json) json_t *in = json_object();
-    AUTO(json) json_t *answer = NULL;
     for (size_t i = 0; i < ARRAY_LEN(asked); i++) {
         if (args_has(args, asked[i].option)) {
             json_object_set_new(in, asked[i].member,
                                 json_string(args_get(args, asked[i].option)));
         }
     }
-    if (!api_operator_all(cli, "ListAuditRecords", in, "Records", &answer, err)) {
-        return false;
-    }
-    if (cli->json) {
-        json_print(answer);
-        return true;
-    }
-    AUTO(grid) struct grid grid;
-    grid_init(&grid, audit_titles);
-    size_t i;
-    json_t *record;
-    json_array_foreach(json_object_get(answer, "Records"), i, record)
-    {
-        put_record(cli, &grid, record);
-    }
-    grid_print(&grid, stdout);
-    return true;
+    return listing_all(cli, &records, "ListAuditRecords", in, "Records", err);
 }
 
 /* ---- env, aws -------------------------------------------------------------------- */

@@ -1,10 +1,6 @@
 /* moln control ...: the control processes that serve this cloud. */
-#include "cli/api.h"
 #include "cli/command.h"
-#include "cli/grid.h"
-
-static const char *const titles[] = {"CONTROL", "ADDRESS", "UP",    "LEASE",
-                                     "NODES",   "VERSION", "LOOPS", NULL};
+#include "cli/listing.h"
 
 static int64_t
 moment(json_t *p, const char *name)
@@ -49,29 +45,16 @@ put_process(struct cli *cli, struct grid *grid, json_t *p)
     grid_put(grid, loops.len ? buf_str(&loops) : "-");
 }
 
+static const struct listing processes = {
+    (const char *const[]){"CONTROL", "ADDRESS", "UP", "LEASE", "NODES", "VERSION",
+                          "LOOPS", NULL},
+    put_process, NULL};
+
 static bool
 run_ls(struct cli *cli, const struct args *args UNUSED, struct err *err)
 {
-    AUTO(json) json_t *in = json_object();
-    AUTO(json) json_t *answer = NULL;
-    if (!api_operator_all(cli, "ListControlProcesses", in, "ControlProcesses", &answer,
-                          err)) {
-        return false;
-    }
-    if (cli->json) {
-        json_print(answer);
-        return true;
-    }
-    AUTO(grid) struct grid grid;
-    grid_init(&grid, titles);
-    size_t i;
-    json_t *process;
-    json_array_foreach(json_object_get(answer, "ControlProcesses"), i, process)
-    {
-        put_process(cli, &grid, process);
-    }
-    grid_print(&grid, stdout);
-    return true;
+    return listing_all(cli, &processes, "ListControlProcesses", NULL,
+                       "ControlProcesses", err);
 }
 
 const struct command control_commands[] = {

@@ -1,8 +1,8 @@
 /* moln image ls, build, import, rm. */
 #include "base/file.h"
 #include "cli/command.h"
-#include "cli/grid.h"
 #include "cli/image.h"
+#include "cli/listing.h"
 #include "cli/upload.h"
 #include <errno.h>
 #include <sys/wait.h>
@@ -26,33 +26,18 @@ put_image(struct cli *cli, struct grid *grid, json_t *image)
     grid_put(grid, json_text(cli->arena, image, "CreationDate"));
 }
 
+static const struct listing images = {
+    (const char *const[]){"IMAGE", "NAME", "STATE", "SIZE", "FOR", "CREATED", NULL},
+    put_image, "No images. 'moln image build micro' makes one."};
+
 static bool
-run_ls(struct cli *cli, const struct args *args, struct err *err)
+run_ls(struct cli *cli, const struct args *args UNUSED, struct err *err)
 {
-    (void)args;
     AUTO(json) json_t *answer = NULL;
     if (!api_ec2_all(cli, "DescribeImages", NULL, "Images", &answer, err)) {
         return false;
     }
-    if (cli->json) {
-        json_print(answer);
-        return true;
-    }
-    static const char *const titles[] = {"IMAGE", "NAME",    "STATE", "SIZE",
-                                         "FOR",   "CREATED", NULL};
-    AUTO(grid) struct grid grid;
-    grid_init(&grid, titles);
-    size_t i;
-    json_t *image;
-    json_array_foreach(json_object_get(answer, "Images"), i, image)
-    {
-        put_image(cli, &grid, image);
-    }
-    if (grid.cells.count == 0) {
-        (void)fprintf(stderr, "No images. 'moln image build micro' makes one.\n");
-        return true;
-    }
-    grid_print(&grid, stdout);
+    listing_print(cli, &images, answer, "Images");
     return true;
 }
 

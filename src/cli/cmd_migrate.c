@@ -1,10 +1,9 @@
 /* moln migrate ...: instances moved to other hosts, while they run or are stopped. */
 #include "base/timefmt.h"
-#include "cli/api.h"
 #include "cli/command.h"
 #include "cli/forecast.h"
-#include "cli/grid.h"
 #include "cli/instance.h"
+#include "cli/listing.h"
 
 #define POLL_US 500000
 
@@ -45,18 +44,7 @@ put_migration(struct cli *cli, struct grid *grid, json_t *m)
     grid_put(grid, json_text(cli->arena, m, "Message"));
 }
 
-static void
-print_one(struct cli *cli, json_t *answer)
-{
-    if (cli->json) {
-        json_print(answer);
-        return;
-    }
-    AUTO(grid) struct grid grid;
-    grid_init(&grid, titles);
-    put_migration(cli, &grid, json_object_get(answer, "Migration"));
-    grid_print(&grid, stdout);
-}
+static const struct listing migrations = {titles, put_migration, NULL};
 
 static bool
 has_ended(struct cli *cli, json_t *answer)
@@ -124,7 +112,7 @@ run_migrate(struct cli *cli, const struct args *args, struct err *err)
     }
     bool ok = args_has(args, "no-wait") || wait_for(cli, &answer, err);
     if (answer && (ok || cli->json)) {
-        print_one(cli, answer);
+        listing_print(cli, &migrations, answer, "Migration");
     }
     return ok;
 }
@@ -132,19 +120,8 @@ run_migrate(struct cli *cli, const struct args *args, struct err *err)
 static void
 print_all(struct cli *cli, json_t *answer, const char *none)
 {
-    AUTO(grid) struct grid grid;
-    grid_init(&grid, titles);
-    size_t i;
-    json_t *m;
-    json_array_foreach(json_object_get(answer, "Migrations"), i, m)
-    {
-        put_migration(cli, &grid, m);
-    }
-    if (grid.cells.count == 0) {
-        (void)fprintf(stderr, "%s\n", none);
-    } else {
-        grid_print(&grid, stdout);
-    }
+    const struct listing all = {titles, put_migration, none};
+    listing_print(cli, &all, answer, "Migrations");
 }
 
 /* What all of them are expected to take. */
@@ -205,10 +182,6 @@ run_ls(struct cli *cli, const struct args *args, struct err *err)
     if (!api_operator_all(cli, "ListMigrations", in, "Migrations", &answer, err)) {
         return false;
     }
-    if (cli->json) {
-        json_print(answer);
-        return true;
-    }
     print_all(cli, answer,
               args_has(args, "all")
                   ? "No migrations."
@@ -224,7 +197,7 @@ on_one(struct cli *cli, const struct args *args, const char *operation, struct e
     if (!api_operator(cli, operation, in, &answer, err)) {
         return false;
     }
-    print_one(cli, answer);
+    listing_print(cli, &migrations, answer, "Migration");
     return true;
 }
 

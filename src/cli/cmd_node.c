@@ -1,9 +1,8 @@
 /* moln node ...: hosts, tickets for more of them, what they told. */
 #include "base/timefmt.h"
-#include "cli/api.h"
 #include "cli/command.h"
 #include "cli/forecast.h"
-#include "cli/grid.h"
+#include "cli/listing.h"
 
 static bool
 drains_later(struct cli *cli, json_t *n)
@@ -40,59 +39,26 @@ put_node(struct cli *cli, struct grid *grid, json_t *n)
     grid_put(grid, json_text(cli->arena, n, "UnderlayAddress"));
 }
 
-static const char *const node_titles[] = {"NODE",   "NAME",     "ZONE",   "STATE",
-                                          "GUESTS", "VCPUS",    "MEMORY", "POOL FREE",
-                                          "ACCEL",  "UNDERLAY", NULL};
+static const struct listing hosts = {
+    (const char *const[]){"NODE", "NAME", "ZONE", "STATE", "GUESTS", "VCPUS", "MEMORY",
+                          "POOL FREE", "ACCEL", "UNDERLAY", NULL},
+    put_node, "No nodes. Is moln-node running? See STATE/node/*.log."};
 
 static bool
 run_ls(struct cli *cli, const struct args *args, struct err *err)
 {
     AUTO(json) json_t *in = json_object();
-    AUTO(json) json_t *answer = NULL;
     if (args_has(args, "zone")) {
         json_object_set_new(in, "Zone", json_string(args_get(args, "zone")));
     }
-    if (!api_operator_all(cli, "ListNodes", in, "Nodes", &answer, err)) {
-        return false;
-    }
-    if (cli->json) {
-        json_print(answer);
-        return true;
-    }
-    AUTO(grid) struct grid grid;
-    grid_init(&grid, node_titles);
-    size_t i;
-    json_t *node;
-    json_array_foreach(json_object_get(answer, "Nodes"), i, node)
-    {
-        put_node(cli, &grid, node);
-    }
-    if (grid.cells.count == 0) {
-        (void)fprintf(stderr,
-                      "No nodes. Is moln-node running? See STATE/node/*.log.\n");
-        return true;
-    }
-    grid_print(&grid, stdout);
-    return true;
+    return listing_all(cli, &hosts, "ListNodes", in, "Nodes", err);
 }
 
 /* An operation whose answer shows one node. */
 static bool
 show_node(struct cli *cli, const char *operation, json_t *in, struct err *err)
 {
-    AUTO(json) json_t *answer = NULL;
-    if (!api_operator(cli, operation, in, &answer, err)) {
-        return false;
-    }
-    if (cli->json) {
-        json_print(answer);
-        return true;
-    }
-    AUTO(grid) struct grid grid;
-    grid_init(&grid, node_titles);
-    put_node(cli, &grid, json_object_get(answer, "Node"));
-    grid_print(&grid, stdout);
-    return true;
+    return listing_one(cli, &hosts, operation, in, "Node", err);
 }
 
 static bool
@@ -261,25 +227,19 @@ events_chosen(const struct args *args, json_t *all)
 }
 
 static void
-print_events(struct cli *cli, json_t *events)
+put_event(struct cli *cli, struct grid *grid, json_t *event)
 {
-    static const char *const titles[] = {"AT",     "NODE",    "LEVEL", "KIND",
-                                         "OBJECT", "MESSAGE", NULL};
-    AUTO(grid) struct grid grid;
-    grid_init(&grid, titles);
-    size_t i;
-    json_t *event;
-    json_array_foreach(events, i, event)
-    {
-        grid_put(&grid, json_when(cli->arena, event, "At"));
-        grid_put(&grid, json_text(cli->arena, event, "NodeId"));
-        grid_put(&grid, json_text(cli->arena, event, "Level"));
-        grid_put(&grid, json_text(cli->arena, event, "Kind"));
-        grid_put(&grid, json_text(cli->arena, event, "Object"));
-        grid_put(&grid, json_text(cli->arena, event, "Message"));
-    }
-    grid_print(&grid, stdout);
+    grid_put(grid, json_when(cli->arena, event, "At"));
+    grid_put(grid, json_text(cli->arena, event, "NodeId"));
+    grid_put(grid, json_text(cli->arena, event, "Level"));
+    grid_put(grid, json_text(cli->arena, event, "Kind"));
+    grid_put(grid, json_text(cli->arena, event, "Object"));
+    grid_put(grid, json_text(cli->arena, event, "Message"));
 }
+
+static const struct listing events = {
+    (const char *const[]){"AT", "NODE", "LEVEL", "KIND", "OBJECT", "MESSAGE", NULL},
+    put_event, NULL};
 
 static bool
 run_events(struct cli *cli, const struct args *args, struct err *err)
@@ -302,11 +262,7 @@ run_events(struct cli *cli, const struct args *args, struct err *err)
     }
     json_t *chosen = events_chosen(args, json_object_get(answer, "Events"));
     json_object_set_new(answer, "Events", chosen);
-    if (cli->json) {
-        json_print(answer);
-    } else {
-        print_events(cli, chosen);
-    }
+    listing_print(cli, &events, answer, "Events");
     return true;
 }
 

@@ -1,10 +1,6 @@
 /* moln pool: what guests of each zone may count on, whatever host they are on. */
-#include "cli/api.h"
 #include "cli/command.h"
-#include "cli/grid.h"
-
-static const char *const titles[] = {"ZONE",  "ACCEL", "CPU",   "MACHINE", "CHOSEN",
-                                     "HOSTS", "BELOW", "SINCE", NULL};
+#include "cli/listing.h"
 
 static void
 put_baseline(struct cli *cli, struct grid *grid, json_t *b)
@@ -19,35 +15,19 @@ put_baseline(struct cli *cli, struct grid *grid, json_t *b)
     grid_put(grid, json_when(cli->arena, b, "ChosenAt"));
 }
 
+static const struct listing baselines = {
+    (const char *const[]){"ZONE", "ACCEL", "CPU", "MACHINE", "CHOSEN", "HOSTS", "BELOW",
+                          "SINCE", NULL},
+    put_baseline, "No host has told what it offers yet."};
+
 static bool
 list(struct cli *cli, const struct args *args, struct err *err)
 {
     AUTO(json) json_t *in = json_object();
-    AUTO(json) json_t *answer = NULL;
-    AUTO(grid) struct grid grid;
     if (args->word_count) {
         json_object_set_new(in, "Zone", json_string(args->words[0]));
     }
-    grid_init(&grid, titles);
-    if (!api_operator_all(cli, "ListBaselines", in, "Baselines", &answer, err)) {
-        return false;
-    }
-    if (cli->json) {
-        json_print(answer);
-        return true;
-    }
-    size_t i;
-    json_t *baseline;
-    json_array_foreach(json_object_get(answer, "Baselines"), i, baseline)
-    {
-        put_baseline(cli, &grid, baseline);
-    }
-    if (grid.cells.count == 0) {
-        (void)fprintf(stderr, "No host has told what it offers yet.\n");
-    } else {
-        grid_print(&grid, stdout);
-    }
-    return true;
+    return listing_all(cli, &baselines, "ListBaselines", in, "Baselines", err);
 }
 
 static bool
@@ -64,9 +44,6 @@ run_pool(struct cli *cli, const struct args *args, struct err *err)
         return cli_usage(err, "say of which zone: moln pool ZONE --cpu-baseline MODEL");
     }
     AUTO(json) json_t *in = json_pack("{ss}", "Zone", args->words[0]);
-    AUTO(json) json_t *answer = NULL;
-    AUTO(grid) struct grid grid;
-    grid_init(&grid, titles);
     if (accel) {
         json_object_set_new(in, "Accelerator", json_string(accel));
     }
@@ -78,16 +55,7 @@ run_pool(struct cli *cli, const struct args *args, struct err *err)
     if (machine) {
         json_object_set_new(in, "MachineType", json_string(machine));
     }
-    if (!api_operator(cli, "SetBaseline", in, &answer, err)) {
-        return false;
-    }
-    if (cli->json) {
-        json_print(answer);
-        return true;
-    }
-    put_baseline(cli, &grid, json_object_get(answer, "Baseline"));
-    grid_print(&grid, stdout);
-    return true;
+    return listing_one(cli, &baselines, "SetBaseline", in, "Baseline", err);
 }
 
 static const struct option pool_options[] = {

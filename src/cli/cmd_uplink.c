@@ -1,11 +1,7 @@
 /* moln uplink ... and moln address-pool ...: by which interfaces of hosts guests reach the
  * world, and which public addresses they may have. */
-#include "cli/api.h"
 #include "cli/command.h"
-#include "cli/grid.h"
-
-static const char *const titles[] = {"UPLINK", "MODE",  "INTERFACE", "WHERE",
-                                     "NODE",   "STATE", "MESSAGE",   NULL};
+#include "cli/listing.h"
 
 /* One line a node that is to have it; one with dashes while there is none. */
 static void
@@ -26,49 +22,15 @@ put_uplink(struct cli *cli, struct grid *grid, json_t *u)
     }
 }
 
-/* One list of the operators' service, a grid of it, or what to say when it is empty. */
-struct listing {
-    const char *operation, *member;
-    const char *const *titles;
-    void (*put)(struct cli *cli, struct grid *grid, json_t *item);
-    const char *nothing;
-};
-
-static bool
-list(struct cli *cli, const struct listing *l, struct err *err)
-{
-    AUTO(json) json_t *in = json_object();
-    AUTO(json) json_t *answer = NULL;
-    if (!api_operator_all(cli, l->operation, in, l->member, &answer, err)) {
-        return false;
-    }
-    if (cli->json) {
-        json_print(answer);
-        return true;
-    }
-    AUTO(grid) struct grid grid;
-    grid_init(&grid, l->titles);
-    size_t i;
-    json_t *item;
-    json_array_foreach(json_object_get(answer, l->member), i, item)
-    {
-        l->put(cli, &grid, item);
-    }
-    if (grid.cells.count == 0) {
-        (void)fprintf(stderr, "%s\n", l->nothing);
-        return true;
-    }
-    grid_print(&grid, stdout);
-    return true;
-}
+static const struct listing uplinks = {
+    (const char *const[]){"UPLINK", "MODE", "INTERFACE", "WHERE", "NODE", "STATE",
+                          "MESSAGE", NULL},
+    put_uplink, "No uplinks: nothing leaves the hosts. See 'moln help uplink add'."};
 
 static bool
 run_ls(struct cli *cli, const struct args *args UNUSED, struct err *err)
 {
-    static const struct listing uplinks = {
-        "ListUplinks", "Uplinks", titles, put_uplink,
-        "No uplinks: nothing leaves the hosts. See 'moln help uplink add'."};
-    return list(cli, &uplinks, err);
+    return listing_all(cli, &uplinks, "ListUplinks", NULL, "Uplinks", err);
 }
 
 static bool
@@ -136,9 +98,6 @@ run_rm(struct cli *cli, const struct args *args, struct err *err)
 
 /* ---- public addresses ----------------------------------------------------------------- */
 
-static const char *const pool_titles[] = {"POOL",  "REGION", "ADDRESSES",
-                                          "TAKEN", "STATE",  NULL};
-
 static void
 put_pool(struct cli *cli, struct grid *grid, json_t *pool)
 {
@@ -150,32 +109,21 @@ put_pool(struct cli *cli, struct grid *grid, json_t *pool)
     grid_put(grid, json_bool(pool, "Closed") ? "closed" : "open");
 }
 
+static const struct listing pools = {
+    (const char *const[]){"POOL", "REGION", "ADDRESSES", "TAKEN", "STATE", NULL},
+    put_pool, "No pools: a region gets its first one with its first public address."};
+
 /* An operation whose answer is one pool. */
 static bool
 on_pool(struct cli *cli, const char *operation, json_t *in, struct err *err)
 {
-    AUTO(json) json_t *answer = NULL;
-    if (!api_operator(cli, operation, in, &answer, err)) {
-        return false;
-    }
-    if (cli->json) {
-        json_print(answer);
-        return true;
-    }
-    AUTO(grid) struct grid grid;
-    grid_init(&grid, pool_titles);
-    put_pool(cli, &grid, json_object_get(answer, "AddressPool"));
-    grid_print(&grid, stdout);
-    return true;
+    return listing_one(cli, &pools, operation, in, "AddressPool", err);
 }
 
 static bool
 run_pool_ls(struct cli *cli, const struct args *args UNUSED, struct err *err)
 {
-    static const struct listing pools = {
-        "ListAddressPools", "AddressPools", pool_titles, put_pool,
-        "No pools: a region gets its first one with its first public address."};
-    return list(cli, &pools, err);
+    return listing_all(cli, &pools, "ListAddressPools", NULL, "AddressPools", err);
 }
 
 static bool

@@ -20,11 +20,8 @@ static bool
 load(struct drain *d, const char *id, struct err *err)
 {
     const struct row_node key = {.id = id};
-    const struct row_instance prefix = {.node_id = id};
-    const struct row_query query = {
-        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
     if (!row_get(d->pass->txn, &row_node_type, &key, (const void **)&d->node, err) ||
-        !row_list(d->pass->txn, &row_instance_type, &query, &d->machines, err)) {
+        !instances_on(d->pass->txn, id, &d->machines, err)) {
         return false;
     }
     for (size_t i = 0; i < d->machines.count; i++) {

@@ -5,6 +5,7 @@
 #include "base/map.h"
 #include "control/nat_loop.h"
 #include "control/reports.h"
+#include "core/instance_rows.h"
 
 #define LOOKS_A_LEASE 20
 #define LOOK_MIN_MS 100
@@ -87,11 +88,8 @@ static bool
 leased_on(const struct pass *pass, const char *node_id, size_t *out_count,
           struct err *err)
 {
-    const struct row_instance prefix = {.node_id = node_id};
-    const struct row_query query = {
-        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
     struct row_list list;
-    if (!row_list(pass->txn, &row_instance_type, &query, &list, err)) {
+    if (!instances_on(pass->txn, node_id, &list, err)) {
         return false;
     }
     *out_count = 0;
@@ -232,11 +230,8 @@ struct look {
 static bool
 wake_lost(struct txn *txn, struct leases *leases, const char *node_id, struct err *err)
 {
-    const struct row_instance prefix = {.node_id = node_id};
-    const struct row_query query = {
-        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
     struct row_list list;
-    if (!row_list(txn, &row_instance_type, &query, &list, err)) {
+    if (!instances_on(txn, node_id, &list, err)) {
         return false;
     }
     for (size_t i = 0; i < list.count; i++) {

@@ -9,6 +9,7 @@
 #include "control/network_plan.h"
 #include "control/network_records.h"
 #include "control/wants.h"
+#include "core/instance_rows.h"
 #include "core/network_rows.h"
 
 #define UNDERLAY "underlay" /* The record's id: a node has one. */
@@ -108,7 +109,8 @@ place_pass(const struct pass *pass, const char *vpc_id, const char *node_id,
         return vpc_leaves(pass, vpc_id, node_id, err);
     }
     bool stays;
-    if (!settle_nats(pass, vpc, err) || !vpc_is_on(pass, vpc_id, node_id, &stays, err)) {
+    if (!settle_nats(pass, vpc, err) ||
+        !vpc_is_on(pass, vpc_id, node_id, &stays, err)) {
         return false;
     }
     if (!stays) {
@@ -324,11 +326,8 @@ interface_pass(const struct pass *pass, const char *account, const char *id,
 static bool
 tell_of_machines(const struct pass *pass, const char *node_id, struct err *err)
 {
-    const struct row_instance prefix = {.node_id = node_id};
-    const struct row_query query = {
-        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
     struct row_list list;
-    if (!row_list(pass->txn, &row_instance_type, &query, &list, err)) {
+    if (!instances_on(pass->txn, node_id, &list, err)) {
         return false;
     }
     for (size_t i = 0; i < list.count; i++) {

@@ -116,6 +116,16 @@ account_usage_get(struct txn *txn, const char *account, const char *region,
 }
 
 bool
+instances_on(struct txn *txn, const char *node_id, struct row_list *out,
+             struct err *err)
+{
+    const struct row_instance prefix = {.node_id = node_id};
+    const struct row_query query = {
+        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
+    return row_list(txn, &row_instance_type, &query, out, err);
+}
+
+bool
 instance_add(struct txn *txn, const struct row_instance *inst,
              const struct row_instance **out, struct err *err)
 {

@@ -41,6 +41,10 @@ MUST_CHECK bool account_usage_get(struct txn *txn, const char *account,
                                   const char *region, struct usage *out,
                                   struct err *err);
 
+/* All instances that a node has, those that have ended too while they are shown. */
+MUST_CHECK bool instances_on(struct txn *txn, const char *node_id, struct row_list *out,
+                             struct err *err);
+
 /* A new instance's row ('claimed' false): inserted, counted, and claimed on its node.
  */
 MUST_CHECK bool instance_add(struct txn *txn, const struct row_instance *inst,

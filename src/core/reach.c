@@ -45,12 +45,9 @@ static bool
 cards_on(struct txn *txn, const char *account, const char *node_id, int64_t *out,
          struct err *err)
 {
-    const struct row_instance prefix = {.node_id = node_id};
-    const struct row_query query = {
-        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
     struct row_list machines;
     *out = 0;
-    if (!row_list(txn, &row_instance_type, &query, &machines, err)) {
+    if (!instances_on(txn, node_id, &machines, err)) {
         return false;
     }
     for (size_t i = 0; i < machines.count; i++) {

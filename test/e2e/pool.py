@@ -110,6 +110,14 @@ class Pool:
         self.nodes.append(RemoteNode(self, name, host))
         return self.nodes[-1]
 
+    def join(self, *more):
+        """An agent on each host, with these options; 'ids' are their nodes'."""
+        for n in range(len(self.hosts)):
+            node = self.node(f"h{n}", n)
+            node.more = list(more)
+            node.start(self.token())
+        self.ids = [node.id() for node in self.nodes]
+
     def token(self, zone="us-east-1a", *limits):
         return self.cloud.moln("node", "token", zone, *limits, "--json")["Token"]
 
@@ -129,7 +137,7 @@ class Pool:
     def guest_on_first(self):
         """A guest on the first host, with its shell open; it goes at the end."""
         image = self.cloud.image("micro")  # While every host may still be given work.
-        others = [node.id() for node in self.nodes[1:]]
+        others = self.ids[1:]
         ec2 = self.cloud.client()
         for other in others:
             self.cloud.moln("node", "cordon", other)

@@ -30,9 +30,7 @@ def pool():
     ALLOWED.write_text("1")
     made = Pool(2)
     try:
-        for n in (0, 1):
-            made.node(f"h{n}", n).start(made.token())
-        made.ids = [node.id() for node in made.nodes]
+        made.join()
         yield made
     finally:
         ALLOWED.write_text(before)

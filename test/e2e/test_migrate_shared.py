@@ -18,11 +18,7 @@ def pool():
     try:
         made.shared = made.cloud.dir / "shared"
         made.shared.mkdir()
-        for n in (0, 1):
-            node = made.node(f"h{n}", n)
-            node.more = ["--shared-pool", made.shared]
-            node.start(made.token())
-        made.ids = [node.id() for node in made.nodes]
+        made.join("--shared-pool", made.shared)
         yield made
     finally:
         made.close()

@@ -24,9 +24,7 @@ def pool():
         made.pressure = made.cloud.dir / "pressure"
         made.pressure.write_text(QUIET)
         made.hosts[0].run("mount", "--bind", made.pressure, "/proc/pressure/memory")
-        for n in (0, 1):
-            made.node(f"h{n}", n).start(made.token())
-        made.ids = [node.id() for node in made.nodes]
+        made.join()
         yield made
     finally:
         made.close()

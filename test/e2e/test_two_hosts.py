@@ -24,9 +24,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def pool():
     made = Pool(2)
     try:
-        for n in (0, 1):
-            made.node(f"h{n}", n).start(made.token())
-        made.ids = [node.id() for node in made.nodes]
+        made.join()
         yield made
     finally:
         made.close()

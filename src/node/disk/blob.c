@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "base/map.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -74,6 +73,14 @@ blob_free(void *value)
     free(b);
 }
 
+static void
+find_blob(void *ctx, const char *name)
+{
+    if (good_id(name)) {
+        (void)blob_of(ctx, name);
+    }
+}
+
 struct blobs *
 blobs_open(const struct blobs_config *config, struct err *err)
 {
@@ -84,15 +91,7 @@ blobs_open(const struct blobs_config *config, struct err *err)
     set->config = *config;
     set->dir = xstrdup(config->dir);
     set->map = map_create(blob_free);
-    DIR *dir = opendir(set->dir);
-    for (struct dirent *e; dir && (e = readdir(dir));) {
-        if (good_id(e->d_name)) {
-            (void)blob_of(set, e->d_name);
-        }
-    }
-    if (dir) {
-        closedir(dir);
-    }
+    dir_each(set->dir, find_blob, set);
     return set;
 }
 
@@ -140,23 +139,17 @@ blobs_forget(struct blobs *set, const char *id)
     }
 }
 
-/* What an agent that was killed had fetched of blobs that nobody wants any more. */
+/* What an agent that was killed had fetched of a blob that nobody wants any more. */
 static void
-drop_parts(const struct blobs *set)
+drop_part(void *ctx, const char *name)
 {
-    DIR *dir = opendir(set->dir);
-    for (struct dirent *e; dir && (e = readdir(dir));) {
-        const char *dot = strstr(e->d_name, ".part");
-        AUTO(free)
-        char *id = dot ? xasprintf("%.*s", (int)(dot - e->d_name), e->d_name) : NULL;
-        const struct blob_entry *b = id ? map_get(set->map, id) : NULL;
-        if (id && !(b && b->want)) {
-            AUTO(free) char *path = xasprintf("%s/%s", set->dir, e->d_name);
-            (void)unlink(path);
-        }
-    }
-    if (dir) {
-        closedir(dir);
+    const struct blobs *set = ctx;
+    const char *dot = strstr(name, ".part");
+    AUTO(free) char *id = dot ? xasprintf("%.*s", (int)(dot - name), name) : NULL;
+    const struct blob_entry *b = id ? map_get(set->map, id) : NULL;
+    if (id && !(b && b->want)) {
+        AUTO(free) char *path = xasprintf("%s/%s", set->dir, name);
+        (void)unlink(path);
     }
 }
 
@@ -165,7 +158,7 @@ blobs_complete(struct blobs *set)
 {
     if (!set->complete) {
         set->complete = true;
-        drop_parts(set);
+        dir_each(set->dir, drop_part, set);
     }
 }
 

@@ -3,7 +3,6 @@
 #include "node/disk/disk_impl.h"
 #include "node/disk/qcow2.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -73,8 +72,9 @@ disk_free(void *value)
 }
 
 static void
-find_file(struct disks *set, const char *name)
+find_file(void *ctx, const char *name)
 {
+    struct disks *set = ctx;
     char id[48], base[48];
     if (parse_name(name, id, base)) {
         struct disk *d = disk_of(set, id);
@@ -89,24 +89,12 @@ find_file(struct disks *set, const char *name)
 }
 
 static void
-note_orphan_base(struct disks *set, const char *name)
+note_orphan_base(void *ctx, const char *name)
 {
+    struct disks *set = ctx;
     char id[48], base[48];
     if (parse_name(name, id, base) && base[0]) {
         map_put(set->orphan_bases, base, set);
-    }
-}
-
-static void
-each_file(struct disks *set, const char *path,
-          void (*fn)(struct disks *set, const char *name))
-{
-    DIR *dir = opendir(path);
-    for (struct dirent *e; dir && (e = readdir(dir));) {
-        fn(set, e->d_name);
-    }
-    if (dir) {
-        closedir(dir);
     }
 }
 
@@ -157,8 +145,8 @@ disks_open(const struct disks_config *config, struct err *err)
     set->orphans = take_ptr(&orphans);
     set->map = map_create(disk_free);
     set->orphan_bases = map_create(NULL);
-    each_file(set, set->dir, find_file);
-    each_file(set, set->orphans, note_orphan_base);
+    dir_each(set->dir, find_file, set);
+    dir_each(set->orphans, note_orphan_base, set);
     if (config->shared_dir && !open_shared(set, config->shared_dir, err)) {
         disks_close(set);
         return NULL;

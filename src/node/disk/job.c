@@ -1,7 +1,6 @@
 #include "base/jsonio.h"
 #include "node/disk/job_impl.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 
@@ -274,6 +273,14 @@ job_free(void *value)
     free(j);
 }
 
+static void
+find_job(void *ctx, const char *name)
+{
+    if (good_id(name)) {
+        (void)job_of(ctx, name);
+    }
+}
+
 struct jobs *
 jobs_open(const struct jobs_config *config, struct err *err)
 {
@@ -286,15 +293,7 @@ jobs_open(const struct jobs_config *config, struct err *err)
     set->jail_dir = xstrdup(config->jail_dir);
     set->map = map_create(job_free);
     machines_watch_jobs(config->machines, job_capture_event, set);
-    DIR *dir = opendir(set->dir);
-    for (struct dirent *e; dir && (e = readdir(dir));) {
-        if (good_id(e->d_name)) {
-            (void)job_of(set, e->d_name);
-        }
-    }
-    if (dir) {
-        closedir(dir);
-    }
+    dir_each(set->dir, find_job, set);
     return set;
 }
 

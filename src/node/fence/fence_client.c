@@ -1,13 +1,13 @@
 /* fence_client.c - see fence_client.h. */
 #include "node/fence/fence_client.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "node/machine/sock.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -212,30 +212,6 @@ connect_to(struct fence_client *c, struct err *err)
 
 /* ---- a fence of our own making --------------------------------------------------- */
 
-static int
-spawn(struct fence_client *c, int listen_fd)
-{
-    extern char **environ;
-    char *argv[] = {FENCE_PROGRAM, NULL};
-    sigset_t none, all;
-    posix_spawnattr_t attr;
-    posix_spawn_file_actions_t files;
-    sigemptyset(&none);
-    sigfillset(&all);
-    (void)posix_spawnattr_init(&attr);
-    (void)posix_spawnattr_setsigmask(&attr, &none);
-    (void)posix_spawnattr_setsigdefault(&attr, &all);
-    (void)posix_spawnattr_setflags(
-        &attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
-    (void)posix_spawn_file_actions_init(&files);
-    (void)posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    (void)posix_spawn_file_actions_adddup2(&files, listen_fd, FENCE_LISTEN_FD);
-    int rc = posix_spawn(&c->child, c->program, &files, &attr, argv, environ);
-    (void)posix_spawn_file_actions_destroy(&files);
-    (void)posix_spawnattr_destroy(&attr);
-    return rc;
-}
-
 static void
 start(struct fence_client *c)
 {
@@ -245,10 +221,12 @@ start(struct fence_client *c)
         log_error("no fence can be started: %s", err.msg);
         return;
     }
-    int rc = spawn(c, listen_fd);
-    if (rc != 0) {
+    static const char *const argv[] = {FENCE_PROGRAM, NULL};
+    const struct program fence = {
+        .path = c->program, .argv = argv, .fd = listen_fd, .as_fd = FENCE_LISTEN_FD};
+    if (!program_start(&fence, &c->child, &err)) {
         c->child = 0;
-        log_error("no fence can be started: %s: %s", c->program, strerror(rc));
+        log_error("no fence can be started: %s", err.msg);
     } else if (!connect_to(c, &err)) {
         log_error("fence: %s", err.msg);
         disconnect(c);

@@ -3,8 +3,6 @@
 #include "base/log.h"
 #include "node/machine/machine_impl.h"
 
-#include <dirent.h>
-
 #define UID_BASE 0x70000000u /* Above systemd's containers, below 2^31. */
 #define UID_SLOTS 4096u      /* Of 65 536 ids each; a cloud's by the hash of its id. */
 #define TRIM_EVERY_NS (5 * NS_PER_S)
@@ -103,26 +101,12 @@ machine_of(struct machines *set, const char *id)
     return m ? m : machine_add(set, id);
 }
 
+/* By its folder, or its cgroup. */
 static void
-find_by_cgroup(void *ctx, const char *id)
+find_machine(void *ctx, const char *name)
 {
-    struct machines *set = ctx;
-    if (good_id(id)) {
-        (void)machine_of(set, id);
-    }
-}
-
-static void
-find_by_folder(struct machines *set)
-{
-    DIR *dir = opendir(set->dir);
-    for (struct dirent *e; dir && (e = readdir(dir));) {
-        if (good_id(e->d_name)) {
-            (void)machine_of(set, e->d_name);
-        }
-    }
-    if (dir) {
-        closedir(dir);
+    if (good_id(name)) {
+        (void)machine_of(ctx, name);
     }
 }
 
@@ -144,8 +128,8 @@ machines_open(const struct machines_config *config, struct err *err)
     sha256(config->cloud_id, strlen(config->cloud_id), digest);
     set->uid_base = UID_BASE + ((digest[0] << 8 | digest[1]) % UID_SLOTS) * 65536u;
     set->map = map_create(machine_free);
-    find_by_folder(set);
-    cgroup_each(&set->cgroups, find_by_cgroup, set);
+    dir_each(set->dir, find_machine, set);
+    cgroup_each(&set->cgroups, find_machine, set);
     return set;
 }
 

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "base/program.h"
 #include "base/tlv.h"
 #include "link/records.h"
 #include "node/metadata/child.h"
@@ -14,7 +15,6 @@
 #include <fcntl.h>
 #include <pwd.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -259,28 +259,16 @@ on_event(uv_poll_t *poll, int status, int events)
 }
 
 static bool
-spawn(const struct metadata *md, int sock, pid_t *out_pid, struct err *err)
+start_child(const struct metadata *md, int sock, pid_t *out_pid, struct err *err)
 {
-    char *envp[] = {"PATH=/usr/bin:/bin", NULL};
-    char *const *argv = (char *const *)(uintptr_t)md->config.child_argv;
-    posix_spawnattr_t attr;
-    posix_spawn_file_actions_t files;
-    sigset_t none, all;
-    (void)sigemptyset(&none);
-    (void)sigfillset(&all);
-    (void)posix_spawnattr_init(&attr);
-    (void)posix_spawnattr_setsigmask(&attr, &none);
-    (void)posix_spawnattr_setsigdefault(&attr, &all);
-    (void)posix_spawnattr_setflags(
-        &attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
-    (void)posix_spawn_file_actions_init(&files);
-    (void)posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    (void)posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
-    (void)posix_spawn_file_actions_adddup2(&files, sock, CHILD_FD);
-    int rc = posix_spawn(out_pid, argv[0], &files, &attr, argv, envp);
-    (void)posix_spawn_file_actions_destroy(&files);
-    (void)posix_spawnattr_destroy(&attr);
-    return rc == 0 || err_sys(err, rc, "start %s", argv[0]);
+    static const char *const env[] = {"PATH=/usr/bin:/bin", NULL};
+    const struct program child = {.path = md->config.child_argv[0],
+                                  .argv = md->config.child_argv,
+                                  .env = env,
+                                  .silent = true,
+                                  .fd = sock,
+                                  .as_fd = CHILD_FD};
+    return program_start(&child, out_pid, err);
 }
 
 static bool
@@ -293,7 +281,7 @@ life_begin(struct metadata *md, struct err *err)
     AUTO(fd) int ours = pair[0];
     AUTO(fd) int theirs = pair[1];
     struct life *life = xcalloc(1, sizeof *life);
-    if (!spawn(md, theirs, &life->pid, err)) {
+    if (!start_child(md, theirs, &life->pid, err)) {
         free(life);
         return false;
     }

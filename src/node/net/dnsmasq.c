@@ -3,13 +3,13 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "base/program.h"
 #include "node/net/netns.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -234,8 +234,7 @@ watch_pid(struct dnsmasq *d, pid_t pid, struct err *err)
 }
 
 struct start {
-    struct dnsmasq *d;
-    const char *conf, *log;
+    struct program program;
     pid_t pid;
 };
 
@@ -244,28 +243,7 @@ static bool
 spawn_here(void *ctx, struct err *err)
 {
     struct start *s = ctx;
-    char *argv[] = {(char *)(uintptr_t)s->d->config.path, "--keep-in-foreground",
-                    (char *)(uintptr_t)s->conf, NULL};
-    char *envp[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
-    posix_spawnattr_t attr;
-    posix_spawn_file_actions_t files;
-    sigset_t none, all;
-    (void)sigemptyset(&none);
-    (void)sigfillset(&all);
-    (void)posix_spawnattr_init(&attr);
-    (void)posix_spawnattr_setsigmask(&attr, &none);
-    (void)posix_spawnattr_setsigdefault(&attr, &all);
-    (void)posix_spawnattr_setflags(
-        &attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
-    (void)posix_spawn_file_actions_init(&files);
-    (void)posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    (void)posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
-    (void)posix_spawn_file_actions_addopen(&files, 2, s->log,
-                                           O_WRONLY | O_CREAT | O_TRUNC, 0644);
-    int rc = posix_spawn(&s->pid, argv[0], &files, &attr, argv, envp);
-    (void)posix_spawn_file_actions_destroy(&files);
-    (void)posix_spawnattr_destroy(&attr);
-    return rc == 0 || err_sys(err, rc, "start %s", argv[0]);
+    return program_start(&s->program, &s->pid, err);
 }
 
 static bool
@@ -279,7 +257,13 @@ start(struct dnsmasq *d, struct err *err)
     }
     AUTO(free) char *conf_arg = xasprintf("--conf-file=%s", conf);
     AUTO(free) char *log = xasprintf("%s/dnsmasq.err", d->dir);
-    struct start s = {.d = d, .conf = conf_arg, .log = log};
+    const char *const argv[] = {d->config.path, "--keep-in-foreground", conf_arg, NULL};
+    static const char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+    struct start s = {.program = {.path = d->config.path,
+                                  .argv = argv,
+                                  .env = env,
+                                  .silent = true,
+                                  .errors = log}};
     if (!netns_run(d->config.ns_fd, spawn_here, &s, err)) {
         return false;
     }

@@ -4,37 +4,13 @@
 #include "service/ec2/launch.h"
 #include "service/ec2/templates.h"
 
-/* How a field lies in its struct. */
-static size_t
-field_size(const struct desc_field *f)
-{
-    switch ((enum desc_kind)f->kind) {
-    case DESC_BOOL:
-        return sizeof(bool);
-    case DESC_INT:
-    case DESC_TIME:
-        return sizeof(int64_t);
-    case DESC_F64:
-        return sizeof(double);
-    case DESC_STR:
-    case DESC_STRUCT:
-        return sizeof(void *);
-    case DESC_BLOB:
-        return sizeof(struct blob);
-    case DESC_LIST:
-    case DESC_MAP:
-        return sizeof(struct desc_list);
-    }
-    return 0;
-}
-
 void
 template_overlay(const struct desc *desc, const void *top, void *base)
 {
     for (uint32_t i = 0; i < desc->field_count; i++) {
         const struct desc_field *f = &desc->fields[i];
         if (desc_present(f, top)) {
-            memcpy(desc_at(f, base), desc_at(f, top), field_size(f));
+            memcpy(desc_at(f, base), desc_at(f, top), desc_field_size(f));
             desc_set_present(f, base);
         }
     }

@@ -224,11 +224,8 @@ movable_on(struct call *call, const char *node_id, struct row_list *out,
            struct err *err)
 {
     const struct row_node *node;
-    const struct row_instance prefix = {.node_id = node_id};
-    const struct row_query query = {
-        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
     if (!node_find(call, node_id, &node, err) ||
-        !row_list(call->txn, &row_instance_type, &query, out, err)) {
+        !instances_on(call->txn, node_id, out, err)) {
         return false;
     }
     size_t count = 0;
@@ -297,11 +294,8 @@ struct zone_load {
 static bool
 machines_load(struct call *call, struct zone_load *zone, size_t host, struct err *err)
 {
-    const struct row_instance prefix = {.node_id = zone->hosts[host].id};
-    const struct row_query query = {
-        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
     struct row_list list;
-    if (!row_list(call->txn, &row_instance_type, &query, &list, err)) {
+    if (!instances_on(call->txn, zone->hosts[host].id, &list, err)) {
         return false;
     }
     for (size_t i = 0; i < list.count; i++) {

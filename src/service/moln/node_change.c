@@ -152,14 +152,11 @@ check_all_of(struct call *call, const struct row_node *node, const char *account
 static bool
 mark(struct call *call, struct row_node *node, const char *account, struct err *err)
 {
-    const struct row_instance prefix = {.node_id = node->id};
-    const struct row_query query = {
-        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
     struct row_list list;
     if (!account || str_eq(node->single_account ? node->single_account : "", account)) {
         return true;
     }
-    if (!row_list(call->txn, &row_instance_type, &query, &list, err) ||
+    if (!instances_on(call->txn, node->id, &list, err) ||
         (*account && !check_all_of(call, node, account, &list, err))) {
         return false;
     }

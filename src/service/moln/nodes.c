@@ -185,11 +185,8 @@ static bool
 count_stopped(struct call *call, const char *node_id, struct moln_node *out,
               struct err *err)
 {
-    const struct row_instance prefix = {.node_id = node_id};
-    const struct row_query query = {
-        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
     struct row_list list;
-    if (!row_list(call->txn, &row_instance_type, &query, &list, err)) {
+    if (!instances_on(call->txn, node_id, &list, err)) {
         return false;
     }
     for (size_t i = 0; i < list.count; i++) {
@@ -249,11 +246,8 @@ static bool
 drain_announce(struct call *call, const struct row_node *node, bool anew,
                struct err *err)
 {
-    const struct row_instance prefix = {.node_id = node->id};
-    const struct row_query query = {
-        .index = "by_node", .prefix = &prefix, .prefix_fields = 1};
     struct row_list list;
-    if (!row_list(call->txn, &row_instance_type, &query, &list, err)) {
+    if (!instances_on(call->txn, node->id, &list, err)) {
         return false;
     }
     for (size_t i = 0; i < list.count; i++) {
