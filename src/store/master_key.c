@@ -49,10 +49,12 @@ master_key_load(const char *path, const struct rng *rng, uint8_t out[SEAL_KEY_LE
                              : make_key(path, rng, out, err);
 }
 
+/* Beside the file itself, where 'path' is a link to it. */
 static char *
 next_of(const char *path)
 {
-    return xasprintf("%s.next", path);
+    AUTO(free) char *real = realpath(path, NULL);
+    return xasprintf("%s.next", real ? real : path);
 }
 
 bool

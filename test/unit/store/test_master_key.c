@@ -2,6 +2,7 @@
 #include "fixture.h"
 #include "store/master_key.h"
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 struct keyed {
@@ -68,6 +69,28 @@ TEST(master_key_change_gives_file_and_rows_a_new_key)
     setup(&k);
     CHECK_OK(change(&k, NULL, &err), &err);
     check_changed(&k);
+    fixture_fini(&k.f);
+}
+
+/* The file changes, and the link to it stays one. */
+TEST(master_key_change_follows_a_link)
+{
+    struct keyed k;
+    struct err err;
+    struct stat st;
+    char file[96];
+    setup(&k);
+    (void)snprintf(file, sizeof file, "%s/elsewhere.key", k.f.dir);
+    CHECK_OK(file_move(k.path, file, &err), &err);
+    CHECK_EQ(symlink("elsewhere.key", k.path), 0);
+    CHECK_OK(change(&k, NULL, &err), &err);
+    CHECK_EQ(lstat(k.path, &st), 0);
+    CHECK(S_ISLNK(st.st_mode));
+    check_changed(&k);
+    store_close(k.f.store);
+    k.f.store = NULL;
+    CHECK_OK(file_write(strcat(file, ".next"), "", 0, 0400, &err), &err);
+    CHECK(master_key_unsettled(k.path));
     fixture_fini(&k.f);
 }
 
