@@ -281,3 +281,16 @@ def test_revoked_node_is_cut_off_within_a_second_and_stays_out(pool):
     node.start()
     node.said("was revoked")
     assert not pool.is_connected(node_id)
+
+
+def test_a_node_names_no_address_to_send_others_to(pool, idle):
+    """Other hosts connect to its underlay address: one that is their own, or near them only, is not
+    taken, and one that was is forgotten."""
+    with Stranger(pool.port, idle.folder) as stranger:
+        assert stranger.hello()[0] == WELCOME
+        said = ["192.0.2.7", "127.0.0.1", "192.0.2.7", "169.254.169.254", "224.0.0.1", "a.host"]
+        for sequence, address in enumerate(said, 10_000):
+            stranger.report(sequence, NODE, {1: "b", 2: "1", 3: 1, 12: address})
+            stranger.acknowledged(sequence)
+            told = pool.listed()[idle.id()].get("UnderlayAddress")
+            assert told == (address if address.startswith("192.") else None)
