@@ -99,12 +99,13 @@ clients="env ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
     timeout --kill-after=120 $clients_limit /usr/bin/python3 -m pytest"
 files() { printf 'test/e2e/test_%s.py ' "$@"; }
 moves=$(files cold migrate migrate_shared overlay placement rebuild relief two_hosts outside)
-losses=$(files join many_hosts processes recovery conntrack drift gateways ipv6)
+others=$(files join many_hosts processes recovery conntrack drift gateways ipv6 killed_apply matrix \
+    shaping uplinks bad_http)
 beside moves $clients $moves
-beside losses $clients $losses
-run clients $clients test/e2e test/chaos $(printf -- '--ignore=%s ' $moves $losses)
+beside others $clients $others
+run clients $clients test/e2e test/chaos $(printf -- '--ignore=%s ' $moves $others)
 join moves
-join losses
+join others
 join computing
 
 # What a cloud does, and what survives kills, on PostgreSQL as on SQLite.
@@ -122,7 +123,7 @@ if [ $status != 0 ]; then
         awk '/^>>> / { on = 1 } on; /^(―)+$/ { on = 0 }' "$said/$suite" | tail -n 60
         sed -n '/^Summary of Failures:/,/^Ok: /{/FAIL\|TIMEOUT\|ERROR/p}' "$said/$suite"
     done
-    (cd "$said" && grep -sE '^(FAILED|ERROR|E  )' clients moves losses postgres) |
+    (cd "$said" && grep -sE '^(FAILED|ERROR|E  )' clients moves others postgres) |
         tail -n 40 || true
     (cd "$said" && grep -sE 'FAILED|^seed ' simulation fuzzers) | tail -n 20 || true
 fi
@@ -130,8 +131,8 @@ for suite in units computing; do
     echo "==> $suite"
     sed -n '/^Ok: /,/^Timeout: /p' "$said/$suite"
 done
-echo "==> end to end: of one host, of hosts that guests move between, and of those that are lost"
-for lane in clients moves losses; do
+echo "==> end to end: of one host, of hosts that guests move between, and the others"
+for lane in clients moves others; do
     tail -n 1 "$said/$lane"
 done
 if [ "$kind" = long ]; then

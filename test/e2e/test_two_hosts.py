@@ -376,9 +376,15 @@ class Outside:
     def __init__(self, pool, host):
         self.host = pool.hosts[host]
         self.name = f"moln-{pool.cloud_id()}-external"
-        eventually("the outside", lambda: self.name in self.host.run("ls", "/run/netns"))
-        self.listener = self.host.listen("100.64.0.1", self.PORT, self.name)
+        self.listener = eventually("the outside", self.listen)
         self.listener.settimeout(2)
+
+    def listen(self):
+        """None until it is there: first comes its name, then the namespace, then its address."""
+        try:
+            return self.host.listen("100.64.0.1", self.PORT, self.name)
+        except OSError:
+            return None
 
     def caller(self, guest):
         """The address that a guest shows there; None when it does not come."""
