@@ -117,6 +117,7 @@ give_begin(struct migration *m)
 {
     struct err err = {0};
     m->begun = true;
+    m->door_port = m->want->peer_port;
     m->began_ns = migration_now(m);
     bool ok = migration_load_self(m, &err);
     for (size_t i = 0; ok && i < m->want->copy_disks.count; i++) {
@@ -140,6 +141,9 @@ cold_give(struct migration *m)
         migration_changed(m);
     } else if (str_eq(m->want->order, "copy") && !m->begun) {
         give_begin(m);
+    } else if (m->begun && m->want->peer_port != m->door_port) {
+        /* It may have had all of it, and not on its disk yet: it is never sent twice. */
+        give_up(m, "the receiver was started anew, and waits for it again");
     }
     look(m);
 }

@@ -95,7 +95,8 @@ struct migration {
     /* Of a stopped machine. Receiver: one stream takes all in. */
     struct file_stream *files[MIGRATION_DISKS_MAX];
     size_t file_count;
-    bool files_done; /* Receiver: all came, whole. */
+    bool files_done;   /* Receiver: all came, whole. */
+    int64_t door_port; /* Giver: where it was sent. */
 };
 
 int64_t migration_now(const struct migration *m);

@@ -137,3 +137,35 @@ TEST(migration_giver_without_its_emulator_says_what_went_with_it)
     CHECK_STR(giver_says(true, MEMORY_CUT), "gone");
     CHECK_STR(giver_says(true, MEMORY_NONE), "gone");
 }
+
+/* A receiver that is started anew after all was sent, and before it was on its disk, waits at
+ * another door: what is never sent twice must not be waited for. */
+TEST(migration_giver_of_a_stopped_machine_keeps_it_when_the_receiver_begins_anew)
+{
+    struct machines machines = {.map = map_create(NULL)};
+    const struct migrations_config config = {
+        .clock = &clock_system,
+        .machines = &machines,
+        .host = {.address = host_address, .changed = host_wake, .urgent = host_wake}};
+    AUTO(arena) struct arena *arena = arena_create();
+    const char *says = NULL;
+    struct link_migration record = {
+        .id = LATER, .machine_id = MACHINE, .cold = true, .order = "wait"};
+    struct migrations *set = migrations_open(&config);
+    migrations_want(set, &record, false);
+    struct migration *m = map_get(set->map, LATER);
+    m->begun = true;
+    m->door_port = 20001;
+    record.order = "copy";
+    record.peer_port = 20001;
+    migrations_want(set, &record, false);
+    migrations_seen(set, arena, on_seen, &says);
+    CHECK_STR(says, "copying");
+    record.peer_port = 20002;
+    migrations_want(set, &record, false);
+    migrations_seen(set, arena, on_seen, &says);
+    CHECK_STR(says, "kept");
+    migrations_stop(set);
+    migrations_close(set);
+    map_destroy(machines.map);
+}
