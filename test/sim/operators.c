@@ -7,7 +7,7 @@
 #define REJOIN_MAX_NS \
     (40 * NS_PER_S) /* A host that was revoked is wiped within this. */
 #define RETRY_NS NS_PER_S
-#define BUSY_PERCENT 40 /* Of clouds, where guests are moved all the while... */
+#define BUSY_PERCENT 30 /* Of clouds, where guests are moved all the while... */
 #define BUSY_MAX_NS (5 * NS_PER_S) /* ...one after up to this. */
 #define POST_COPY_PERCENT 60
 #define FORCE_PERCENT 20
