@@ -7,6 +7,7 @@
 #define REJOIN_MAX_NS \
     (40 * NS_PER_S) /* A host that was revoked is wiped within this. */
 #define RETRY_NS NS_PER_S
+#define PLAN_MAX_NS (60 * NS_PER_S)
 #define BUSY_PERCENT 30 /* Of clouds, where guests are moved all the while... */
 #define BUSY_MAX_NS (5 * NS_PER_S) /* ...one after up to this. */
 #define POST_COPY_PERCENT 60
@@ -92,6 +93,7 @@ struct errand {
     bool must;         /* It is asked for until there is an answer. */
     bool post_copy;    /* StartMigration: memory may follow... */
     bool force;        /* ...also without its owner's word. */
+    int64_t at_ns;     /* DrainNode: when that begins; 0: at once. */
     struct host *host; /* To be wiped when this is done; NULL: none. */
 };
 
@@ -134,6 +136,11 @@ errand_ask(struct arena *arena, void *ctx)
             in->id = arena_strdup(arena, e->id);
             if (str_eq(e->operation, "StartMigration")) {
                 say_how(e, (struct moln_start_migration_request *)in);
+            }
+            if (e->at_ns) {
+                struct moln_drain_node_request *drain = (void *)in;
+                drain->not_before = e->at_ns;
+                drain->has_not_before = true;
             }
             return in;
         }
@@ -251,10 +258,20 @@ cordon(void)
     on_any_node("CordonNode");
 }
 
+/* Half of them are planned. */
 static void
 drain(void)
 {
-    on_any_node("DrainNode");
+    const char *id = node_of(any_host());
+    if (id) {
+        struct errand *e = xcalloc(1, sizeof *e);
+        e->operation = "DrainNode";
+        e->at_ns = world_percent(CHANCE_FAULTS, 50)
+                       ? world_real() + world_between(CHANCE_FAULTS, 1, PLAN_MAX_NS)
+                       : 0;
+        snprintf(e->id, sizeof e->id, "%s", id);
+        errand_send(e);
+    }
 }
 
 static void
