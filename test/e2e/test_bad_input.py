@@ -136,7 +136,8 @@ class Api(Seeded):
             return {name: self.own[kind]}
         if getattr(shape, "enum", None):
             return {name: shape.enum[0]}
-        return {name: {"boolean": "true", "string": "x"}.get(shape.type_name, "1")}
+        return {name: {"boolean": "true", "string": "x",
+                       "timestamp": "2031-01-01T00:00:00Z"}.get(shape.type_name, "1")}
 
     def everything(self):
         """What the account has: unchanged by anything that was refused."""
