@@ -14,7 +14,7 @@
 #define LOOK_NS (100 * NS_PER_MS)
 #define REST_MAX_NS (20 * NS_PER_S) /* What follows takes up to this. */
 #define AGREE_MAX_NS (200 * NS_PER_MS)
-#define NUMB_PERCENT 40 /* Of those that wait for what does not come. */
+#define NUMB_PERCENT 70 /* Of those that wait for what does not come. */
 #define FALL_PERCENT 50
 #define HEARD_PERCENT 50
 
