@@ -468,13 +468,31 @@ copying(struct look *l, struct err *err)
     return go_on(l, "switching", "switch", err) && tell_all(l, err);
 }
 
+/* The giver is asked for its word on the machine: what was heard last is the receiver's, and a
+ * node says nothing twice. */
+static bool
+ask_anew(const struct look *l, struct err *err)
+{
+    const struct row_instance *inst;
+    if (!GET(l, instance, &inst, err, .account = l->old->account,
+             .id = l->old->instance_id)) {
+        return false;
+    }
+    if (!inst) {
+        return true;
+    }
+    struct row_instance next = *inst;
+    next.generation++;
+    return row_put(l->pass->txn, &row_instance_type, &next, err);
+}
+
 /* The giver has it again: the owner is set back. */
 static bool
 take_back(struct look *l, const char *why, const char *order, struct err *err)
 {
     bool done;
     return migration_own(l->pass->txn, &l->next, l->next.from_node, &done, err) &&
-           undo(l, why, order, err) && tell_all(l, err);
+           ask_anew(l, err) && undo(l, why, order, err) && tell_all(l, err);
 }
 
 /* It runs there while memory is still at the giver: what is lost on either side now ends it,

@@ -227,15 +227,17 @@ def test_lies_change_nothing_and_operators_read_of_them(pool, member):
     """More than its ceiling, other hardware than was accepted, another host's machine, and what a
     revoked node asks for: each is refused, and has its line in 'moln events'."""
     cloud, ec2 = pool.cloud, pool.cloud.client()
-    instance_id = ec2.run_instances(ImageId=cloud.image("micro"), InstanceType="t3.nano",
-                                    MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
-    cloud.wait_state(instance_id, "running")
+    held = Holdings(member.state, pool.cloud_id())
     liar = pool.node("n5").start(pool.token("us-east-1a", "--vcpus", "1", "--memory", "1"))
     node_id = liar.id()
     wait_for("its first report", lambda: "Vcpus" in pool.listed()[node_id], 30)
     liar.stop()
     wait_for("its stream to end", lambda: not pool.is_connected(node_id), 20)
     before = pool.listed()[node_id]
+    # Now that its agent has ended: two on one host would meet in the names that they give.
+    instance_id = ec2.run_instances(ImageId=cloud.image("micro"), InstanceType="t3.nano",
+                                    MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    cloud.wait_state(instance_id, "running")
 
     def events():
         return {e["Kind"]: e["Message"]
@@ -259,6 +261,8 @@ def test_lies_change_nothing_and_operators_read_of_them(pool, member):
     assert events()["revoked"]
     ec2.terminate_instances(InstanceIds=[instance_id])
     cloud.wait_state(instance_id, "terminated")
+    wait_for("its kernel objects to go", lambda: not (
+        held.emulators() or held.cgroups() or held.dnsmasqs()), 60)
 
 
 # ---- revoking

@@ -560,6 +560,20 @@ TEST(migration_goes_back_only_when_it_never_ran_there)
     stage_close(&s);
 }
 
+/* What is known of the machine by then is the receiver's word, and a node says nothing twice. */
+TEST(migration_that_goes_back_asks_the_giver_for_its_word_anew)
+{
+    struct stage s;
+    moving_ready(&s);
+    const char *id = moving_to_switching(&s);
+    int64_t before = along(&s, NODE).machine.generation;
+    moving_say(&s, id, OTHER_NODE, "failed");
+    CHECK_EQ(along(&s, NODE).machine.generation, before);
+    moving_say(&s, id, NODE, "left");
+    CHECK_EQ(along(&s, NODE).machine.generation, before + 1);
+    stage_close(&s);
+}
+
 TEST(migration_that_the_giver_kept_after_the_switch_is_its_again)
 {
     struct stage s;
