@@ -79,9 +79,9 @@ def test_stopped_guest_moves_with_its_disk(pool, guest):
 
 def test_drain_takes_what_is_stopped_along(pool, guest):
     pool.cloud.moln("node", "drain", pool.ids[1], "--wait")
-    assert where(pool, guest) == ([0], [])
-    last = ended(pool, guest)
+    last = wait_for("its end", lambda: ended(pool, guest))
     assert (last["State"], last["Reason"]) == ("done", "drain"), last
+    assert where(pool, guest) == ([0], [])
     pool.cloud.moln("node", "uncordon", pool.ids[1])
 
 
