@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from cloud import wait_for
+from cloud import processes, wait_for
 from net_lab import Lab, frame, inside
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0,
@@ -64,6 +64,16 @@ def test_elements_that_were_changed_are_put_right(lab):
     assert "10.0.1.99" not in lab.nft("list", "set", "inet", "moln", "m4_sg_1")
     assert "10.0.1.10" in lab.nft("list", "map", "bridge", "moln", "from4")
     assert lab.do(op="check")["drift"] == 0
+
+
+def test_namespace_that_lost_its_name_leaves_no_dnsmasq(lab):
+    def dnsmasqs():
+        return [pid for pid, line in processes() if f"/run/moln-{lab.cloud}/" in line]
+    wait_for("its dnsmasq", dnsmasqs)
+    subprocess.run(["ip", "netns", "delete", lab.namespaces()[0]], check=True)
+    for kind, name in (("port", "eni-1"), ("subnet", "subnet-1"), ("network", "vpc-1")):
+        lab.do(op="drop", kind=kind, id=name)
+    wait_for("its end", lambda: not dnsmasqs())
 
 
 def test_a_tap_gets_what_is_for_its_mac_alone(lab):

@@ -326,6 +326,7 @@ net_drop_network(struct net *net, const char *id, struct err *err)
     addr_ns_name(net->cloud_id, id, ns_name);
     if (network) {
         map_del(net->networks, id);
+        dnsmasq_kill_in(network->ns_fd); /* Its namespace may have lost its name. */
         network_free(network);
     }
     return sweep_namespace(net, ns_name, err);
