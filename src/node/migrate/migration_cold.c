@@ -25,11 +25,12 @@ cold_hang_up(struct migration *m)
         m->files[i] = NULL;
     }
     m->file_count = 0;
-    if (m->want && m->want->incoming && !m->files_done) {
+    if (m->opened && !m->files_done) {
         for (size_t i = 0; i < m->want->copy_disks.count; i++) {
             host->disk_arrived(host->ctx, m->want->copy_disks.items[i], false);
         }
     }
+    m->opened = false;
     migration_hang_up(m);
 }
 
@@ -261,6 +262,7 @@ open_door(struct migration *m, struct err *err)
     if (!migration_load_self(m, err)) {
         return false;
     }
+    m->opened = true;
     if (!open_places(m, places, &count, err)) {
         for (size_t i = 0; i < count; i++) {
             auto_fd(&places[i].fd);

@@ -96,6 +96,7 @@ struct migration {
     struct file_stream *files[MIGRATION_DISKS_MAX];
     size_t file_count;
     bool files_done;   /* Receiver: all came, whole. */
+    bool opened;       /* Receiver: for what came of this migration, and no other. */
     int64_t door_port; /* Giver: where it was sent. */
 };
 
