@@ -8,6 +8,7 @@
 #include "control/reports.h"
 #include "control/wants.h"
 #include "core/elsewhere.h"
+#include "core/migration_rows.h"
 #include "link/overhead.h"
 
 #define GET(pass, type, out, err, ...) \
@@ -15,6 +16,21 @@
             (const void **)(out), err)
 
 /* ---- who is leased --------------------------------------------------------------- */
+
+/* From now on its node is to renew its lease, however that was lost before; while it moves,
+ * both are. */
+static bool
+expect_leases(const struct pass *pass, const struct row_instance *i, struct err *err)
+{
+    const struct row_migration *m = NULL;
+    if (!str_empty(i->migration_id) &&
+        !migration_get(pass->txn, i->migration_id, &m, err)) {
+        return false;
+    }
+    return lease_expect(pass, i->node_id, err) &&
+           (!m || (lease_expect(pass, m->from_node, err) &&
+                   lease_expect(pass, m->to_node, err)));
+}
 
 bool
 recovery_settle(const struct pass *pass, const struct row_instance **inst,
@@ -30,7 +46,7 @@ recovery_settle(const struct pass *pass, const struct row_instance **inst,
     if (i->leased == leased || str_empty(i->node_id)) {
         return true;
     }
-    if (leased && !lease_expect(pass, i->node_id, err)) {
+    if (leased && !expect_leases(pass, i, err)) {
         return false;
     }
     if (!want_get(pass->txn, i->node_id, LINK_MACHINE, i->id, &machine, err)) {

@@ -289,6 +289,56 @@ TEST(migration_by_post_copy_ends_when_the_givers_emulator_is_gone)
 }
 
 static bool
+do_ask_for_recovery(struct pass *pass, void *ctx UNUSED, struct err *err)
+{
+    const struct row_instance *inst;
+    struct row_node_lease lost = {.id = NODE, .serial = 7, .lost = true};
+    if (!GET_ROW(instance, &inst, .account = ACCOUNT, .id = INSTANCE)) {
+        return false;
+    }
+    struct row_instance next = *inst;
+    next.recover = true;
+    return row_put(pass->txn, &row_node_lease_type, &lost, err) &&
+           row_put(pass->txn, &row_instance_type, &next, err) &&
+           instance_pass(pass, ACCOUNT, INSTANCE, err);
+}
+
+static bool
+do_get_leased(struct pass *pass, void *ctx, struct err *err)
+{
+    const struct row_instance *inst;
+    const struct row_node_lease *lease;
+    bool ok = GET_ROW(instance, &inst, .account = ACCOUNT, .id = INSTANCE) &&
+              GET_ROW(node_lease, &lease, .id = NODE);
+    *(bool *)ctx = ok && inst->leased && lease && !lease->lost;
+    return ok;
+}
+
+/* A lease that the giver lost while it kept nothing under one says nothing of this guest. */
+TEST(migration_by_post_copy_goes_on_when_its_owner_asks_for_recovery)
+{
+    struct stage s;
+    const char *nodes[] = {NODE, OTHER_NODE};
+    struct move_asked asked = {.to = OTHER_NODE, .post_copy = true};
+    bool leased = false;
+    moving_ready(&s);
+    stage_run(&s, do_share, nodes);
+    stage_run(&s, moving_do_allow, NULL);
+    stage_run(&s, moving_do_begin, &asked);
+    CHECK_OK(asked.id != NULL, &asked.why);
+    moving_say(&s, asked.id, OTHER_NODE, "listening");
+    moving_say(&s, asked.id, NODE, "paused");
+    moving_say(&s, asked.id, NODE, "left");
+    moving_say(&s, asked.id, OTHER_NODE, "following");
+    stage_run(&s, do_ask_for_recovery, NULL);
+    stage_run(&s, moving_do_pass, NULL);
+    stage_run(&s, do_get_leased, &leased);
+    CHECK(leased);
+    CHECK_STR(moving_look(&s, asked.id).m->state, "switching");
+    stage_close(&s);
+}
+
+static bool
 do_count_foreign(struct pass *pass, void *ctx, struct err *err)
 {
     const struct row_node_event prefix = {.node_id = THIRD};
