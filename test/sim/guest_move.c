@@ -184,6 +184,15 @@ on_sent(void *ctx)
 
 /* ---- the receiver's -------------------------------------------------------------- */
 
+/* An emulator that has ended closed its end; by post-copy a cut way is not at its end. */
+static bool
+is_sent(const struct guest *g, const struct courier *c)
+{
+    const struct host *there = courier_holds(c);
+    const struct guest *sender = there ? host_guest(there, g->id) : NULL;
+    return sender && (courier_reaches(c) || g->post_copy);
+}
+
 static void
 on_incoming_look(void *ctx)
 {
@@ -192,7 +201,7 @@ on_incoming_look(void *ctx)
         return;
     }
     const struct courier *c = guest_memory_courier(g);
-    bool comes = courier_reaches(c) || (g->post_copy && courier_holds(c));
+    bool comes = is_sent(g, c);
     g->silent = comes ? 0 : g->silent + 1;
     if (g->silent >= PATIENCE_LOOKS) {
         guest_end(g, "its memory broke off on the way");
