@@ -242,7 +242,8 @@ look(struct migration *m, const struct machine_body *body)
     if (body->left) {
         follow_take_left(m);
     }
-    if (body->deaf && body->moved && m->want->post_copy) {
+    bool arrived = body->moved || str_eq(m->want->order, "run"); /* The giver let go. */
+    if (body->deaf && arrived && m->want->post_copy) {
         suppose_behind(m);
         return;
     }
@@ -350,7 +351,13 @@ on_running(void *ctx, json_t *result UNUSED, const struct err *err)
     struct migration *m = ctx;
     if (err) {
         log_warn("migration %s: %s", m->id, err->msg);
-        return; /* Tried again at the next pass. */
+        bool deaf = err->code == ERR_TIMEOUT || err->code == ERR_BUSY;
+        if (deaf && memory_is_behind(m->memory)) {
+            /* It waits for a page, and was told, or will be once it answers. */
+            m->running = m->supposed = true;
+            migration_changed(m);
+        }
+        return; /* Else tried again at the next pass. */
     }
     m->running = true;
     m->ended_ns = migration_now(m);
