@@ -12,7 +12,7 @@ PORT = 9000
 # What a witness runs from its user data: a beat each half second, said once, heard or not.
 BEAT = """#!/bin/sh
 boot=$(cat /proc/sys/kernel/random/boot_id)
-id=$(/usr/lib/micro/imds meta-data/instance-id)
+id=$(/usr/lib/micro/imds -w meta-data/instance-id)
 (n=0; while n=$((n+1)); do
     echo "$id $boot $n" | nc -w 1 {observer} {port} >/dev/null 2>&1 &
     sleep 0.5

@@ -73,8 +73,9 @@ class World:
         try:
             wait_for("a beat of each", all_heard, limit_s, pause_s=1)
         except TimeoutError as late:
-            raise AssertionError(f"{late}; silent: " + ", ".join(
-                f"{i} on host {self.host_of(i)}" for i in silent))
+            raise AssertionError(f"{late}; silent: " + "".join(
+                f"\n{i} on host {self.host_of(i)}, whose console ends: "
+                f"{self.cloud.moln('logs', i, check=False).stdout[-1000:]}" for i in silent))
 
     def fail(self, n):
         """Takes a host away with everything that runs on it, as a power cut does."""
